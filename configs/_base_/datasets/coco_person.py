@@ -1,0 +1,62 @@
+# COCO 2017 person keypoints at 256x192, MMPose's augmentation; the pieces of the pipelines have
+# names so that another input size replaces just the two that depend on it.
+dataset_type = 'CocoDataset'
+data_mode = 'topdown'
+data_root = 'data/coco/'
+
+codec = dict(type='MultiLevelHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
+
+load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale')]
+augment = [
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='RandomHalfBody'),
+    dict(type='RandomBBoxTransform'),
+]
+crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+encode = [dict(type='GenerateTarget', encoder=codec)]
+pack = [dict(type='PackPoseInputs')]
+
+train_pipeline = [*load, *augment, *crop, *encode, *pack]
+val_pipeline = [*load, *crop, *pack]
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_mode=data_mode,
+        ann_file='annotations/person_keypoints_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_mode=data_mode,
+        ann_file='annotations/person_keypoints_val2017.json',
+        # The boxes of the published results (a detector with a person AP of 56.4).
+        bbox_file=data_root
+        + 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json',
+        data_prefix=dict(img='val2017/'),
+        test_mode=True,
+        pipeline=val_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='CocoMetric',
+    ann_file=data_root + 'annotations/person_keypoints_val2017.json',
+    nms_mode='none',
+)
+test_evaluator = val_evaluator

@@ -1,0 +1,1 @@
+"""Weights made elsewhere, and checks of weights before they are used."""

@@ -1,0 +1,89 @@
+"""ImageNet weights: a torchvision ResNet -> the stem and every stage's downsample path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+_STEM = {'conv1.weight': 'stem.conv.weight'} | {
+    f'bn1.{name}': f'stem.bn.{name}' for name in ('weight', 'bias', 'running_mean', 'running_var')
+}
+_BLOCK = re.compile(r'layer(\d+)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)')
+_IGNORED = re.compile(r'fc\.|.*num_batches_tracked')  # the classifier, and BN's step counter
+
+
+def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dict[str, Tensor]:
+    """Renames a torchvision ResNet's weights, once for the stem and once for every stage.
+
+    The second and later stages start from the ``in_channels`` of the stem as the first does, so
+    all of them fit all of the weights, as in the published training.
+
+    Args:
+        state_dict: Weights of a torchvision ResNet with bottlenecks.
+        num_stages: Number of stages to fill.
+
+    Returns:
+        Weights under the names of `MSPNBackbone`.
+
+    Raises:
+        InputError: A key is not one of a torchvision ResNet.
+    """
+    renamed: dict[str, Tensor] = {}
+    foreign = []
+    for key, value in state_dict.items():
+        if key in _STEM:
+            renamed[_STEM[key]] = value
+        elif match := _BLOCK.fullmatch(key):
+            level, block, kind, number, name = match.groups()
+            if kind == 'downsample.':
+                layer = 'shortcut.conv' if number == '0' else 'shortcut.bn'
+            else:
+                layer = f'conv{number}.{kind}'
+            for stage in range(num_stages):
+                target = f'stages.{stage}.down.levels.{int(level) - 1}.{block}.{layer}.{name}'
+                if name != 'num_batches_tracked':
+                    renamed[target] = value
+        elif not _IGNORED.match(key):
+            foreign.append(key)
+    if foreign or not renamed:
+        raise InputError(
+            f'these weights are not those of a torchvision ResNet: {len(foreign)} foreign keys '
+            f'({", ".join(foreign[:10]) or "no ResNet key at all"}); '
+            "give a ResNet such as 'torchvision://resnet50' in the backbone's init_cfg"
+        )
+    return renamed
+
+
+def load_resnet_into(backbone: nn.Module, checkpoint: str) -> None:
+    """Copies a ResNet into a backbone; every weight of it must find its place.
+
+    Args:
+        backbone: An `MSPNBackbone`.
+        checkpoint: ``torchvision://<name>``, a local file or a URL.
+
+    Raises:
+        InputError: The file does not fit the backbone.
+    """
+    loaded = _load_checkpoint(checkpoint, map_location='cpu')
+    weights = resnet_to_backbone(loaded.get('state_dict', loaded), len(backbone.stages))
+    own = backbone.state_dict()
+    wanted = {
+        key
+        for key in own
+        if (key.startswith('stem.') or '.down.' in key) and not _IGNORED.match(key)
+    }
+    misfits = sorted(wanted ^ weights.keys()) + sorted(
+        key for key in wanted & weights.keys() if own[key].shape != weights[key].shape
+    )
+    if misfits:
+        raise InputError(
+            f'{checkpoint} does not fit this backbone: {len(misfits)} parameters are missing, left '
+            f'over or of another shape ({", ".join(misfits[:10])}); use the ResNet that has the '
+            "backbone's num_blocks and widths, or set its init_cfg to None"
+        )
+    backbone.load_state_dict(weights, strict=False)

@@ -1,0 +1,119 @@
+"""What tools/train.py and tools/test.py share: their options, and a config made from them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+
+from ..errors import InputError
+from ..zoo import get_config, list_configs
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that training and evaluation have in common."""
+    parser.add_argument(
+        '--work-dir', help='folder for logs and results (default: work_dirs/<config>)'
+    )
+    parser.add_argument(
+        '--data-root',
+        metavar='FOLDER',
+        help="read the data from this folder in COCO's layout instead of the config's",
+    )
+    parser.add_argument(
+        '--gt-boxes',
+        action='store_true',
+        help='evaluate with the annotated boxes instead of the file of detected ones',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, such as train_dataloader.batch_size=16',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # torch.distributed.launch passes it, torchrun sets the environment variable instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def read_config(name: str) -> Config:
+    """Reads a config file.
+
+    Args:
+        name: A path, or the name of a config of this package.
+
+    Raises:
+        InputError: There is no such config, or it cannot be read.
+    """
+    path = name if Path(name).is_file() else None
+    if path is None and not name.endswith('.py'):
+        name += '.py'
+    if path is None and Path(name).stem in list_configs() and Path(name).name == name:
+        path = get_config(name)
+    if path is None:
+        raise InputError(
+            f'the config {name} does not exist; give the path of a config, or one of '
+            + ', '.join(list_configs())
+        )
+    try:
+        return Config.fromfile(path)
+    except (SyntaxError, OSError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
+
+
+def _set_data_root(node: Any, old: str, new: str) -> None:
+    """Puts ``new`` in place of ``old`` in every data root and in every path that starts with it."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            _set_data_root(value, old, new)
+        elif isinstance(value, str) and key in ('data_root', 'ann_file', 'bbox_file'):
+            if key == 'data_root' or value.startswith(old):
+                node[key] = new + value.removeprefix(old)
+
+
+def make_config(args: argparse.Namespace) -> Config:
+    """Reads the config that the options name and applies them to it.
+
+    Args:
+        args: Parsed options, those of `add_options` among them.
+
+    Returns:
+        The config of the run.
+
+    Raises:
+        InputError: The config cannot be read.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config)
+    cfg.launcher = args.launcher
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    if args.data_root:
+        new = str(Path(args.data_root)) + '/'
+        for part in ('train', 'val', 'test'):
+            for what in ('dataloader', 'evaluator'):
+                node = cfg.get(f'{part}_{what}')
+                if node is not None:
+                    _set_data_root(node, cfg.get('data_root') or '\0', new)
+        cfg.data_root = new
+    if args.gt_boxes:
+        for part in ('val', 'test'):
+            if cfg.get(f'{part}_dataloader') is not None:
+                cfg[f'{part}_dataloader']['dataset']['bbox_file'] = None
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg

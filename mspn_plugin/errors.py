@@ -1,0 +1,35 @@
+"""The one exception that the command-line tools turn into a sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used.
+
+    The message is one sentence that names the thing, what was expected and what to do.
+    """
+
+
+def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorates a tool's ``main``: an `InputError` ends the process with its message and status 2.
+
+    Args:
+        main: The function that the tool's script calls.
+
+    Returns:
+        The function to call instead.
+    """
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except InputError as error:
+            print(f'error: {error}', file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return run

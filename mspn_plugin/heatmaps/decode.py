@@ -1,0 +1,138 @@
+"""Heatmaps -> keypoints and scores, for a whole batch, on the device.
+
+Shapes: B batch, K keypoints, H and W heatmap size.
+"""
+
+from __future__ import annotations
+
+import cv2
+import torch
+from torch import Tensor
+
+REFINEMENTS = ('second_peak', 'gradient_sign')
+"""How a peak is moved within its cell: as in the original code, and as in MMPose."""
+
+_SHIFT = 0.25  # cells towards the higher neighbourhood, in both published decoders
+
+
+def _blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
+    """OpenCV's Gaussian blur of ``kernel_size``, with zeros beyond the border.
+
+    Sums of shifted copies: the kernel has a handful of taps, and this runs the same everywhere.
+
+    Args:
+        heatmaps: ``(N, H, W)``.
+        kernel_size: Odd, in cells.
+
+    Returns:
+        ``(N, H + 2r + 2, W + 2r + 2)`` where ``r = kernel_size // 2``: the maps with what the blur
+        spills over the border, and one ring of zeros around them.
+    """
+    taps = cv2.getGaussianKernel(kernel_size, 0).ravel().tolist()
+    radius = kernel_size // 2
+    margin = radius + 1
+    # Pad for the result's margin and once more for the reach of the kernel.
+    padded = torch.nn.functional.pad(heatmaps, [margin + radius] * 4)
+    width = padded.shape[-1] - 2 * radius
+    height = padded.shape[-2] - 2 * radius
+    across = sum(tap * padded[..., :, i : i + width] for i, tap in enumerate(taps))
+    return sum(tap * across[..., i : i + height, :] for i, tap in enumerate(taps))  # type: ignore[return-value, index]
+
+
+def _peak(flat: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Index, x and y of the first maximum of each row of ``(N, H * W)``."""
+    index = flat.argmax(dim=1)
+    return index, index % width, index.div(width, rounding_mode='floor')
+
+
+def _second_peak(heatmaps: Tensor, kernel_size: int) -> tuple[Tensor, Tensor]:
+    """Megvii's decoder: a quarter cell from the highest cell towards the second highest one.
+
+    Follows ``get_results`` in megvii MSPN ``exps/mspn.2xstg.coco/test.py``: the search covers the
+    blurred map and the zeros around it, and the result is clamped to the map.
+
+    Args:
+        heatmaps: ``(N, H, W)``.
+        kernel_size: Blur before the search, in cells.
+
+    Returns:
+        Position ``(N, 2)`` in cells, and score ``(N,)``: the map before the blur at the position
+        rounded to whole cells, divided by 255, plus 0.5.
+    """
+    height, width = heatmaps.shape[-2:]
+    blurred = _blur(heatmaps, kernel_size)
+    margin = (blurred.shape[-1] - width) // 2
+    wide = blurred.shape[-1]
+    flat = blurred.flatten(1)
+    index, x, y = _peak(flat, wide)
+    # The original takes a cell out of the search by setting it to zero.
+    _, x2, y2 = _peak(flat.scatter(1, index[:, None], 0.0), wide)
+    peak = torch.stack([x, y], dim=1).to(heatmaps.dtype)
+    step = torch.stack([x2 - x, y2 - y], dim=1).to(heatmaps.dtype)
+    length = step.norm(dim=1, keepdim=True)
+    shift = torch.where(length > 1e-3, _SHIFT * step / length.clamp(min=1e-3), 0.0)
+    position = peak - margin + shift
+    limit = position.new_tensor([width - 1, height - 1])
+    position = torch.minimum(position.clamp(min=0), limit)
+    cell = position.round().long()
+    score = heatmaps.flatten(1).gather(1, (cell[:, 1] * width + cell[:, 0])[:, None])
+    return position, score[:, 0] / 255 + 0.5
+
+
+def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> tuple[Tensor, Tensor]:
+    """MMPose's decoder: a quarter cell towards the higher neighbour, in x and in y.
+
+    Follows ``mmpose.codecs.MegviiHeatmap`` (1.3.2) in which peaks move and in the score, the
+    maximum of the map before the blur, divided by 255, plus 0.5. Two of its defects are mended:
+    the half cell is added to border peaks too, and an all-zero map gives a result.
+
+    Args:
+        heatmaps: ``(N, H, W)``.
+        kernel_size: Blur before the search, in cells.
+
+    Returns:
+        Position ``(N, 2)`` in cells, and score ``(N,)``.
+    """
+    height, width = heatmaps.shape[-2:]
+    margin = kernel_size // 2 + 1
+    blurred = _blur(heatmaps, kernel_size)[:, margin : margin + height, margin : margin + width]
+    flat = blurred.flatten(1)
+    index, x, y = _peak(flat, width)
+    inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+    centre = torch.where(inside, index, width + 1)[:, None]
+
+    def neighbour(offset: int) -> Tensor:
+        return flat.gather(1, centre + offset)[:, 0]
+
+    slope = torch.stack([neighbour(1) - neighbour(-1), neighbour(width) - neighbour(-width)], dim=1)
+    peak = torch.stack([x, y], dim=1).to(heatmaps.dtype)
+    position = peak + _SHIFT * slope.sign() * inside[:, None]
+    return position, heatmaps.flatten(1).amax(dim=1) / 255 + 0.5
+
+
+def decode_heatmaps(
+    heatmaps: Tensor, kernel_size: int, *, refine: str = 'second_peak'
+) -> tuple[Tensor, Tensor]:
+    """Finds the keypoint in every heatmap.
+
+    Args:
+        heatmaps: ``(B, K, H, W)`` as the network gives them, 255 for a perfect peak.
+        kernel_size: Size of the Gaussian blur before the search, in cells; odd.
+        refine: One of `REFINEMENTS`.
+
+    Returns:
+        Positions ``(B, K, 2)`` in heatmap cells, the centre of the first cell at 0.5; and scores
+        ``(B, K)``, 0.5 for an empty map and 1.5 for a perfect peak.
+
+    Raises:
+        ValueError: ``refine`` is unknown.
+    """
+    if refine not in REFINEMENTS:
+        raise ValueError(f'refine is {refine!r}, expected one of {", ".join(REFINEMENTS)}')
+    find = _second_peak if refine == 'second_peak' else _gradient_sign
+    batch, num_keypoints = heatmaps.shape[:2]
+    position, score = find(heatmaps.float().flatten(0, 1), kernel_size)
+    return (
+        (position + 0.5).view(batch, num_keypoints, 2),
+        score.view(batch, num_keypoints),
+    )

@@ -1,0 +1,73 @@
+"""Keypoints -> target heatmaps, on the device, for a whole batch and any level.
+
+Shapes: B batch, K keypoints, H and W heatmap size, L levels.
+
+The published recipe (megvii MSPN, JointsDataset) sets one pixel to 1, blurs the map with OpenCV's
+Gaussian of the level's kernel size (sigma 0: OpenCV derives it, and mirrors at the border), and
+scales the map so that its maximum is 255. A blurred single pixel is the outer product of a blurred
+row and a blurred column, so the values of every possible map lie in two small tables per level:
+the row profile of each of W columns and the column profile of each of H rows. Rendering is then
+two look-ups and one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PEAK = 255.0
+"""Value of the highest cell of a target heatmap."""
+
+
+def _profiles(length: int, kernel_size: int) -> Tensor:
+    """What one lit cell looks like after the blur, for each position along one axis.
+
+    OpenCV itself makes them, so they hold its kernel tables and its mirrored border. Dividing by
+    the maximum (near a border it is not the lit cell itself) makes the product of a row and a
+    column profile peak at exactly 1.
+
+    Returns:
+        ``(length, length)`` float32: row ``c`` is the profile of a cell lit at ``c``.
+    """
+    lit = np.eye(length, dtype=np.float64)
+    blurred = cv2.GaussianBlur(lit, (kernel_size, 1), 0)
+    return torch.from_numpy(blurred / blurred.max(axis=1, keepdims=True)).float()
+
+
+class HeatmapRenderer(nn.Module):
+    """Renders target heatmaps of one level at a time.
+
+    Args:
+        heatmap_size: ``(W, H)`` in cells.
+        kernel_sizes: Blur kernel size of every level, coarse to fine, in cells; odd.
+    """
+
+    def __init__(self, heatmap_size: tuple[int, int], kernel_sizes: Sequence[int]) -> None:
+        super().__init__()
+        width, height = heatmap_size
+        # Not persistent: they follow from the config, and checkpoints stay free of them.
+        for level, kernel_size in enumerate(kernel_sizes):
+            self.register_buffer(f'_rows{level}', _profiles(width, kernel_size), persistent=False)
+            self.register_buffer(f'_cols{level}', _profiles(height, kernel_size), persistent=False)
+
+    def forward(self, cells: Tensor, labelled: Tensor, level: int) -> Tensor:
+        """Renders the maps of one level.
+
+        Args:
+            cells: ``(B, K, 2)`` x and y in heatmap cells; cut to whole cells, as the recipe does.
+            labelled: ``(B, K)``; where it is 0 the map is all zero, whatever the position.
+            level: Index into the kernel sizes.
+
+        Returns:
+            ``(B, K, H, W)`` float32, between 0 and 255.
+        """
+        rows: Tensor = getattr(self, f'_rows{level}')
+        cols: Tensor = getattr(self, f'_cols{level}')
+        x = cells[..., 0].long().clamp(0, rows.shape[0] - 1)
+        y = cells[..., 1].long().clamp(0, cols.shape[0] - 1)
+        peak = PEAK * (labelled > 0).to(rows.dtype)
+        return (cols[y] * peak[..., None])[..., :, None] * rows[x][..., None, :]

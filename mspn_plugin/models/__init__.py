@@ -1,0 +1,8 @@
+"""The network, in the order of its data flow. Importing this module registers the components."""
+
+from .backbone import MSPNBackbone
+from .head import MultiStageHead
+from .losses import OHKMMSELoss
+from .neck import MSPNNeck
+
+__all__ = ['MSPNBackbone', 'MSPNNeck', 'MultiStageHead', 'OHKMMSELoss']

@@ -1,0 +1,80 @@
+"""Heatmap losses: squared error per keypoint, its weighted mean, and its hardest keypoints.
+
+Shapes: B batch, K keypoints, H and W heatmap size.
+"""
+
+from __future__ import annotations
+
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+
+def keypoint_errors(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of every heatmap.
+
+    Always in float32: squares of heatmaps that reach 255 leave the range of half precision.
+
+    Args:
+        output: Predicted heatmaps ``(B, K, H, W)``.
+        target: Target heatmaps ``(B, K, H, W)``.
+
+    Returns:
+        ``(B, K)``.
+    """
+    return (output.float() - target).square().mean(dim=(2, 3))
+
+
+@MODELS.register_module()
+class OHKMMSELoss(nn.Module):
+    """Online hard keypoint mining: the mean of each sample's ``topk`` largest errors.
+
+    Unlabelled keypoints count as zero, so a sample with fewer labels than ``topk`` still divides
+    by ``topk``, as the original does (megvii MSPN, lib/utils/loss.py).
+
+    Args:
+        topk: Number of keypoints that count per sample; if there are fewer, all of them.
+        loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: ``topk`` is not positive.
+    """
+
+    def __init__(self, topk: int = 8, *, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        if topk < 1:
+            raise ValueError(f'topk is {topk}, expected at least 1')
+        self.topk = topk
+        self.loss_weight = loss_weight
+
+    def forward(self, output: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Computes the loss of a batch.
+
+        Args:
+            output: Predicted heatmaps ``(B, K, H, W)``.
+            target: Target heatmaps ``(B, K, H, W)``.
+            weights: ``(B, K)``, 0 where there is no label. All count if absent.
+
+        Returns:
+            A scalar.
+        """
+        errors = keypoint_errors(output, target)
+        if weights is not None:
+            errors = errors * weights
+        hardest = errors.topk(min(self.topk, errors.shape[1]), dim=1, sorted=False).values
+        return hardest.mean() * self.loss_weight
+
+
+class MeanMSELoss(nn.Module):
+    """Mean squared error over all keypoints, unlabelled ones counting as zero.
+
+    Args:
+        loss_weight: Factor of the result.
+    """
+
+    def __init__(self, *, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """Computes the loss of a batch; shapes as in `OHKMMSELoss`."""
+        return (keypoint_errors(output, target) * weights).mean() * self.loss_weight

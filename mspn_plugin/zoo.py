@@ -1,0 +1,55 @@
+"""The configs that ship with the package, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _config_root() -> Path:
+    """The folder of the configs: inside an installed package, or beside a checkout's package."""
+    for root in (_PACKAGE / '.mim' / 'configs', _PACKAGE.parent / 'configs'):
+        if root.is_dir():
+            return root
+    raise InputError(
+        f'the configs of mspn_plugin are missing from {_PACKAGE / ".mim"}; reinstall the package '
+        '(`make setup` in a clone, or `pip install --no-deps --force-reinstall mspn_plugin`)'
+    )
+
+
+def _paths() -> dict[str, Path]:
+    root = _config_root()
+    return {
+        path.stem: path
+        for path in sorted(root.rglob('*.py'))
+        if '_base_' not in path.relative_to(root).parts
+    }
+
+
+def list_configs() -> list[str]:
+    """The names that `get_config` takes, sorted."""
+    return sorted(_paths())
+
+
+def get_config(name: str) -> str:
+    """The path of a config of this package.
+
+    MMEngine's ``Config.fromfile``, ``mmpose.apis.init_model`` and ``MMPoseInferencer`` all take it.
+
+    Args:
+        name: One of `list_configs`, with or without ``.py``.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        InputError: There is no such config.
+    """
+    paths = _paths()
+    stem = name.removesuffix('.py')
+    if stem not in paths:
+        raise InputError(f'there is no config {name!r}; the configs are: {", ".join(paths)}')
+    return str(paths[stem])

@@ -1,0 +1,77 @@
+"""Trains a model with MMEngine's runner; `mim train mspn_plugin CONFIG` calls it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mspn_plugin import InputError
+from mspn_plugin.checkpoints.check import check_weights_fit
+from mspn_plugin.engine.launch import add_options, make_config
+from mspn_plugin.engine.preflight import check_data
+from mspn_plugin.errors import exit_with_sentence
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Train an MSPN model.')
+    parser.add_argument('config', help='path of a config, or the name of one of this package')
+    add_options(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, or from the newest one in the work folder if none is named',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate to the actual total batch, from the config's base batch",
+    )
+    return parser.parse_args()
+
+
+def apply_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Applies the options that only training has."""
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.pop('save_best', None)
+    if args.amp:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError('--amp needs a CUDA device, and there is none; train without it')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg:
+            raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr setting')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+
+
+@exit_with_sentence
+def main() -> None:
+    """Checks what was given, then trains."""
+    args = parse_arguments()
+    cfg = make_config(args)
+    apply_options(cfg, args)
+    check_data(cfg, ('train',) if args.no_validate else ('train', 'val'))
+    start = cfg.get('load_from')
+    if cfg.get('resume') and start is None and Path(cfg.work_dir).is_dir():
+        start = find_latest_checkpoint(cfg.work_dir)
+    if start:
+        check_weights_fit(start, cfg.model)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
