@@ -1,0 +1,49 @@
+"""`COCO` with the two leniencies of xtcocotools that MMPose relies on."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from pycocotools.coco import COCO as _PycocoCOCO
+
+__all__ = ['COCO']
+
+
+class COCO(_PycocoCOCO):
+    """An annotation file in COCO format.
+
+    It differs from pycocotools in that annotations may lack ``iscrowd`` (it counts as 0) and that a
+    result file may be empty (a model that finds nobody has AP 0, it is not an error).
+    """
+
+    def createIndex(self) -> None:
+        """Builds the look-up tables of images, categories and annotations."""
+        for annotation in self.dataset.get('annotations', ()):
+            annotation.setdefault('iscrowd', 0)
+        super().createIndex()
+
+    def loadRes(self, resFile: Any) -> Any:
+        """Loads detections, to be evaluated against this annotation file.
+
+        Args:
+            resFile: The path of a JSON file, a list of records or a ``(N, 7)`` array.
+
+        Returns:
+            A COCO object that holds the detections, and the images and categories of this one.
+        """
+        if isinstance(resFile, str | Path):
+            resFile = json.loads(Path(resFile).read_text(encoding='utf-8'))
+        if not (isinstance(resFile, list) and not resFile):
+            return super().loadRes(resFile)
+        results = COCO()
+        results.dataset = {
+            'info': copy.deepcopy(self.dataset.get('info', {})),
+            'images': list(self.dataset['images']),
+            'categories': copy.deepcopy(self.dataset.get('categories', [])),
+            'annotations': [],
+        }
+        results.createIndex()
+        return results

@@ -1,0 +1,315 @@
+"""MMEngine's checkpoints load with weights only, and files that want more do not."""
+
+import os
+import pickle
+import struct
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from mspn_plugin.compat import Gap, torch_load
+
+GAP = torch_load.install()
+pytestmark = pytest.mark.skipif(not GAP.active, reason=GAP.detail)
+
+# What the docstring of the module promises; anything more is a decision, not an accident.
+NAMES = {
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+    'numpy.ndarray',
+    'numpy.dtype',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+}
+
+
+class TinyModel(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode='loss'):
+        return {'loss': self.layer(torch.stack(list(inputs))).square().mean()}
+
+
+class TinyData(Dataset):
+    # what MMPose's datasets put into the checkpoint
+    metainfo = {
+        'dataset_name': 'tiny',
+        'sigmas': np.array([0.026, 0.025], dtype=np.float32),
+        'colors': np.arange(6, dtype=np.uint8).reshape(2, 3),
+        'flip': np.array([1, 0]),
+        'seen': np.array([True, False]),
+    }
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return {'inputs': torch.tensor([float(index), 1.0])}
+
+
+def tiny_runner(work_dir, name, max_epochs, **kwargs):
+    return Runner(
+        TinyModel(),
+        str(work_dir),
+        train_dataloader={
+            'batch_size': 2,
+            'dataset': TinyData(),
+            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+        },
+        train_cfg={'by_epoch': True, 'max_epochs': max_epochs},
+        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},
+        param_scheduler=[
+            {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'end': 2},
+            {'type': 'CosineAnnealingLR', 'T_max': 3, 'by_epoch': True},
+        ],
+        custom_hooks=[{'type': 'EMAHook'}],
+        default_hooks={'logger': {'type': 'LoggerHook', 'interval': 1}},
+        experiment_name=name,
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A runner after one epoch, and the path of its checkpoint."""
+    folder = tmp_path_factory.mktemp('run')
+    runner = tiny_runner(folder, folder.name, max_epochs=1)
+    runner.message_hub.update_info('best', np.float32(0.25))
+    runner.train()
+    return runner, folder / 'epoch_1.pth'
+
+
+def test_a_checkpoint_of_mmengine_loads_with_equal_content(trained):
+    runner, path = trained
+    loaded = torch.load(path, weights_only=True)
+    # the file is our own, so it may be read without any restriction to compare
+    free = torch.load(path, weights_only=False)
+    assert loaded.keys() == free.keys()
+    for name, value in free['state_dict'].items():
+        assert torch.equal(loaded['state_dict'][name], value)
+    assert loaded['param_schedulers'] == free['param_schedulers']
+    meta = loaded['meta']['dataset_meta']
+    for name, value in TinyData.metainfo.items():
+        assert type(meta[name]) is type(value)
+        np.testing.assert_array_equal(meta[name], value)
+        assert getattr(meta[name], 'dtype', None) == getattr(value, 'dtype', None)
+    assert loaded['message_hub']['runtime_info']['best'] == np.float32(0.25)
+    buffers = loaded['message_hub']['log_scalars']
+    assert 'train/loss' in buffers
+    for name, buffer in runner.message_hub.log_scalars.items():
+        assert type(buffers[name]) is HistoryBuffer
+        for ours, original in zip(buffers[name].data, buffer.data, strict=True):
+            assert type(ours) is np.ndarray and ours.dtype == original.dtype
+            np.testing.assert_array_equal(ours, original)
+        assert buffers[name].statistics('mean') == buffer.statistics('mean')
+        assert buffers[name].statistics('current') == buffer.current()
+
+
+def test_training_resumes(trained):
+    _, path = trained
+    runner = tiny_runner(path.parent, 'resumed', max_epochs=2, load_from=str(path), resume=True)
+    runner.train()
+    assert (runner.epoch, runner.iter) == (2, 4)
+    assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 4
+    assert (path.parent / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize('code', list('?bhilqBHILQefdgFDG'))
+def test_arrays_and_scalars_of_every_number_type(code, tmp_path):
+    array = np.arange(6).astype(code).reshape(2, 3)
+    torch.save({'a': array, 'f': np.asfortranarray(array), 's': array[1, 2]}, tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
+    for key, value in (('a', array), ('f', array), ('s', array[1, 2])):
+        assert isinstance(loaded[key], np.ndarray if value.ndim else np.number | np.bool_)
+        assert loaded[key].dtype == value.dtype
+        np.testing.assert_array_equal(loaded[key], value)
+
+
+def save_pickle(path, pickled):
+    """Writes a checkpoint whose pickle is the given bytes."""
+    torch.save({}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in parts.items():
+            archive.writestr(name, pickled if name.endswith('data.pkl') else content)
+
+
+def test_arrays_written_under_numpy_1_load(tmp_path):
+    """numpy 1 writes the module name numpy.core; the rest of the pickle is the same."""
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    pickled = pickle.dumps({'b': buffer, 's': np.float64(7)}, protocol=2)
+    old = pickled.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+    assert b'numpy.core.multiarray\n_reconstruct' in old
+    save_pickle(tmp_path / 'old.pth', old)
+    loaded = torch.load(tmp_path / 'old.pth', weights_only=True)
+    assert loaded['b'].mean() == 1.5 and loaded['s'] == 7
+
+
+class Reduced:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function, *args):
+        self.how = (function, args)
+
+    def __reduce__(self):
+        return self.how
+
+
+def name_of(module, name):
+    """The opcode that fetches a global, in a pickle written by hand."""
+    return f'c{module}\n{name}\n'.encode()
+
+
+def text(value):
+    data = value.encode()
+    return b'X' + struct.pack('<I', len(data)) + data
+
+
+def call(function, *args):
+    """The opcodes of ``function(*args)``, all given as opcodes."""
+    return function + b'(' + b''.join(args) + b'tR'
+
+
+NDARRAY, DTYPE = name_of('numpy', 'ndarray'), name_of('numpy', 'dtype')
+SCALAR = name_of('numpy._core.multiarray', 'scalar')
+RECONSTRUCT = name_of('numpy._core.multiarray', '_reconstruct')
+ADDRESS = call(name_of('_codecs', 'encode'), text('A' * 8), text('latin1'))  # 8 bytes
+ONE, EMPTY = b'K\x01\x85', b'K\x00\x85'  # shapes
+
+
+def malicious(canary):
+    """Returns, by kind, pickles that run a command, reach a function or follow a forged address."""
+    import builtins
+    import functools
+
+    command = f'touch {canary}'
+    write = f'open({str(canary)!r}, "w")'
+    calls = {
+        'os.system': Reduced(os.system, command),
+        'subprocess': Reduced(subprocess.call, ['touch', str(canary)]),
+        'eval': Reduced(eval, write),
+        'exec': Reduced(exec, write),
+        'open': Reduced(open, str(canary), 'w'),
+        'object array': np.array([Reduced(os.system, command)], dtype=object),
+        'partial': Reduced(functools.partial, os.system, command),
+        'import': Reduced(builtins.__import__, 'os'),
+        'numpy.load': Reduced(np.load, str(canary)),
+        'getattr, another class': Reduced(getattr, torch.Tensor, 'min'),
+        'getattr, another name': Reduced(getattr, HistoryBuffer, '__init__'),
+        'getattr, a way up': Reduced(getattr, HistoryBuffer, '__subclasses__'),
+        'getattr, a registrar': Reduced(getattr, HistoryBuffer, 'register_statistics'),
+        'getattr, three arguments': Reduced(getattr, HistoryBuffer, 'min', None),
+        'empty object array': np.array([None], dtype=object),
+        'structured array': np.zeros(2, dtype=[('a', 'i4'), ('b', 'f8')]),
+        'record array': np.zeros(2, dtype=[('a', 'i4')]).view(np.recarray),
+        'array of text': np.array(['a']),
+    }
+    by_hand = {
+        'array over an address': call(NDARRAY, ONE, text('O'), ADDRESS),
+        'array over an address, NEWOBJ': NDARRAY + b'(' + ONE + text('O') + ADDRESS + b't\x81',
+        'array of another class': call(
+            RECONSTRUCT,
+            name_of('mmengine.logging.history_buffer', 'HistoryBuffer'),
+            EMPTY,
+            text('b'),
+        ),
+        'type of objects': call(DTYPE, text('O')),
+        'class of the type of objects': call(name_of('numpy.dtypes', 'ObjectDType')),
+        'class of a type': call(name_of('numpy.dtypes', 'Float64DType')),
+        'scalar over an address': call(SCALAR, call(DTYPE, text('O8')), ADDRESS),
+        'scalar of too few bytes': call(SCALAR, call(DTYPE, text('c16')), ADDRESS),
+        'scalar without a type': call(SCALAR, text('f8'), ADDRESS),
+    }
+    return {kind: pickle.dumps(value, protocol=2) for kind, value in calls.items()} | {
+        kind: b'\x80\x02' + opcodes + b'.' for kind, opcodes in by_hand.items()
+    }
+
+
+@pytest.mark.parametrize('kind', malicious('unused'))
+def test_a_file_that_wants_more_is_refused(kind, tmp_path):
+    canary = tmp_path / 'canary'
+    save_pickle(tmp_path / 'evil.pth', malicious(canary)[kind])
+    with pytest.raises((pickle.UnpicklingError, TypeError)):
+        torch.load(tmp_path / 'evil.pth', weights_only=True)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    'kind', ['os.system', 'subprocess', 'eval', 'exec', 'open', 'object array']
+)
+def test_these_kinds_do_harm_without_the_restriction(kind, tmp_path):
+    """Otherwise the test above would prove nothing."""
+    canary = tmp_path / 'canary'
+    pickle.loads(malicious(canary)[kind])
+    assert canary.exists()
+
+
+@pytest.mark.parametrize(
+    'state',
+    [
+        (3, '<', None, None, None, -1, -1, 63),  # flags: "holds objects"
+        (3, '<', (np.dtype('f8'), (1000,)), None, None, -1, -1, 0),  # 1000 numbers where there is 1
+        (3, '<', None, ('a',), {'a': (np.dtype('i4'), 10**6)}, -1, -1, 0),  # a field far outside
+    ],
+    ids=['flags', 'subarray', 'field'],
+)
+def test_a_crafted_state_of_a_type_has_no_effect(state, tmp_path):
+    def described(dtype):
+        return str(dtype), dtype.flags, dtype.fields, dtype.shape, dtype.itemsize
+
+    attacked = np.dtype('f8', False, True)
+    attacked.__setstate__(state)
+    assert described(attacked) != described(np.dtype('f8'))  # numpy itself takes it
+    dtype = call(DTYPE, text('f8'), b'\x89', b'\x88') + pickle.dumps(state, protocol=2)[2:-1] + b'b'
+    array = call(RECONSTRUCT, NDARRAY, EMPTY, text('b'))
+    array += b'(K\x01' + ONE + dtype + b'\x89' + ADDRESS + b'tb'
+    save_pickle(tmp_path / 'evil.pth', b'\x80\x02' + array + b'.')
+    loaded = torch.load(tmp_path / 'evil.pth', weights_only=True)
+    assert described(loaded.dtype) == described(np.dtype('f8'))
+    assert loaded.tobytes() == b'A' * 8
+    for code in ('b1', 'i1', 'i8', 'u2', 'f2', 'f4', 'c16'):
+        torch_load._plain_dtype(code).__setstate__(state)
+        assert described(np.dtype(code)) == described(np.zeros(1, code).dtype)
+        assert np.dtype(code).fields is None and np.dtype(code).shape == ()
+
+
+def test_the_allow_list_holds_exactly_the_documented_names():
+    before = torch.serialization.get_safe_globals()
+    try:
+        torch.serialization.clear_safe_globals()
+        assert torch_load.install() == torch_load.install() == GAP
+        names = sorted(name for _, name in torch.serialization.get_safe_globals())
+    finally:
+        torch.serialization.add_safe_globals(before)
+    assert len(names) == len(set(names))
+    # A file can only write names with a dot in them.
+    assert {name for name in names if '.' in name} == NAMES
+    assert {name for name in names if '.' not in name} == {'ndarray'} | {
+        type(np.dtype(code)).__name__ for code in '?bhilqBHILQefdgFDG'
+    }
+    for name in NAMES:
+        assert name.rsplit('.', 1)[-1] in torch_load.__doc__
+
+
+@pytest.mark.parametrize('package', ['torch', 'mmengine'])
+def test_a_missing_package_is_told(package, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None if name == package else 1)
+    assert torch_load.install() == Gap('torch.load', False, f'{package} is not installed')
+
+
+def test_an_old_torch_needs_nothing(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1+cpu')
+    monkeypatch.setattr(torch.serialization, 'add_safe_globals', None)
+    assert not torch_load.install().active

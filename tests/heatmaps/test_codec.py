@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmpose.registry import KEYPOINT_CODECS, TRANSFORMS
+
+from mspn_plugin.heatmaps import MultiLevelHeatmap
+
+CODEC = dict(type='MultiLevelHeatmap', input_size=(96, 128), heatmap_size=(24, 32))
+
+
+def test_encode_then_render_then_decode_returns_to_the_same_cell():
+    codec = KEYPOINT_CODECS.build(CODEC)
+    rng = np.random.default_rng(1)
+    joints = rng.uniform([12, 12], [83, 115], (1, 40, 2))  # blurs stay inside
+    encoded = codec.encode(joints, np.ones((1, 40)))
+    maps = codec.renderer()(
+        torch.from_numpy(encoded['keypoint_cells']),
+        torch.from_numpy(encoded['keypoint_weights']),
+        4,
+    )
+    keypoints, scores = codec.batch_decode(maps)
+    assert keypoints[0].shape == (1, 40, 2) and scores[0].shape == (1, 40)
+    assert np.abs(keypoints[0] - joints).max() <= 4  # a cell is 4 pixels
+    assert np.abs(scores[0] - 1.5).max() < 1e-3
+    single = codec.decode(maps[0].numpy())
+    assert np.array_equal(single[0], keypoints[0]) and np.array_equal(single[1], scores[0])
+
+
+def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps():
+    pipeline = [
+        TRANSFORMS.build(dict(type='GenerateTarget', encoder=CODEC)),
+        TRANSFORMS.build(dict(type='PackPoseInputs')),
+    ]
+    sample = dict(
+        img=np.zeros((128, 96, 3), np.uint8),
+        keypoints=np.full((1, 17, 2), 40.0, np.float32),
+        keypoints_visible=np.ones((1, 17), np.float32),
+        dataset_keypoint_weights=np.ones(17, np.float32),
+    )
+    for transform in pipeline:
+        sample = transform(sample)
+    labels = sample['data_samples'].gt_instance_labels
+    assert labels.keypoint_cells.tolist() == [[[10, 10]] * 17]
+    assert labels.keypoint_weights.shape == (1, 17)
+    assert 'gt_fields' not in sample['data_samples']
+    assert len(pickle.dumps(sample['data_samples'])) < 5000
+
+
+def test_use_dataset_keypoint_weights_takes_effect():
+    """MMPose ignores it for its own multi-level targets."""
+    transform = TRANSFORMS.build(
+        dict(type='GenerateTarget', encoder=CODEC, use_dataset_keypoint_weights=True)
+    )
+    sample = transform(
+        dict(
+            keypoints=np.full((1, 2, 2), 40.0),
+            keypoints_visible=np.ones((1, 2)),
+            dataset_keypoint_weights=np.array([0.5, 1.5], np.float32),
+        )
+    )
+    assert sample['keypoint_weights'].tolist() == [[0.5, 1.5]]
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(kernel_sizes=(15, 10)), 'odd'),
+        (dict(kernel_sizes=()), 'empty'),
+        (dict(decode_kernel_size=4), 'odd'),
+        (dict(heatmap_size=(0, 32)), 'at least 2'),
+        (dict(refine='dark'), 'second_peak'),
+    ],
+)
+def test_wrong_settings_are_explained(change, words):
+    with pytest.raises(ValueError, match=words):
+        MultiLevelHeatmap(**{**{k: v for k, v in CODEC.items() if k != 'type'}, **change})

@@ -1,0 +1,85 @@
+"""Targets against the published recipe, written again here joint by joint."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mspn_plugin.heatmaps import HeatmapRenderer, MultiLevelHeatmap
+
+KERNELS = (15, 11, 9, 7, 5)
+
+
+def reference_heatmaps(
+    joints: np.ndarray, visible: np.ndarray, input_size, heatmap_size, kernel: int
+) -> np.ndarray:
+    """The recipe: one lit cell, OpenCV's blur, the maximum scaled to 255."""
+    maps = np.zeros((len(joints), heatmap_size[1], heatmap_size[0]), np.float32)
+    for joint, seen, heatmap in zip(joints, visible, maps, strict=True):
+        x, y = joint
+        outside = x < 0 or y < 0 or x > input_size[0] - 1 or y > input_size[1] - 1
+        if seen == 0 or outside:
+            continue
+        column = int(x * heatmap_size[0] / input_size[0])
+        row = int(y * heatmap_size[1] / input_size[1])
+        heatmap[row, column] = 1
+        heatmap[:] = cv2.GaussianBlur(heatmap, (kernel, kernel), 0)
+        heatmap /= heatmap.max() / 255
+    return maps
+
+
+def rendered(codec: MultiLevelHeatmap, joints: np.ndarray, visible: np.ndarray) -> torch.Tensor:
+    encoded = codec.encode(joints[None], visible[None])
+    cells = torch.from_numpy(encoded['keypoint_cells'])
+    weights = torch.from_numpy(encoded['keypoint_weights'])
+    renderer = codec.renderer()
+    return torch.stack([renderer(cells, weights, level)[0] for level in range(codec.num_levels)])
+
+
+@pytest.mark.parametrize(
+    ('input_size', 'heatmap_size'), [((192, 256), (48, 64)), ((288, 384), (72, 96))]
+)
+def test_targets_equal_the_recipe_at_random_positions(input_size, heatmap_size):
+    rng = np.random.default_rng(0)
+    codec = MultiLevelHeatmap(input_size, heatmap_size)
+    joints = rng.uniform(-0.1, 1.1, (200, 2)) * input_size
+    visible = rng.integers(0, 3, 200)
+    ours = rendered(codec, joints, visible).numpy()
+    for level, kernel in enumerate(KERNELS):
+        theirs = reference_heatmaps(joints, visible, input_size, heatmap_size, kernel)
+        assert theirs.any()
+        assert np.abs(ours[level] - theirs).max() < 255e-3
+        assert np.abs(ours[level] - theirs).max() < 1e-3  # and even absolutely
+
+
+def test_targets_equal_the_recipe_in_every_border_cell():
+    input_size, heatmap_size = (192, 256), (48, 64)
+    columns = [0, 1, 2, 6, 7, 8, 39, 40, 41, 45, 46, 47]
+    rows = [0, 1, 2, 6, 7, 8, 55, 56, 57, 61, 62, 63]
+    joints = np.array([[4 * x + 1.5, 4 * y + 2.5] for x in columns for y in rows])
+    ours = rendered(MultiLevelHeatmap(input_size, heatmap_size), joints, np.ones(len(joints)))
+    for level, kernel in enumerate(KERNELS):
+        theirs = reference_heatmaps(joints, np.ones(len(joints)), input_size, heatmap_size, kernel)
+        assert np.abs(ours[level].numpy() - theirs).max() < 1e-3
+        assert ours[level].amax(dim=(1, 2)).sub(255).abs().max() < 1e-3
+
+
+def test_outermost_positions_of_the_input():
+    codec = MultiLevelHeatmap((192, 256), (48, 64))
+    joints = np.array([[0, 0], [191, 255], [191.01, 10], [10, 255.01], [-0.01, 10], [10, -0.01]])
+    weights = codec.encode(joints[None], np.ones((1, 6)))['keypoint_weights']
+    assert weights.tolist() == [[1, 1, 0, 0, 0, 0]]
+
+
+def test_unlabelled_joints_leave_empty_maps_whatever_their_position():
+    renderer = HeatmapRenderer((12, 16), (5,))
+    cells = torch.tensor([[[0.0, 0.0], [1e6, -1e6], [3.0, 4.0]]])
+    maps = renderer(cells, torch.tensor([[0.0, 0.0, 1.0]]), 0)
+    assert not maps[0, :2].any()
+    assert maps[0, 2, 4, 3] == 255
+
+
+def test_buffers_stay_out_of_checkpoints():
+    assert not HeatmapRenderer((12, 16), (5,)).state_dict()
