@@ -1,0 +1,90 @@
+"""The hook logs the same numbers as MMEngine's own, and reads them only when they are logged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.layer(torch.stack(inputs)).square().mean(), acc=torch.tensor(0.5))
+
+
+class CountReads(TorchDispatchMode):
+    """Counts transfers of values to Python, and in which iteration they happen."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = []
+        self.iteration = -1  # before training
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if '_local_scalar_dense' in func.name():
+            self.reads.append(self.iteration)
+        return func(*args, **(kwargs or {}))
+
+
+class CountIterations(Hook):
+    priority = 'HIGHEST'
+
+    def __init__(self, counter):
+        self.counter = counter
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.counter.iteration = runner.iter
+
+
+def train(tmp_path, name, hook, *, interval=4, iterations=10, save_at=None):
+    torch.manual_seed(0)
+    data = [dict(inputs=torch.randn(2)) for _ in range(iterations)]
+    counter = CountReads()
+    hooks = dict(
+        runtime_info=dict(type=hook),
+        logger=dict(type='LoggerHook', interval=interval),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=save_at or 1000),
+    )
+    runner = Runner(
+        model=Model(),
+        work_dir=str(tmp_path / name),
+        train_dataloader=dict(
+            dataset=data, batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False)
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        default_hooks=hooks,
+        custom_hooks=[CountIterations(counter)],
+        default_scope='mmpose',
+        experiment_name=f'{tmp_path.name}-{name}',
+        log_level='ERROR',
+    )
+    with counter:
+        runner.train()
+    history = runner.message_hub.get_scalar('train/loss')._log_history.tolist()
+    return history, counter.reads
+
+
+def test_same_history_with_fewer_reads(tmp_path):
+    stock, stock_reads = train(tmp_path, 'stock', 'RuntimeInfoHook')
+    ours, our_reads = train(tmp_path, 'ours', 'DeferredRuntimeInfoHook')
+    assert len(ours) == 20
+    assert ours == pytest.approx(stock)
+    # Two epochs of ten iterations: only where the logger reads, and at the end of an epoch.
+    assert set(stock_reads) >= set(range(20))
+    assert set(our_reads) <= {-1, 3, 7, 9, 11, 13, 15, 17, 19}
+
+
+def test_a_checkpoint_between_two_logs_holds_the_whole_history(tmp_path):
+    train(tmp_path, 'run', 'DeferredRuntimeInfoHook', interval=1000, save_at=3)
+    saved = torch.load(tmp_path / 'run' / 'iter_3.pth')
+    history = saved['message_hub']['log_scalars']['train/loss']
+    assert len(history._log_history) == 3
