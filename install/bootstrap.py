@@ -55,7 +55,7 @@ PIP_TO_UV = {
 
 def source_files() -> list[Path]:
     """Every file that the wheel is made from, relative to the checkout."""
-    found = []
+    found: list[Path] = []
     for path in (ROOT / name for name in SOURCES):
         found += path.rglob('*') if path.is_dir() else [path]
     files = [file.relative_to(ROOT) for file in found if file.is_file()]
@@ -125,11 +125,11 @@ def tool_environment() -> dict:
     return env
 
 
-def usable_uv(uv: Path | str | None, env: dict) -> bool:
+def usable_uv(uv: Path | str, env: dict) -> bool:
     """Whether this uv runs and is recent enough."""
     said = ''
     with contextlib.suppress(Failure):
-        said = run([uv, '--version'], env) if uv else ''
+        said = run([uv, '--version'], env)
     version = re.match(r'uv (\d+)\.(\d+)', said)
     return version is not None and tuple(map(int, version.groups())) >= OLDEST_UV
 
@@ -138,7 +138,7 @@ def find_uv(env: dict) -> Path | str:
     """Returns the uv on PATH or the one in `.cache`, which is fetched if need be."""
     ours = CACHE / 'uv' / 'bin' / 'uv'
     for uv in (shutil.which('uv'), ours):
-        if usable_uv(uv, env):
+        if uv and usable_uv(uv, env):
             return uv
     fetch_uv(env)
     if usable_uv(ours, env):
@@ -150,11 +150,11 @@ def fetch_uv(env: dict) -> None:
     """Installs the uv that `requirements.txt` pins to `.cache/uv`, with the first pip there is."""
     folder = CACHE / 'uv'
     # The entry reaches from "uv==" to the first line that does not end with a backslash.
-    entry = re.search(r'^uv==(.*\\\n)*.*\n', REQUIREMENTS.read_text(), re.MULTILINE)
+    entry = re.findall(r'^uv==(?:.*\\\n)*.*\n', REQUIREMENTS.read_text(), re.MULTILINE)
     pinned = CACHE / 'uv.txt'
-    pinned.write_text(entry.group())
+    pinned.write_text(''.join(entry))
     install = ['-m', 'pip', 'install', '--no-deps', '--require-hashes', '--only-binary', ':all:']
-    install += ['-r', pinned]
+    install += ['-r', str(pinned)]
     for python in pythons(env):
         shutil.rmtree(str(folder), ignore_errors=True)
         if succeeds([python, '-m', 'pip', '--version'], env):
@@ -192,7 +192,7 @@ def make_venv(uv: Path | str, env: dict) -> None:
 
 def install_packages(uv: Path | str, env: dict) -> None:
     """Makes `.venv` hold exactly the list: ready-made files only, each checked by its hash."""
-    cache = Path(run([uv, 'cache', 'dir', '--quiet'], env))
+    cache = Path(run([uv, 'cache', 'dir'], env).splitlines()[-1])
     disk = next(path for path in (cache, *cache.parents) if path.exists())
     if disk.stat().st_dev != VENV.stat().st_dev:
         env.setdefault('UV_LINK_MODE', 'copy')

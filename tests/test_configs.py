@@ -1,4 +1,4 @@
-"""Every config builds, runs forward and gives a loss; the published sizes are the published ones."""
+"""Every config builds, runs forward and gives a loss; the published sizes are right."""
 
 from __future__ import annotations
 

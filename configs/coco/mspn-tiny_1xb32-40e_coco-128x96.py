@@ -12,7 +12,13 @@ encode = [dict(type='GenerateTarget', encoder=codec)]
 # Gentler than for full COCO: there is little data, and little time.
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomBBoxTransform', scale_factor=(0.75, 1.25), rotate_factor=30),
+    dict(
+        type='RandomBBoxTransform',
+        shift_prob=0.2,
+        scale_factor=(0.8, 1.25),
+        rotate_factor=30,
+        rotate_prob=0.3,
+    ),
 ]
 train_pipeline = [*_base_.load, *augment, *crop, *encode, *_base_.pack]
 val_pipeline = [*_base_.load, *crop, *_base_.pack]

@@ -59,18 +59,19 @@ def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dic
     return renamed
 
 
-def load_resnet_into(backbone: nn.Module, checkpoint: str) -> None:
+def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -> None:
     """Copies a ResNet into a backbone; every weight of it must find its place.
 
     Args:
         backbone: An `MSPNBackbone`.
         checkpoint: ``torchvision://<name>``, a local file or a URL.
+        num_stages: Number of stages of the backbone.
 
     Raises:
         InputError: The file does not fit the backbone.
     """
     loaded = _load_checkpoint(checkpoint, map_location='cpu')
-    weights = resnet_to_backbone(loaded.get('state_dict', loaded), len(backbone.stages))
+    weights = resnet_to_backbone(loaded.get('state_dict', loaded), num_stages)
     own = backbone.state_dict()
     wanted = {
         key

@@ -1,0 +1,1 @@
+"""Data sets and what they need: synthetic people for demos and tests."""

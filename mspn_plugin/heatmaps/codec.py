@@ -95,9 +95,9 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         if keypoints_visible is None:
             keypoints_visible = np.ones(keypoints.shape[:2], np.float32)
         limit = np.asarray(self.input_size) - 1
-        inside = ((keypoints >= 0) & (keypoints <= limit)).all(axis=-1)
-        weights = np.where(inside & (keypoints_visible > 0), keypoints_visible, 0)
-        cells = np.where(inside[..., None], keypoints / self.cell_size, 0)
+        inside = np.all((keypoints >= 0) & (keypoints <= limit), axis=-1, keepdims=True)
+        weights = np.where(inside[..., 0] & (keypoints_visible > 0), keypoints_visible, 0)
+        cells = np.where(inside, keypoints / self.cell_size, 0)
         return dict(
             keypoint_cells=cells.astype(np.float32), keypoint_weights=weights.astype(np.float32)
         )

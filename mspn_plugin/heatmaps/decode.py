@@ -35,8 +35,13 @@ def _blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
     padded = torch.nn.functional.pad(heatmaps, [margin + radius] * 4)
     width = padded.shape[-1] - 2 * radius
     height = padded.shape[-2] - 2 * radius
-    across = sum(tap * padded[..., :, i : i + width] for i, tap in enumerate(taps))
-    return sum(tap * across[..., i : i + height, :] for i, tap in enumerate(taps))  # type: ignore[return-value, index]
+    across = torch.zeros_like(padded[..., :width])
+    for offset, tap in enumerate(taps):
+        across += tap * padded[..., offset : offset + width]
+    blurred = torch.zeros_like(across[..., :height, :])
+    for offset, tap in enumerate(taps):
+        blurred += tap * across[..., offset : offset + height, :]
+    return blurred
 
 
 def _peak(flat: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -125,7 +125,7 @@ class MSPNBackbone(BaseModule):
         """Initialises at random, then copies a pretrained ResNet where ``init_cfg`` names one."""
         super().init_weights()
         if self._resnet:
-            load_resnet_into(self, self._resnet['checkpoint'])
+            load_resnet_into(self, self._resnet['checkpoint'], num_stages=self.num_stages)
             self._resnet = {}  # once, like the random initialisation
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:

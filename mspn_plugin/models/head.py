@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..heatmaps import MultiLevelHeatmap
 from .accuracy import pck_accuracy
 from .losses import MeanMSELoss, OHKMMSELoss
+from .units import UnitLayers
 
 Features = Sequence[Sequence[Tensor]]
 
@@ -91,14 +92,12 @@ class MultiStageHead(BaseHead):
         self.renderer = codec.renderer()
         self.coarse_loss = MeanMSELoss(loss_weight=coarse_weight)
         self.final_loss: nn.Module = OHKMMSELoss(topk) if ohkm else MeanMSELoss()
-        self.stages = nn.ModuleList(
-            nn.ModuleList(
-                ConvModule(
-                    unit_channels, num_keypoints, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
-                )
-                for _ in range(num_units)
-            )
-            for _ in range(num_stages)
+        self.stages = UnitLayers(
+            num_stages,
+            num_units,
+            lambda: ConvModule(
+                unit_channels, num_keypoints, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
+            ),
         )
 
     def level_of(self, stage: int, unit: int) -> int:
@@ -116,7 +115,7 @@ class MultiStageHead(BaseHead):
             ``[stage][unit]`` of ``(B, K, H, W)``, for the same stages and units.
         """
         width, height = self.decoder.heatmap_size
-        convs = [list(stage)[-len(feats[-1]) :] for stage in list(self.stages)[-len(feats) :]]
+        convs = [stage[-len(feats[-1]) :] for stage in self.stages.by_stage()[-len(feats) :]]
         return [
             [
                 F.interpolate(conv(x), size=(height, width), mode='bilinear', align_corners=True)
@@ -142,10 +141,10 @@ class MultiStageHead(BaseHead):
             ``loss_s<stage>_u<unit>`` for each (MMEngine adds them up as ``loss``), and
             ``acc_pose``, the accuracy of the final heatmaps.
         """
-        if len(feats) != len(self.stages) or len(feats[0]) != len(self.stages[0]):
+        if len(feats) != len(self.stages) or len(feats[0]) != self.stages.num_units:
             raise ValueError(
                 f'the loss needs the features of all {len(self.stages)} stages of '
-                f'{len(self.stages[0])} units, but the neck passed on {len(feats)} of '
+                f'{self.stages.num_units} units, but the neck passed on {len(feats)} of '
                 f'{len(feats[0])}; in evaluation mode set eval_units="all" in the MSPNNeck'
             )
         labels = [sample.gt_instance_labels for sample in batch_data_samples]
@@ -171,7 +170,7 @@ class MultiStageHead(BaseHead):
         return losses
 
     def predict(
-        self, feats: Features | list[Features], batch_data_samples: SampleList, test_cfg: Any = None
+        self, feats: Any, batch_data_samples: SampleList, test_cfg: Any = None
     ) -> InstanceList | tuple[InstanceList, PixelDataList]:
         """Decodes the heatmaps of the last unit.
 
@@ -197,7 +196,7 @@ class MultiStageHead(BaseHead):
             )
             heatmaps = (self._final(straight) + unflipped) * 0.5
         else:
-            heatmaps = self._final(feats)  # type: ignore[arg-type]
+            heatmaps = self._final(feats)
         poses = self.decode(heatmaps)
         if test_cfg.get('output_heatmaps', False):
             return poses, [PixelData(heatmaps=maps) for maps in heatmaps.detach()]

@@ -11,7 +11,9 @@ from typing import Any
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
+
+from .units import UnitLayers
 
 
 @MODELS.register_module()
@@ -49,12 +51,10 @@ class MSPNNeck(BaseModule):
             raise ValueError(f"eval_units is {eval_units!r}, expected 'last' or 'all'")
         norm_cfg = dict(norm_cfg or dict(type='BN'))
         self.eval_units = eval_units
-        self.stages = nn.ModuleList(
-            nn.ModuleList(
-                ConvModule(unit_channels, unit_channels, 1, norm_cfg=norm_cfg)
-                for _ in range(num_units)
-            )
-            for _ in range(num_stages)
+        self.stages = UnitLayers(
+            num_stages,
+            num_units,
+            lambda: ConvModule(unit_channels, unit_channels, 1, norm_cfg=norm_cfg),
         )
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
@@ -67,15 +67,16 @@ class MSPNNeck(BaseModule):
             The same in training mode; in evaluation mode with ``eval_units='last'`` only
             ``[[last unit of the last stage]]``.
         """
-        if len(features) != len(self.stages) or len(features[0]) != len(self.stages[0]):
+        convs = self.stages.by_stage()
+        if len(features) != len(convs) or len(features[0]) != self.stages.num_units:
             raise ValueError(
                 f'the backbone gives {len(features)} stages of {len(features[0])} units, but the '
-                f'neck is built for {len(self.stages)} of {len(self.stages[0])}; give both the '
+                f'neck is built for {len(convs)} of {self.stages.num_units}; give both the '
                 'same num_stages and as many units as the backbone has levels'
             )
         if not self.training and self.eval_units == 'last':
-            return [[self.stages[-1][-1](features[-1][-1])]]
+            return [[convs[-1][-1](features[-1][-1])]]
         return [
-            [conv(unit) for conv, unit in zip(convs, units, strict=True)]
-            for convs, units in zip(self.stages, features, strict=True)
+            [conv(unit) for conv, unit in zip(stage, units, strict=True)]
+            for stage, units in zip(convs, features, strict=True)
         ]

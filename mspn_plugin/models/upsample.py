@@ -6,7 +6,7 @@ Shapes: B batch, C unit channels, h and w the size of a unit's level.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -76,7 +76,7 @@ class UpsampleUnit(BaseModule):
             ``(B, C, h, w)``.
         """
         out = self.lateral(x)
-        if self.coarser is not None:
+        if self.coarser is not None and coarser is not None:
             # Resize first, then convolve: the published order, and in training the statistics
             # of the normalisation depend on it.
             resized = F.interpolate(coarser, size=x.shape[-2:], mode='bilinear', align_corners=True)
@@ -139,11 +139,9 @@ class UpsamplePath(BaseModule):
         """
         outputs: list[Tensor] = []
         skips: list[Tensor] = []
-        out: Tensor | None = None
         for unit, level in zip(self.units, reversed(levels), strict=True):
-            out = unit(level, out)
-            outputs.append(out)
+            outputs.append(unit(level, outputs[-1] if outputs else None))
             if self.cross is not None:
-                skips.append(unit.skip(level, out))
-        cross = self.cross(out) if self.cross is not None else None
+                skips.append(cast(UpsampleUnit, unit).skip(level, outputs[-1]))
+        cross = self.cross(outputs[-1]) if self.cross is not None else None
         return StageOutput(outputs, skips[::-1], cross)

@@ -16,7 +16,10 @@ def loop(output, target, weights, topk):
     total = 0.0
     for pred, goal, weight in zip(output, target, weights, strict=True):
         errors = sorted(
-            (float(((p - g) ** 2).double().mean() * w) for p, g, w in zip(pred, goal, weight)),
+            (
+                float(((p - g) ** 2).double().mean() * w)
+                for p, g, w in zip(pred, goal, weight, strict=True)
+            ),
             reverse=True,
         )
         count = min(topk, len(errors))

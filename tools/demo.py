@@ -1,0 +1,171 @@
+"""The main job from beginning to end, in minutes on a CPU: `make demo`.
+
+Data, training through `mim train`, evaluation through `mim test`, poses through MMPose's
+`inference_topdown`, pictures and a plot. An interrupted demo goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.datasets.synthetic import make_synthetic_people
+from mspn_plugin.demo.curve import plot_training
+from mspn_plugin.demo.pictures import draw_poses, most_crowded
+from mspn_plugin.engine.preflight import check_annotations
+from mspn_plugin.errors import exit_with_sentence
+
+CONFIG = 'mspn-tiny_1xb32-40e_coco-128x96'
+PEOPLE_TO_SEE = 24_000  # training crops in all: a few minutes on two cores
+ROWS = {
+    'coco/AP': 'AP         OKS 0.50:0.95',
+    'coco/AP .5': 'AP         OKS 0.50',
+    'coco/AP .75': 'AP         OKS 0.75',
+    'coco/AP (M)': 'AP medium',
+    'coco/AP (L)': 'AP large',
+    'coco/AR': 'AR         OKS 0.50:0.95',
+    'coco/AR .5': 'AR         OKS 0.50',
+    'coco/AR .75': 'AR         OKS 0.75',
+    'coco/AR (M)': 'AR medium',
+    'coco/AR (L)': 'AR large',
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Data, training, evaluation, pictures.')
+    parser.add_argument(
+        '--data', type=Path, metavar='FOLDER', help="data in COCO's layout (default: synthetic)"
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='FOLDER', help='results (default: demo/<name of the data>)'
+    )
+    parser.add_argument('--epochs', type=int, help='length of the training (default: by its size)')
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    """Prints a headline with the time since the start."""
+    minutes, seconds = divmod(int(time.monotonic() - STARTED), 60)
+    print(f'\n[{minutes:2d}:{seconds:02d}] {text}', flush=True)
+
+
+def run_mim(arguments: list[str], log: Path, *, show: tuple[str, ...]) -> None:
+    """Runs mim, writes all of its output to a file and shows the lines that matter.
+
+    Args:
+        arguments: What follows ``mim``.
+        log: The file for the output.
+        show: Shows lines that contain one of these.
+
+    Raises:
+        InputError: The command failed.
+    """
+    print(f'       mim {" ".join(arguments)}', flush=True)
+    command = [sys.executable, '-m', 'mim', *arguments]
+    environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
+    last_error = ''
+    with (
+        log.open('w', encoding='utf-8') as file,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            file.write(line)
+            if line.startswith('error: '):
+                last_error = line.removeprefix('error: ').strip()
+            if any(word in line for word in show):
+                print('       ' + line.split('INFO - ')[-1].split('  loss_s0')[0].rstrip()[:130])
+    if process.returncode:
+        raise InputError(last_error or f'this step failed; all of its output is in {log}')
+
+
+@exit_with_sentence
+def main() -> None:
+    """Runs the steps."""
+    args = parse_arguments()
+    out = (
+        args.out or Path('demo') / (args.data.resolve().name if args.data else 'synthetic')
+    ).resolve()
+    work = out / 'training'
+
+    if args.data:
+        say(f'1/5 data: {args.data}')
+        data = args.data.resolve()
+    else:
+        data = out / 'people'
+        say(f'1/5 data: synthetic people in {data}')
+        make_synthetic_people(data)
+    train = data / 'annotations' / 'person_keypoints_train2017.json'
+    val = data / 'annotations' / 'person_keypoints_val2017.json'
+    check_annotations(val, 17)
+    check_annotations(train, 17)
+    records = json.loads(train.read_text(encoding='utf-8'))['annotations']
+    people = sum(any(person['keypoints'][2::3]) for person in records)
+    epochs = args.epochs or max(1, round(PEOPLE_TO_SEE / people))
+    out.mkdir(parents=True, exist_ok=True)
+
+    say(f'2/5 training: {people} people, {epochs} epochs')
+    common = ['--data-root', str(data), '--gt-boxes']
+    options = [
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={max(1, -(-epochs // 4))}',
+        f'param_scheduler.1.T_max={epochs}',
+        f'default_hooks.checkpoint.interval={max(1, -(-epochs // 4))}',
+        'default_hooks.logger.interval=20',
+        'randomness.seed=0',
+    ]
+    mim_train = ['train', 'mspn_plugin', f'{CONFIG}.py', '--work-dir', str(work), *common]
+    run_mim(
+        [*mim_train, '--resume', '--cfg-options', *options],
+        out / 'train.log',
+        show=('Epoch(train)', 'Epoch(val)', 'resumed'),
+    )
+    checkpoint = Path((work / 'last_checkpoint').read_text(encoding='utf-8').strip())
+
+    say('3/5 evaluation on the validation people, with the annotated boxes')
+    metrics = out / 'metrics.json'
+    mim_test = ['test', 'mspn_plugin', f'{CONFIG}.py', '--checkpoint', str(checkpoint)]
+    run_mim(
+        [*mim_test, '--work-dir', str(out / 'evaluation'), *common, '--out', str(metrics)],
+        out / 'test.log',
+        show=(),
+    )
+    numbers = json.loads(metrics.read_text(encoding='utf-8'))
+    for key, label in ROWS.items():
+        print(f'       {label:<28} {numbers[key]:7.3f}')
+
+    say('4/5 poses and pictures')
+    crowded = most_crowded(val, 6)
+    images = data / 'val2017'
+    pictures = draw_poses(Path(get_config(CONFIG)), checkpoint, images, crowded, out / 'pictures')
+
+    say('5/5 training curve')
+    curve = out / 'training_curve.png'
+    plot_training(work, curve)
+
+    say('done')
+    for what, path in (
+        ('weights', checkpoint),
+        ('numbers', metrics),
+        ('pictures', pictures[-1]),
+        ('curve', curve),
+    ):
+        print(f'       {what:<9} {path}')
+
+
+STARTED = time.monotonic()
+
+if __name__ == '__main__':
+    main()
