@@ -31,5 +31,8 @@ def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
         except InputError as error:
             print(f'error: {error}', file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print('stopped by the keyboard', file=sys.stderr)
+            raise SystemExit(130) from None
 
     return run

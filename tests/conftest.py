@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 # Before torch: the tests run in parallel processes, and the machine's cores are shared.
@@ -10,9 +12,10 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 
 import mspn_plugin  # noqa: F401
+from mspn_plugin.datasets.synthetic import make_synthetic_people
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -31,3 +34,48 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'the real photographs are not at {folder}')
     return folder
+
+
+@pytest.fixture(scope='session')
+def people(tmp_path_factory) -> Path:
+    """A handful of synthetic people in COCO's layout."""
+    root = tmp_path_factory.mktemp('people')
+    make_synthetic_people(root, num_train=6, num_val=3, seed=5, workers=1)
+    return root
+
+
+@pytest.fixture
+def call_tool(monkeypatch):
+    """Calls a script of ``tools/`` in this process, as the command line would.
+
+    The returned function takes the script's name and its arguments.
+    """
+
+    def call(name: str, *arguments: object) -> None:
+        path = REPOSITORY / 'tools' / f'{name}.py'
+        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+        with DefaultScope.overwrite_default_scope('mmpose'):
+            module.main()
+
+    return call
+
+
+@pytest.fixture
+def quick() -> list[str]:
+    """Options that make a training of the tiny model last seconds, and repeatable."""
+    return [
+        'train_dataloader.batch_size=4',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False',
+        'test_dataloader.num_workers=0',
+        'test_dataloader.persistent_workers=False',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=1',
+        'log_processor.window_size=1',
+        'randomness.seed=0',
+    ]

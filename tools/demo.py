@@ -7,8 +7,10 @@ Data, training through `mim train`, evaluation through `mim test`, poses through
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,8 +23,8 @@ from mspn_plugin.demo.pictures import draw_poses, most_crowded
 from mspn_plugin.engine.preflight import check_annotations
 from mspn_plugin.errors import exit_with_sentence
 
-CONFIG = 'mspn-tiny_1xb32-40e_coco-128x96'
-PEOPLE_TO_SEE = 24_000  # training crops in all: a few minutes on two cores
+CONFIG = 'mspn-tiny_1xb16-20e_coco-128x96'
+PEOPLE_TO_SEE = 20_000  # training crops in all: a few minutes on two cores
 ROWS = {
     'coco/AP': 'AP         OKS 0.50:0.95',
     'coco/AP .5': 'AP         OKS 0.50',
@@ -56,6 +58,34 @@ def say(text: str) -> None:
     print(f'\n[{minutes:2d}:{seconds:02d}] {text}', flush=True)
 
 
+def show_progress(done: int, total: int) -> None:
+    """Prints how many pictures are drawn, now and then."""
+    if done % 120 == 0 or done == total:
+        print(f'       {done} of {total} pictures', flush=True)
+
+
+def same_run(work: Path, identity: dict[str, object]) -> bool:
+    """Whether a work folder holds this very training, done or not; otherwise it is moved aside.
+
+    Args:
+        work: The work folder of the training.
+        identity: Whatever the result depends on.
+    """
+    record = work / 'run.json'
+    text = json.dumps(identity, indent=2)
+    if record.is_file() and record.read_text(encoding='utf-8') == text:
+        return True
+    if work.exists():
+        old = work.with_name(f'{work.name}-{time.strftime("%Y%m%d-%H%M%S")}')
+        work.rename(old)
+        print(
+            f'       an earlier training with other data or settings is kept in {old}', flush=True
+        )
+    work.mkdir(parents=True)
+    record.write_text(text, encoding='utf-8')
+    return False
+
+
 def run_mim(arguments: list[str], log: Path, *, show: tuple[str, ...]) -> None:
     """Runs mim, writes all of its output to a file and shows the lines that matter.
 
@@ -72,7 +102,7 @@ def run_mim(arguments: list[str], log: Path, *, show: tuple[str, ...]) -> None:
     environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
     last_error = ''
     with (
-        log.open('w', encoding='utf-8') as file,
+        log.open('a', encoding='utf-8') as file,
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -86,7 +116,8 @@ def run_mim(arguments: list[str], log: Path, *, show: tuple[str, ...]) -> None:
             if line.startswith('error: '):
                 last_error = line.removeprefix('error: ').strip()
             if any(word in line for word in show):
-                print('       ' + line.split('INFO - ')[-1].split('  loss_s0')[0].rstrip()[:130])
+                text = line.split('INFO - ')[-1].split('  loss_s0')[0].rstrip()[:130]
+                print(f'       {text}', flush=True)
     if process.returncode:
         raise InputError(last_error or f'this step failed; all of its output is in {log}')
 
@@ -106,33 +137,44 @@ def main() -> None:
     else:
         data = out / 'people'
         say(f'1/5 data: synthetic people in {data}')
-        make_synthetic_people(data)
+        try:
+            make_synthetic_people(data, progress=show_progress)
+        except ValueError as error:
+            raise InputError(str(error)) from error
     train = data / 'annotations' / 'person_keypoints_train2017.json'
     val = data / 'annotations' / 'person_keypoints_val2017.json'
     check_annotations(val, 17)
-    check_annotations(train, 17)
-    records = json.loads(train.read_text(encoding='utf-8'))['annotations']
+    records = check_annotations(train, 17)['annotations']
     people = sum(any(person['keypoints'][2::3]) for person in records)
     epochs = args.epochs or max(1, round(PEOPLE_TO_SEE / people))
-    out.mkdir(parents=True, exist_ok=True)
+    config = get_config(CONFIG)
+    identity = {
+        'data': str(data),
+        'annotations': hashlib.sha256(train.read_bytes()).hexdigest(),
+        'config': hashlib.sha256(Path(config).read_bytes()).hexdigest(),
+        'epochs': epochs,
+    }
 
     say(f'2/5 training: {people} people, {epochs} epochs')
+    resume = ['--resume'] if same_run(work, identity) else []
     common = ['--data-root', str(data), '--gt-boxes']
     options = [
         f'train_cfg.max_epochs={epochs}',
         f'train_cfg.val_interval={max(1, -(-epochs // 4))}',
         f'param_scheduler.1.T_max={epochs}',
         f'default_hooks.checkpoint.interval={max(1, -(-epochs // 4))}',
-        'default_hooks.logger.interval=20',
+        'default_hooks.logger.interval=60',
         'randomness.seed=0',
     ]
     mim_train = ['train', 'mspn_plugin', f'{CONFIG}.py', '--work-dir', str(work), *common]
     run_mim(
-        [*mim_train, '--resume', '--cfg-options', *options],
+        [*mim_train, *resume, '--cfg-options', *options],
         out / 'train.log',
         show=('Epoch(train)', 'Epoch(val)', 'resumed'),
     )
-    checkpoint = Path((work / 'last_checkpoint').read_text(encoding='utf-8').strip())
+    last = Path((work / 'last_checkpoint').read_text(encoding='utf-8').strip()).name
+    checkpoint = out / f'{CONFIG}.pth'
+    shutil.copyfile(work / last, checkpoint)
 
     say('3/5 evaluation on the validation people, with the annotated boxes')
     metrics = out / 'metrics.json'
@@ -144,12 +186,12 @@ def main() -> None:
     )
     numbers = json.loads(metrics.read_text(encoding='utf-8'))
     for key, label in ROWS.items():
-        print(f'       {label:<28} {numbers[key]:7.3f}')
+        print(f'       {label:<28} {numbers[key]:7.3f}', flush=True)
 
     say('4/5 poses and pictures')
     crowded = most_crowded(val, 6)
     images = data / 'val2017'
-    pictures = draw_poses(Path(get_config(CONFIG)), checkpoint, images, crowded, out / 'pictures')
+    pictures = draw_poses(Path(config), checkpoint, images, crowded, out / 'pictures')
 
     say('5/5 training curve')
     curve = out / 'training_curve.png'

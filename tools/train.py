@@ -55,7 +55,8 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        if args.resume != 'auto':
+            cfg.load_from = args.resume
 
 
 @exit_with_sentence
@@ -66,10 +67,14 @@ def main() -> None:
     apply_options(cfg, args)
     check_data(cfg, ('train',) if args.no_validate else ('train', 'val'))
     start = cfg.get('load_from')
-    if cfg.get('resume') and start is None and Path(cfg.work_dir).is_dir():
-        start = find_latest_checkpoint(cfg.work_dir)
+    if cfg.get('resume') and args.resume == 'auto':
+        newest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir).is_dir() else None
+        # Nothing to go on from: begin as the config says.
+        start, cfg.resume = (newest, True) if newest else (start, False)
+        cfg.load_from = start
     if start:
         check_weights_fit(start, cfg.model)
+        cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
     Runner.from_cfg(cfg).train()
 
 

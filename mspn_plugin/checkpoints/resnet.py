@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .check import read_state_dict
 
 _STEM = {'conv1.weight': 'stem.conv.weight'} | {
     f'bn1.{name}': f'stem.bn.{name}' for name in ('weight', 'bias', 'running_mean', 'running_var')
@@ -70,8 +70,13 @@ def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -
     Raises:
         InputError: The file does not fit the backbone.
     """
-    loaded = _load_checkpoint(checkpoint, map_location='cpu')
-    weights = resnet_to_backbone(loaded.get('state_dict', loaded), num_stages)
+    try:
+        weights = resnet_to_backbone(read_state_dict(checkpoint), num_stages)
+    except InputError as error:
+        raise InputError(
+            f"the backbone's init_cfg: {error}; to start from random weights instead, set "
+            'model.backbone.init_cfg=None'
+        ) from error
     own = backbone.state_dict()
     wanted = {
         key

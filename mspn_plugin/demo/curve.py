@@ -27,7 +27,10 @@ def read_scalars(work_dir: Path) -> tuple[dict[str, Series], dict[str, Series]]:
     validation: dict[str, Series] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text(encoding='utf-8').splitlines():
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a run that was killed while it wrote
             series = training if 'loss' in record else validation
             for key, value in record.items():
                 if isinstance(value, (int, float)):

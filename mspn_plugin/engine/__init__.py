@@ -1,5 +1,6 @@
 """Hooks for the stock runner, and checks before it starts. Importing this registers the hooks."""
 
 from .deferred_log import DeferredRuntimeInfoHook
+from .memory_format import ChannelsLastHook
 
-__all__ = ['DeferredRuntimeInfoHook']
+__all__ = ['ChannelsLastHook', 'DeferredRuntimeInfoHook']

@@ -24,13 +24,12 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     def __init__(self) -> None:
         super().__init__()
         self._pending: list[tuple[str, Any]] = []
-        self._interval = 1
+        self._intervals = [1]
 
     def before_train(self, runner: Runner) -> None:
         """Learns how often the logger reads."""
         super().before_train(runner)
-        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self._interval = min(intervals, default=1)
+        self._intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
 
     def after_train_iter(
         self,
@@ -41,11 +40,12 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     ) -> None:
         """Keeps the step's values, and passes all of them on when the logger is about to read."""
         for key, value in (outputs or {}).items():
-            self._pending.append((f'train/{key}', value))
-        if (
-            self.every_n_inner_iters(batch_idx, self._interval)
-            or self.every_n_train_iters(runner, self._interval)
-            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+            # Detached, or the graphs of all pending steps would stay in memory.
+            self._pending.append((f'train/{key}', value.detach() if _is_tensor(value) else value))
+        if self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
+            self.every_n_inner_iters(batch_idx, interval)
+            or self.every_n_train_iters(runner, interval)
+            for interval in self._intervals
         ):
             self._pass_on(runner)
 
@@ -59,10 +59,11 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     def after_train(self, runner: Runner) -> None:
         """Passes on what is left."""
         self._pass_on(runner)
+        super().after_train(runner)
 
     def _pass_on(self, runner: Runner) -> None:
         pending, self._pending = self._pending, []
-        tensors = [value.detach().reshape(()).float() for _, value in pending if _is_tensor(value)]
+        tensors = [value.reshape(()).float() for _, value in pending if _is_tensor(value)]
         numbers = iter(torch.stack(tensors).tolist() if tensors else [])
         for key, value in pending:
             number = next(numbers) if _is_tensor(value) else value

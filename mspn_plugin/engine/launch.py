@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,19 @@ def read_config(name: str) -> Config:
         )
     try:
         return Config.fromfile(path)
-    except (SyntaxError, OSError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # a config is a program, so anything can happen in it
         raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
+
+
+def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
+    """The plain data sets inside a data set config, which may wrap or combine others."""
+    if 'datasets' in config:
+        for inner in config['datasets']:
+            yield from plain_datasets(inner)
+    elif 'dataset' in config:
+        yield from plain_datasets(config['dataset'])
+    else:
+        yield config
 
 
 def _set_data_root(node: Any, old: str, new: str) -> None:
@@ -77,9 +89,18 @@ def _set_data_root(node: Any, old: str, new: str) -> None:
     for key, value in items:
         if isinstance(value, (dict, list)):
             _set_data_root(value, old, new)
-        elif isinstance(value, str) and key in ('data_root', 'ann_file', 'bbox_file'):
-            if key == 'data_root' or value.startswith(old):
-                node[key] = new + value.removeprefix(old)
+        elif key == 'data_root':
+            node[key] = new
+        elif key in ('ann_file', 'bbox_file') and isinstance(value, str) and value.startswith(old):
+            node[key] = new + value.removeprefix(old)
+
+
+def _data_root_of(cfg: Config, part: str) -> str:
+    """Where a loader's data is now; paths that start with it move along with it."""
+    for dataset in plain_datasets((cfg.get(f'{part}_dataloader') or {}).get('dataset', {})):
+        if dataset.get('data_root'):
+            return str(dataset['data_root']).rstrip('/') + '/'
+    return '\0'  # the start of no path
 
 
 def make_config(args: argparse.Namespace) -> Config:
@@ -101,17 +122,23 @@ def make_config(args: argparse.Namespace) -> Config:
     if args.data_root:
         new = str(Path(args.data_root)) + '/'
         for part in ('train', 'val', 'test'):
-            for what in ('dataloader', 'evaluator'):
-                node = cfg.get(f'{part}_{what}')
+            old = _data_root_of(cfg, part)
+            for node in (cfg.get(f'{part}_dataloader'), cfg.get(f'{part}_evaluator')):
                 if node is not None:
-                    _set_data_root(node, cfg.get('data_root') or '\0', new)
+                    _set_data_root(node, old, new)
         cfg.data_root = new
     if args.gt_boxes:
         for part in ('val', 'test'):
             if cfg.get(f'{part}_dataloader') is not None:
-                cfg[f'{part}_dataloader']['dataset']['bbox_file'] = None
+                for dataset in plain_datasets(cfg[f'{part}_dataloader']['dataset']):
+                    dataset['bbox_file'] = None
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(f'--cfg-options do not fit {args.config}: {error}') from error
+    if 'head' not in cfg.get('model', {}):
+        raise InputError(f'{args.config} describes no pose model; expected model.head in it')
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from ..errors import InputError
+from .launch import plain_datasets
 
 _REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
-
-
-def _datasets(config: Any) -> Iterator[dict[str, Any]]:
-    """The plain data sets inside a data set config, which may wrap or combine others."""
-    if 'datasets' in config:
-        for inner in config['datasets']:
-            yield from _datasets(inner)
-    elif 'dataset' in config:
-        yield from _datasets(config['dataset'])
-    else:
-        yield config
 
 
 def _read_json(path: Path, what: str) -> Any:
@@ -37,7 +26,17 @@ def _read_json(path: Path, what: str) -> Any:
         ) from error
 
 
-def check_annotations(path: Path, num_keypoints: int) -> list[dict[str, Any]]:
+def _check_fields(record: Any, fields: tuple[str, ...], what: str) -> None:
+    missing = [name for name in fields if name not in record] if isinstance(record, dict) else ['{']
+    if missing:
+        text = json.dumps(record)
+        raise InputError(
+            f'{what} lacks {", ".join(missing)} (it reads {text[:80]}); '
+            f'expected an object with {", ".join(fields)}; correct the file'
+        )
+
+
+def check_annotations(path: Path, num_keypoints: int) -> dict[str, Any]:
     """Checks that a file holds person keypoints in COCO's format.
 
     Args:
@@ -45,7 +44,7 @@ def check_annotations(path: Path, num_keypoints: int) -> list[dict[str, Any]]:
         num_keypoints: Keypoints per person that the model predicts.
 
     Returns:
-        The records of its images.
+        Its content.
 
     Raises:
         InputError: The file is absent or is something else.
@@ -58,14 +57,16 @@ def check_annotations(path: Path, num_keypoints: int) -> list[dict[str, Any]]:
             f'{path} is not a COCO annotation file; expected an object with the lists images, '
             'annotations and categories'
         )
-    images: list[dict[str, Any]] = content['images']
-    if not images:
+    if not content['images']:
         raise InputError(f'{path} lists no images; give an annotation file that does')
+    for image in content['images']:
+        _check_fields(image, ('id', 'file_name', 'width', 'height'), f'an image record in {path}')
     people = 0
     for annotation in content['annotations']:
-        name = f'annotation {annotation.get("id")} in {path}'
+        _check_fields(annotation, ('id', 'image_id', 'category_id', 'bbox'), f'a person in {path}')
+        name = f'annotation {annotation["id"]} in {path}'
         keypoints = annotation.get('keypoints')
-        if keypoints is None:
+        if not isinstance(keypoints, list):
             raise InputError(
                 f'{name} has no keypoints; expected a person keypoint file '
                 '(COCO calls it person_keypoints_*.json, not instances_*.json)'
@@ -79,7 +80,7 @@ def check_annotations(path: Path, num_keypoints: int) -> list[dict[str, Any]]:
         people += any(keypoints[2::3])
     if not people:
         raise InputError(f'{path} has no person with a labelled keypoint; give a file that does')
-    return images
+    return content
 
 
 def _check_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
@@ -87,7 +88,7 @@ def _check_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
     if not root.is_dir():
         raise InputError(f'the data root {root} does not exist; {_REMEDY}')
     annotations = root / dataset.get('ann_file', '')
-    images = check_annotations(annotations, num_keypoints)
+    images = check_annotations(annotations, num_keypoints)['images']
     folder = root / dict(dataset.get('data_prefix') or {}).get('img', '')
     if not folder.is_dir():
         raise InputError(f'the image folder {folder} does not exist; {_REMEDY}')
@@ -124,9 +125,16 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if loader is None:
             continue
-        for dataset in _datasets(loader['dataset']):
+        for dataset in plain_datasets(loader['dataset']):
             wanted = {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
             key = json.dumps(wanted | {'bbox_file': dataset.get('bbox_file')}, default=str)
             if dataset['type'] == 'CocoDataset' and key not in seen:
                 seen.add(key)
                 _check_dataset(dataset, num_keypoints)
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            path = Path(evaluator.get('ann_file') or '.')
+            if not path.exists():
+                raise InputError(
+                    f'the annotation file {path} of the {split}_evaluator does not exist; {_REMEDY}'
+                )

@@ -20,7 +20,7 @@ from .coco import CATEGORIES, annotate
 from .scene import make_scene
 
 #: Raised whenever the same parameters give other pictures or labels.
-VERSION = 1
+VERSION = 2
 MARKER = 'synthetic_people.json'
 JPEG_QUALITY = 90
 

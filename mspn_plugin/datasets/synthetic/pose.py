@@ -234,13 +234,13 @@ POSES: dict[str, tuple[float, Callable[[np.random.Generator], Pose]]] = {
 }
 
 #: (share, centre, spread) of the headings in degrees: front, back, three-quarter front, side,
-#: three-quarter back.
+#: three-quarter back. As in photographs, most people face the camera.
 _HEADINGS = (
-    (0.40, 0.0, 16.0),
-    (0.20, 180.0, 16.0),
-    (0.24, 42.0, 10.0),
-    (0.08, 85.0, 10.0),
-    (0.08, 138.0, 10.0),
+    (0.58, 0.0, 16.0),
+    (0.10, 180.0, 16.0),
+    (0.22, 42.0, 10.0),
+    (0.06, 85.0, 10.0),
+    (0.04, 138.0, 10.0),
 )
 
 

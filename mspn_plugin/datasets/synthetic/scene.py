@@ -28,6 +28,7 @@ REACH = 2
 #: A person stays in the scene with this share of the body and this many joints in view, this share
 #: of them visible.
 MIN_VIEW, MIN_JOINTS, MIN_VISIBLE = 0.4, 8, 0.5
+FACE_JOINTS = 5  # nose, eyes and ears are COCO's first keypoints
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Person:
 
     Attributes:
         keypoints: (17, 3) x, y and visibility: 2 visible, 1 covered, 0 (with x = y = 0) outside of
-            the image.
+            the image or, for a joint of the face, on the far side of the head.
         mask: (h, w) bool, the pixels that show the person.
     """
 
@@ -169,7 +170,11 @@ def _recognisable(
 def _visibility(
     layer: Layer, number: int, owners: NDArray[np.uint8], parts: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """COCO's flags (17,): 2 if the joint's part shows within `REACH`, 1 if not, 0 if outside."""
+    """COCO's flags (17,): 2 if the joint's part shows within `REACH`, 1 if not, 0 if outside.
+
+    Eyes, ears and noses on the far side of their own head are 0 too: as in COCO, where nobody can
+    tell where they are.
+    """
     height, width = owners.shape
     flags = np.zeros(len(JOINT_PARTS), np.int64)
     for joint, (x, y) in enumerate(np.round(layer.joints()).astype(int)):
@@ -180,7 +185,10 @@ def _visibility(
             slice(max(x - REACH, 0), x + REACH + 1),
         )
         shown = set(parts[rows, cols][owners[rows, cols] == number].tolist())
-        flags[joint] = 1 if shown.isdisjoint(JOINT_PARTS[joint]) else 2
+        if not shown.isdisjoint(JOINT_PARTS[joint]):
+            flags[joint] = 2
+        elif joint >= FACE_JOINTS or owners[y, x] != number:
+            flags[joint] = 1
     return flags
 
 

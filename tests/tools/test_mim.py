@@ -1,0 +1,61 @@
+"""The installed package through mim, in processes of their own, as users type it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mspn_plugin import get_config
+
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+
+
+def mim(*arguments, cwd):
+    command = [sys.executable, '-W', 'ignore', '-m', 'mim', *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_train_and_test_through_mim(people, quick, tmp_path):
+    options = ['--cfg-options', *quick, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=9']
+    data = ['--data-root', people, '--gt-boxes']
+    name = f'{TINY}.py'  # mim finds it inside the package
+    mim('train', 'mspn_plugin', name, '--work-dir', tmp_path / 'w', *data, *options, cwd=tmp_path)
+    checkpoint = tmp_path / 'w' / 'epoch_1.pth'
+    test = ['test', 'mspn_plugin', name, '--checkpoint', checkpoint, '--work-dir', tmp_path / 't']
+    mim(*test, *data, '--out', tmp_path / 'm.json', '--cfg-options', *quick, cwd=tmp_path)
+    assert len(json.loads((tmp_path / 'm.json').read_text())) == 10
+
+
+@pytest.mark.slow
+def test_train_through_mmpose_by_path(people, quick, tmp_path):
+    """MMPose's own training script runs a config of this package unchanged."""
+    config = tmp_path / 'mine.py'
+    annotations = {
+        part: f'annotations/person_keypoints_{part}2017.json' for part in ('train', 'val')
+    }
+    config.write_text(
+        f'_base_ = [{get_config(TINY)!r}]\n'
+        f'root = {str(people) + "/"!r}\n'
+        'train_dataloader = dict(dataset=dict(data_root=root))\n'
+        'val_dataloader = dict(dataset=dict(data_root=root, bbox_file=None))\n'
+        'test_dataloader = val_dataloader\n'
+        f'val_evaluator = dict(ann_file=root + {annotations["val"]!r})\n'
+        'test_evaluator = val_evaluator\n'
+    )
+    options = ['--cfg-options', *quick, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    output = mim('train', 'mmpose', config, '--work-dir', tmp_path / 'w', *options, cwd=tmp_path)
+    assert 'coco/AP' in output
+    assert (tmp_path / 'w' / 'epoch_1.pth').is_file()
+
+
+@pytest.mark.slow
+def test_mim_run_and_search(tmp_path):
+    assert 'CONFIG' in mim('run', 'mspn_plugin', 'test', '--help', cwd=tmp_path).upper()
+    found = mim('search', 'mspn_plugin', '--json', cwd=tmp_path)
+    assert 'mspn50-2stg_8xb32-210e_coco-256x192' in found

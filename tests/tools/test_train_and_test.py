@@ -1,0 +1,160 @@
+"""tools/train.py and tools/test.py: train, save, resume, evaluate, and refuse bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
+
+from mspn_plugin import get_config
+from mspn_plugin.demo.curve import read_scalars
+
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+# Without random augmentation, so that the same person gives the same loss again.
+PLAIN = [
+    'train_dataloader.dataset.pipeline.2.prob=0',
+    'train_dataloader.dataset.pipeline.3.shift_prob=0',
+    'train_dataloader.dataset.pipeline.3.scale_prob=0',
+    'train_dataloader.dataset.pipeline.3.rotate_prob=0',
+]
+
+
+def losses(work_dir):
+    training, _ = read_scalars(work_dir)
+    return training['loss']
+
+
+@pytest.fixture
+def trained(call_tool, people, quick, tmp_path):
+    """The work folder of two epochs of training."""
+    work = tmp_path / 'work'
+    options = [*quick, *PLAIN, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2']
+    data = ['--data-root', people, '--gt-boxes']
+    call_tool('train', TINY, *data, '--work-dir', work, '--cfg-options', *options)
+    return work
+
+
+def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path):
+    """One chain: what the runner writes is what the next step reads, weights-only."""
+    first = losses(trained)
+    assert all(np.isfinite(list(first.values())))
+    training, validation = read_scalars(trained)
+    assert 'acc_pose' in training and 'loss_s1_u3' in training and 'coco/AP' in validation
+
+    # Resuming from the first epoch gives the losses that the second epoch had.
+    again = tmp_path / 'again'
+    options = [*quick, *PLAIN, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=2']
+    data = ['--data-root', people, '--gt-boxes']
+    resume = ['--resume', trained / 'epoch_1.pth']
+    call_tool('train', TINY, *data, '--work-dir', again, *resume, '--cfg-options', *options)
+    second = losses(again)
+    assert 0 < len(second) < len(first)
+    for step, loss in second.items():
+        assert loss == pytest.approx(first[step], rel=1e-5)
+
+    # Evaluation writes its numbers, the same as the validation of the training.
+    out = tmp_path / 'metrics.json'
+    checkpoint = trained / 'epoch_2.pth'
+    evaluate = [TINY, checkpoint, *data, '--work-dir', tmp_path / 'evaluation']
+    call_tool('test', *evaluate, '--out', out, '--cfg-options', *quick)
+    numbers = json.loads(out.read_text())
+    assert len(numbers) == 10
+    assert numbers['coco/AP'] == pytest.approx(validation['coco/AP'][2], abs=1e-6)
+
+    # MMPose's own inference loads the same file.
+    model = init_model(get_config(TINY), str(checkpoint), device='cpu')
+    image = next((people / 'val2017').glob('*.jpg'))
+    boxes = np.array([[10, 10, 100, 200], [50, 20, 120, 180]], np.float32)
+    poses = inference_topdown(model, str(image), boxes)
+    assert [pose.pred_instances.keypoints.shape for pose in poses] == [(1, 17, 2)] * 2
+    inferencer = MMPoseInferencer(
+        pose2d=get_config(TINY),
+        pose2d_weights=str(checkpoint),
+        det_model='whole_image',
+        device='cpu',
+    )
+    result = next(inferencer(str(image), show=False))
+    assert np.array(result['predictions'][0][0]['keypoints']).shape == (17, 2)
+
+
+def fails(call_tool, capsys, *arguments):
+    """Calls a tool, expects it to end with one sentence and status 2, and returns the sentence."""
+    with pytest.raises(SystemExit) as caught:
+        call_tool(*arguments)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith('error: ')
+    return message
+
+
+def test_bad_input_ends_with_a_sentence_and_writes_nothing(
+    call_tool, capsys, people, quick, tmp_path
+):
+    work = tmp_path / 'work'
+    good = ['--data-root', people, '--gt-boxes', '--work-dir', work]
+    train = ('train', TINY)
+
+    message = fails(call_tool, capsys, 'train', 'mspn-huge', *good)
+    assert 'mspn-huge' in message and TINY in message
+    message = fails(call_tool, capsys, *train, '--data-root', tmp_path / 'no', '--work-dir', work)
+    assert f'{tmp_path / "no"} does not exist' in message and '--data-root' in message
+    message = fails(call_tool, capsys, *train, '--data-root', people, '--work-dir', work)
+    assert 'detected boxes' in message and '--gt-boxes' in message
+    message = fails(call_tool, capsys, *train, *good, '--resume', tmp_path / 'no.pth')
+    assert 'no.pth does not exist' in message
+
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'backbone.conv.weight': torch.zeros(3)}), other)
+    for arguments in ([*train, *good, '--resume', other], ['test', TINY, other, *good]):
+        message = fails(call_tool, capsys, *arguments)
+        assert 'other.pth is of another architecture' in message
+        assert 'backbone.conv.weight' in message and 'and 4' in message  # more are counted
+
+    text = tmp_path / 'text.pth'
+    text.write_text('not a checkpoint')
+    assert 'text.pth cannot be read' in fails(call_tool, capsys, 'test', TINY, text, *good)
+    numbers = tmp_path / 'numbers.pth'
+    torch.save([1, 2], numbers)
+    assert 'holds no weights' in fails(call_tool, capsys, 'test', TINY, numbers, *good)
+    message = fails(call_tool, capsys, 'test', TINY, other, '--out', tmp_path / 'no' / 'x.json')
+    assert f'{tmp_path / "no"} does not exist' in message
+    if not torch.cuda.is_available():
+        assert '--amp needs a CUDA device' in fails(call_tool, capsys, *train, *good, '--amp')
+
+    broken = tmp_path / 'broken.py'
+    broken.write_text('model = dict(')
+    assert 'cannot be read as an MMEngine config' in fails(call_tool, capsys, 'train', broken)
+    assert not work.exists()
+
+
+@pytest.mark.slow
+def test_the_full_size_model_trains_on_photographs_and_resumes(
+    call_tool, real_data, quick, tmp_path
+):
+    config = 'mspn50-2stg_8xb32-210e_coco-256x192'
+    options = [
+        *(option for option in quick if 'batch_size' not in option),
+        *PLAIN[:1],
+        'train_dataloader.batch_size=2',
+        'train_dataloader.dataset.indices=4',
+        'train_dataloader.dataset.pipeline.3.prob=0',
+        'train_dataloader.dataset.pipeline.4.shift_prob=0',
+        'train_dataloader.dataset.pipeline.4.scale_prob=0',
+        'train_dataloader.dataset.pipeline.4.rotate_prob=0',
+        'train_cfg.max_epochs=2',
+        'model.backbone.init_cfg=None',
+    ]
+    common = [config, '--data-root', real_data, '--no-validate']
+    call_tool('train', *common, '--work-dir', tmp_path / 'a', '--cfg-options', *options)
+    first = losses(tmp_path / 'a')
+    assert len(first) == 4 and all(np.isfinite(list(first.values())))
+    checkpoint = tmp_path / 'a' / 'epoch_1.pth'
+    resumed = ['--work-dir', tmp_path / 'b', '--resume', checkpoint]
+    call_tool('train', *common, *resumed, '--cfg-options', *options)
+    second = losses(tmp_path / 'b')
+    assert sorted(second) == [3, 4]
+    for step, loss in second.items():
+        assert loss == pytest.approx(first[step], rel=1e-4)
