@@ -45,18 +45,29 @@ def people(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def call_tool(monkeypatch):
+def load_tool():
+    """Imports a script of ``tools/`` by its name."""
+
+    def load(name: str):
+        path = REPOSITORY / 'tools' / f'{name}.py'
+        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def call_tool(monkeypatch, load_tool):
     """Calls a script of ``tools/`` in this process, as the command line would.
 
     The returned function takes the script's name and its arguments.
     """
 
     def call(name: str, *arguments: object) -> None:
-        path = REPOSITORY / 'tools' / f'{name}.py'
-        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+        module = load_tool(name)
+        monkeypatch.setattr(sys, 'argv', [module.__file__, *map(str, arguments)])
         with DefaultScope.overwrite_default_scope('mmpose'):
             module.main()
 

@@ -7,17 +7,11 @@ import sys
 
 import pytest
 
-from mspn_plugin.compat import close_gaps
-
 
 def python(code):
     return subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
     )
-
-
-def has_compiled_mmcv():
-    return not close_gaps()[0].active
 
 
 @pytest.mark.slow

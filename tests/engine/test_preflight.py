@@ -25,9 +25,8 @@ def root(tmp_path):
 
 
 def write(root, **parts):
-    content = dict(
-        images=[dict(id=1, file_name='a.jpg')], annotations=[], categories=[dict(id=1)], **{}
-    )
+    image = dict(id=1, file_name='a.jpg', width=9, height=9)
+    content = dict(images=[image], annotations=[], categories=[dict(id=1)])
     (root / 'annotations' / 'train.json').write_text(json.dumps({**content, **parts}))
 
 
@@ -65,6 +64,10 @@ def test_good_data_passes(root):
         ),
         (dict(annotations=[{**PERSON, 'keypoints': [0] * 51}]), 'no person with a labelled'),
         (dict(annotations=[]), 'no person with a labelled'),
+        (dict(annotations=[{**PERSON, 'keypoints': 5}]), 'annotation 7 .* no keypoints'),
+        (dict(annotations=['x']), 'expected an object with id, image_id'),
+        (dict(annotations=[{k: v for k, v in PERSON.items() if k != 'bbox'}]), 'lacks bbox'),
+        (dict(images=[dict(id=1, file_name='a.jpg')]), 'lacks width, height'),
         (dict(images=[]), 'lists no images'),
         (dict(images='x'), 'not a COCO annotation file'),
     ],
@@ -93,6 +96,10 @@ def test_missing_things_are_named(root):
         check_data(config(root, data_prefix=dict(img='images/')), ('train',))
     with pytest.raises(InputError, match='detected boxes .*boxes.json does not exist.*--gt-boxes'):
         check_data(config(root, bbox_file='boxes.json'), ('train',))
+    cfg = config(root)
+    cfg.train_evaluator = dict(type='CocoMetric', ann_file='gone.json')
+    with pytest.raises(InputError, match='gone.json of the train_evaluator does not exist'):
+        check_data(cfg, ('train',))
     (root / 'train2017' / 'a.jpg').unlink()
     with pytest.raises(InputError, match='image .*a.jpg, the first one that .*train.json lists'):
         check_data(config(root), ('train',))
