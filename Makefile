@@ -22,7 +22,7 @@ setup:
 	@$(PYTHON) install/bootstrap.py
 
 demo: setup
-	@$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)")
+	@$(BIN)/python -W ignore tools/demo.py $(if $(DATA),--data "$(DATA)")
 
 # One thread per process: the processes already use every core.
 test: export OMP_NUM_THREADS = 1

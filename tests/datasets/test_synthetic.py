@@ -45,7 +45,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> SyntheticPeople:
 
 @pytest.fixture(scope='module')
 def scenes() -> list[Scene]:
-    return [make_scene(np.random.default_rng((11, i))) for i in range(10)]
+    return [make_scene(np.random.default_rng((11, i))) for i in range(16)]
 
 
 def all_files(root: Path) -> dict[str, bytes]:
@@ -83,7 +83,7 @@ def test_layout_and_ids(people: SyntheticPeople) -> None:
     ids = [a['id'] for content in (train, val) for a in content['annotations']]
     assert len(set(ids)) == len(ids)
     assert train['categories'][0]['keypoints'] == list(KEYPOINT_NAMES)
-    assert train['info']['recipe'] == {'version': 1, **SIZE}
+    assert train['info']['recipe'] == {'version': 2, **SIZE}
     for content, folder in ((train, people.train_images), (val, people.val_images)):
         for image in content['images']:
             picture = cv2.imread(str(folder / image['file_name']))
@@ -123,7 +123,7 @@ def test_keypoints_lie_where_they_may(people: SyntheticPeople) -> None:
             assert (y[seen] >= top - 2).all() and (y[seen] <= top + tall + 1).all()
             flags += v.tolist()
     assert 0.6 < np.mean(np.array(flags) == 2) < 0.95
-    assert 0.05 < np.mean(np.array(flags) == 1) < 0.35
+    assert 0.02 < np.mean(np.array(flags) == 1) < 0.35
 
 
 def test_visibility_is_true_of_the_picture(scenes: list[Scene]) -> None:
@@ -143,6 +143,8 @@ def test_visibility_is_true_of_the_picture(scenes: list[Scene]) -> None:
                     assert distance <= REACH + 0.8, (name, distance)
                 else:
                     assert distance >= REACH + 0.2, (name, distance)
+                    if kind in ('nose', 'eye', 'ear'):  # on the far side of a head they are 0
+                        assert scene.owners[round(sy), round(sx)] != number, name
                 counts[int(v)] += 1
     assert min(counts.values()) > 20
 

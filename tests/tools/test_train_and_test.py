@@ -16,7 +16,7 @@ from mspn_plugin.demo.curve import read_scalars
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 # Without random augmentation, so that the same person gives the same loss again.
 PLAIN = [
-    'train_dataloader.dataset.pipeline.2.prob=0',
+    'train_dataloader.dataset.pipeline.2.prob=0.0',
     'train_dataloader.dataset.pipeline.3.shift_prob=0',
     'train_dataloader.dataset.pipeline.3.scale_prob=0',
     'train_dataloader.dataset.pipeline.3.rotate_prob=0',
@@ -141,7 +141,7 @@ def test_the_full_size_model_trains_on_photographs_and_resumes(
         *PLAIN[:1],
         'train_dataloader.batch_size=2',
         'train_dataloader.dataset.indices=4',
-        'train_dataloader.dataset.pipeline.3.prob=0',
+        'train_dataloader.dataset.pipeline.3.prob=0.0',
         'train_dataloader.dataset.pipeline.4.shift_prob=0',
         'train_dataloader.dataset.pipeline.4.scale_prob=0',
         'train_dataloader.dataset.pipeline.4.rotate_prob=0',
