@@ -15,7 +15,9 @@ import torch
 from mmengine.registry import DefaultScope, init_default_scope
 
 import mspn_plugin  # noqa: F401
-from mspn_plugin.datasets.synthetic import make_synthetic_people
+
+from mspn_plugin.datasets.synthetic import make_synthetic_people  # isort: skip
+from mmpose.visualization import PoseLocalVisualizer  # after the plugin, which closes the gaps
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -68,6 +70,8 @@ def call_tool(monkeypatch, load_tool):
     def call(name: str, *arguments: object) -> None:
         module = load_tool(name)
         monkeypatch.setattr(sys, 'argv', [module.__file__, *map(str, arguments)])
+        # A new process would have none; a second runner would log into the first one's folder.
+        PoseLocalVisualizer._instance_dict.clear()
         with DefaultScope.overwrite_default_scope('mmpose'):
             module.main()
 
