@@ -70,5 +70,5 @@ def test_mim_run_and_search(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode
     assert 'error: the config nowhere.py does not exist' in done.stdout + done.stderr
-    found = mim('search', 'mspn_plugin', '--json', cwd=tmp_path)
-    assert 'mspn50-2stg_8xb32-210e_coco-256x192' in found
+    mim('search', 'mspn_plugin', '--json', tmp_path / 'found.json', cwd=tmp_path)
+    assert 'mspn50-2stg_8xb32-210e_coco-256x192' in (tmp_path / 'found.json').read_text()
