@@ -79,6 +79,10 @@ REQUIREMENTS = (
                 'this package was written for 1.3'),
     Requirement('openmim', 'mim', 'pip install --no-deps openmim==0.3.9', '',
                 'only needed for `mim train`, `mim test` and `mim run`', fatal=False),
+    Requirement('protobuf', 'google.protobuf', 'pip install "protobuf>=4.22"', '>=4.22',
+                'only needed to convert MindSpore weights', fatal=False),
+    Requirement('safetensors', 'safetensors', 'pip install safetensors', '',
+                'only needed for .safetensors weights', fatal=False),
 )
 # fmt: on
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from mspn_plugin import InputError
-from mspn_plugin.checkpoints.check import check_weights_fit
+from mspn_plugin.checkpoints.fit import check_weights_fit
 from mspn_plugin.engine.launch import add_options, make_config
 from mspn_plugin.engine.preflight import check_data
 from mspn_plugin.errors import exit_with_sentence

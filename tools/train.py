@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mspn_plugin import InputError
-from mspn_plugin.checkpoints.check import check_weights_fit
+from mspn_plugin.checkpoints.fit import check_can_resume, check_weights_fit
 from mspn_plugin.engine.launch import add_options, make_config
 from mspn_plugin.engine.preflight import check_data
 from mspn_plugin.errors import exit_with_sentence
@@ -73,7 +73,10 @@ def main() -> None:
         start, cfg.resume = (newest, True) if newest else (start, False)
         cfg.load_from = start
     if start:
-        check_weights_fit(start, cfg.model)
+        loaded = check_weights_fit(start, cfg.model)
+        if cfg.get('resume'):
+            check_can_resume(loaded, start)
+        del loaded
         cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
     Runner.from_cfg(cfg).train()
 

@@ -2,7 +2,12 @@
 # Its heatmaps have half the input's size, not a quarter: the input is small already.
 _base_ = './mspn50-2stg_8xb32-210e_coco-256x192.py'
 
-codec = dict(type='MultiLevelHeatmap', input_size=(96, 128), heatmap_size=(48, 64))
+codec = dict(
+    type='MultiLevelHeatmap',
+    input_size=(96, 128),
+    heatmap_size=(48, 64),
+    refine='gradient_sign',
+)
 load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale', padding=1.15)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
@@ -34,7 +39,7 @@ model = dict(
 )
 
 train_cfg = dict(max_epochs=20, val_interval=5)
-optim_wrapper = dict(optimizer=dict(lr=2e-2))
+optim_wrapper = dict(optimizer=dict(lr=2e-2, fused=True))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=60, start_factor=0.01, by_epoch=False),
     dict(type='CosineAnnealingLR', T_max=20, by_epoch=True, convert_to_iter_based=True),

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .check import read_state_dict
+from .compare import differences, listed
+from .files import read_state_dict
 
 _STEM = {'conv1.weight': 'stem.conv.weight'} | {
     f'bn1.{name}': f'stem.bn.{name}' for name in ('weight', 'bias', 'running_mean', 'running_var')
@@ -53,7 +54,7 @@ def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dic
     if foreign or not renamed:
         raise InputError(
             f'these weights are not those of a torchvision ResNet: {len(foreign)} foreign keys '
-            f'({", ".join(foreign[:10]) or "no ResNet key at all"}); '
+            f'({listed(foreign) or "no ResNet key at all"}); '
             "give a ResNet such as 'torchvision://resnet50' in the backbone's init_cfg"
         )
     return renamed
@@ -77,19 +78,15 @@ def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -
             f"the backbone's init_cfg: {error}; to start from random weights instead, set "
             'model.backbone.init_cfg=None'
         ) from error
-    own = backbone.state_dict()
     wanted = {
-        key
-        for key in own
-        if (key.startswith('stem.') or '.down.' in key) and not _IGNORED.match(key)
+        name: value.shape
+        for name, value in backbone.state_dict().items()
+        if (name.startswith('stem.') or '.down.' in name) and not _IGNORED.match(name)
     }
-    misfits = sorted(wanted ^ weights.keys()) + sorted(
-        key for key in wanted & weights.keys() if own[key].shape != weights[key].shape
-    )
-    if misfits:
+    problems = differences({name: value.shape for name, value in weights.items()}, wanted)
+    if problems:
         raise InputError(
-            f'{checkpoint} does not fit this backbone: {len(misfits)} parameters are missing, left '
-            f'over or of another shape ({", ".join(misfits[:10])}); use the ResNet that has the '
+            f'{checkpoint} does not fit this backbone: {problems}; use the ResNet that has the '
             "backbone's num_blocks and widths, or set its init_cfg to None"
         )
     backbone.load_state_dict(weights, strict=False)

@@ -1,1 +1,17 @@
-"""Data sets and what they need: synthetic people for demos and tests."""
+"""Data sets and what they need: the original MSPN's layouts and augmentation, synthetic people.
+
+Importing this registers the data sets and the transforms.
+"""
+
+from .coco2014 import Coco2014Dataset
+from .mpii import MegviiMpiiDataset
+from .transforms import BoxMargins, HalfBodyBox, RawAnnotation, UniformBoxTransform
+
+__all__ = [
+    'BoxMargins',
+    'Coco2014Dataset',
+    'HalfBodyBox',
+    'MegviiMpiiDataset',
+    'RawAnnotation',
+    'UniformBoxTransform',
+]

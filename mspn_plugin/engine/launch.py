@@ -83,6 +83,9 @@ def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
         yield config
 
 
+_FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
+
+
 def _set_data_root(node: Any, old: str, new: str) -> None:
     """Puts ``new`` in place of ``old`` in every data root and in every path that starts with it."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
@@ -91,7 +94,7 @@ def _set_data_root(node: Any, old: str, new: str) -> None:
             _set_data_root(value, old, new)
         elif key == 'data_root':
             node[key] = new
-        elif key in ('ann_file', 'bbox_file') and isinstance(value, str) and value.startswith(old):
+        elif key in _FILES and isinstance(value, str) and value.startswith(old):
             node[key] = new + value.removeprefix(old)
 
 

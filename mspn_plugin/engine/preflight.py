@@ -3,110 +3,93 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from ..datasets.coco2014 import image_path
 from ..errors import InputError
+from .annotation_files import REMEDY, check_annotations, check_mpii_annotations
 from .launch import plain_datasets
 
-_REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
+__all__ = ['check_annotations', 'check_data']
+
+_REMEDY_2014 = (
+    'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER; '
+    'tools/make_coco2014_split.py makes gt_json/'
+)
+_PLACES = ('type', 'data_root', 'ann_file', 'data_prefix', 'bbox_file', 'headbox_file')
+"""Settings of a data set that decide what there is to check."""
 
 
-def _read_json(path: Path, what: str) -> Any:
-    if not path.is_file():
-        raise InputError(f'{what} {path} does not exist; {_REMEDY}')
-    try:
-        with path.open(encoding='utf-8') as file:
-            return json.load(file)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f'{what} {path} cannot be read as JSON ({error}); expected a COCO keypoint file'
-        ) from error
-
-
-def _check_fields(record: Any, fields: tuple[str, ...], what: str) -> None:
-    missing = [name for name in fields if name not in record] if isinstance(record, dict) else ['{']
-    if missing:
-        text = json.dumps(record)
-        raise InputError(
-            f'{what} lacks {", ".join(missing)} (it reads {text[:80]}); '
-            f'expected an object with {", ".join(fields)}; correct the file'
-        )
-
-
-def check_annotations(path: Path, num_keypoints: int) -> dict[str, Any]:
-    """Checks that a file holds person keypoints in COCO's format.
-
-    Args:
-        path: The annotation file.
-        num_keypoints: Keypoints per person that the model predicts.
-
-    Returns:
-        Its content.
-
-    Raises:
-        InputError: The file is absent or is something else.
-    """
-    content = _read_json(path, 'the annotation file')
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
-    ):
-        raise InputError(
-            f'{path} is not a COCO annotation file; expected an object with the lists images, '
-            'annotations and categories'
-        )
-    if not content['images']:
-        raise InputError(f'{path} lists no images; give an annotation file that does')
-    for image in content['images']:
-        _check_fields(image, ('id', 'file_name', 'width', 'height'), f'an image record in {path}')
-    people = 0
-    for annotation in content['annotations']:
-        _check_fields(annotation, ('id', 'image_id', 'category_id', 'bbox'), f'a person in {path}')
-        name = f'annotation {annotation["id"]} in {path}'
-        keypoints = annotation.get('keypoints')
-        if not isinstance(keypoints, list):
-            raise InputError(
-                f'{name} has no keypoints; expected a person keypoint file '
-                '(COCO calls it person_keypoints_*.json, not instances_*.json)'
-            )
-        if len(keypoints) != 3 * num_keypoints:
-            raise InputError(
-                f'{name} has {len(keypoints)} keypoint values; the model predicts {num_keypoints} '
-                f'keypoints, so expected {3 * num_keypoints} values x, y, visibility; correct the '
-                "file or set the head's num_keypoints"
-            )
-        people += any(keypoints[2::3])
-    if not people:
-        raise InputError(f'{path} has no person with a labelled keypoint; give a file that does')
-    return content
-
-
-def _check_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
+def _data_root(dataset: dict[str, Any], remedy: str) -> Path:
     root = Path(dataset.get('data_root') or '.')
     if not root.is_dir():
-        raise InputError(f'the data root {root} does not exist; {_REMEDY}')
-    annotations = root / dataset.get('ann_file', '')
-    images = check_annotations(annotations, num_keypoints)['images']
-    folder = root / dict(dataset.get('data_prefix') or {}).get('img', '')
-    if not folder.is_dir():
-        raise InputError(f'the image folder {folder} does not exist; {_REMEDY}')
-    first = folder / str(images[0].get('file_name'))
-    if not first.is_file():
-        raise InputError(
-            f'the image {first}, the first one that {annotations} lists, does not exist; '
-            f'expected its {len(images)} images in {folder}; {_REMEDY}'
-        )
-    boxes = dataset.get('bbox_file')
-    if boxes:
-        path = Path(boxes)
-        if not path.is_file():
+        raise InputError(f'the data root {root} does not exist; {remedy}')
+    return root
+
+
+def _check_images(
+    dataset: dict[str, Any], names: list[str], annotations: Path, remedy: str
+) -> None:
+    """Looks for the first image of every folder that an annotation file's images lie in."""
+    prefix = dict(dataset.get('data_prefix') or {}).get('img', '')
+    root = Path(dataset.get('data_root') or '.') / prefix
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folders.setdefault(name.rpartition('/')[0], []).append(name)
+    for inner, inside in folders.items():
+        folder, first = root / inner, root / inside[0]
+        if not folder.is_dir():
+            raise InputError(f'the image folder {folder} does not exist; {remedy}')
+        if not first.is_file():
             raise InputError(
-                f'the file of detected boxes {path} does not exist; put it there (MMPose links '
-                "COCO's under person_detection_results), or use --gt-boxes to evaluate with the "
-                'annotated boxes'
+                f'the image {first}, the first one that {annotations} lists, does not exist; '
+                f'expected its {len(inside)} images in {folder}; {remedy}'
             )
+
+
+def _check_boxes(dataset: dict[str, Any], origin: str) -> None:
+    boxes = dataset.get('bbox_file')
+    if boxes and not Path(boxes).is_file():
+        raise InputError(
+            f'the file of detected boxes {boxes} does not exist; put it there ({origin}), or use '
+            '--gt-boxes to evaluate with the annotated boxes'
+        )
+
+
+def _check_coco(dataset: dict[str, Any], num_keypoints: int) -> None:
+    annotations = _data_root(dataset, REMEDY) / dataset.get('ann_file', '')
+    images = check_annotations(annotations, num_keypoints)['images']
+    _check_images(dataset, [str(image['file_name']) for image in images], annotations, REMEDY)
+    _check_boxes(dataset, "MMPose links COCO's under person_detection_results")
+
+
+def _check_coco2014(dataset: dict[str, Any], num_keypoints: int) -> None:
+    annotations = _data_root(dataset, _REMEDY_2014) / dataset.get('ann_file', '')
+    images = check_annotations(annotations, num_keypoints, remedy=_REMEDY_2014)['images']
+    names = [image_path(str(image['file_name'])) for image in images]
+    _check_images(dataset, names, annotations, _REMEDY_2014)
+    _check_boxes(dataset, 'the original has it in det_json/')
+
+
+def _check_mpii(dataset: dict[str, Any], num_keypoints: int) -> None:
+    annotations = _data_root(dataset, REMEDY) / dataset.get('ann_file', '')
+    people = check_mpii_annotations(annotations, num_keypoints)
+    _check_images(dataset, [str(person['image']) for person in people], annotations, REMEDY)
+    heads = dataset.get('headbox_file')
+    if heads and not Path(heads).is_file():
+        raise InputError(
+            f'the file of head boxes {heads} does not exist; put mpii_gt_val.mat there (MMPose '
+            'links it beside the annotation files of MPII)'
+        )
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any], int], None]] = dict(
+    CocoDataset=_check_coco, Coco2014Dataset=_check_coco2014, MegviiMpiiDataset=_check_mpii
+)
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -126,15 +109,15 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         if loader is None:
             continue
         for dataset in plain_datasets(loader['dataset']):
-            wanted = {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
-            key = json.dumps(wanted | {'bbox_file': dataset.get('bbox_file')}, default=str)
-            if dataset['type'] == 'CocoDataset' and key not in seen:
-                seen.add(key)
-                _check_dataset(dataset, num_keypoints)
+            check = _CHECKS.get(str(dataset['type']).removeprefix('mmpose.'))
+            places = json.dumps([dataset.get(key) for key in _PLACES], default=str)
+            if check is not None and places not in seen:
+                seen.add(places)
+                check(dataset, num_keypoints)
         evaluators = cfg.get(f'{split}_evaluator') or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
             path = Path(evaluator.get('ann_file') or '.')
             if not path.exists():
                 raise InputError(
-                    f'the annotation file {path} of the {split}_evaluator does not exist; {_REMEDY}'
+                    f'the annotation file {path} of the {split}_evaluator does not exist; {REMEDY}'
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
@@ -16,7 +17,30 @@ from torch import Tensor, nn
 
 from ..checkpoints.resnet import load_resnet_into
 from .downsample import Bottleneck, DownsamplePath, NormCfg
-from .upsample import StageOutput, UpsamplePath
+from .upsample import Skips, StageOutput, UpsamplePath
+
+
+class SameMaxPool(nn.Module):
+    """Max pooling with as little padding as gives ``ceil(size / stride)``, the odd cell at the end.
+
+    The padding is zero, which after a ReLU is as good as none.
+
+    Args:
+        kernel_size: Side of the window.
+        stride: Its step.
+    """
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(B, C, h, w)`` to ``(B, C, ceil(h / stride), ceil(w / stride))``."""
+        padding = []
+        for size in (x.shape[-1], x.shape[-2]):
+            total = max(0, (-(-size // self.stride) - 1) * self.stride + self.kernel_size - size)
+            padding += [total // 2, total - total // 2]
+        return F.max_pool2d(F.pad(x, padding), self.kernel_size, self.stride)
 
 
 class Stage(BaseModule):
@@ -50,7 +74,7 @@ class Stage(BaseModule):
             norm_cfg=norm_cfg,
         )
 
-    def forward(self, x: Tensor, skips: Sequence[Tensor] | None) -> StageOutput:
+    def forward(self, x: Tensor, skips: Sequence[Skips] | None) -> StageOutput:
         """Maps ``(B, in, h, w)`` and the skips of the stage before to this stage's outputs."""
         return self.up(self.down(x, skips))
 
@@ -66,13 +90,17 @@ class MSPNBackbone(BaseModule):
         stem_channels: Channels of the stem and of what one stage hands to the next.
         base_channels: Inner channels of the first level's bottlenecks; they double every level.
         unit_channels: Channels of the upsample units.
+        pool_padding: How the stem's 3x3 max pooling treats the border: ``'symmetric'``, one cell on
+            every side, or ``'same'`` as MindSpore does, which for an even size is one cell on the
+            right and at the bottom.
         norm_cfg: Normalisation of every convolution in the network.
         init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` takes a ResNet with
             the same ``num_blocks`` (``'torchvision://resnet50'``, a local file or a URL) into the
             stem and into the downsample path of every stage; the rest starts at random.
 
     Raises:
-        ValueError: A size is not positive, or there are fewer than two levels.
+        ValueError: A size is not positive, there are fewer than two levels, or ``pool_padding`` is
+            unknown.
     """
 
     def __init__(
@@ -83,6 +111,7 @@ class MSPNBackbone(BaseModule):
         stem_channels: int = 64,
         base_channels: int = 64,
         unit_channels: int = 256,
+        pool_padding: str = 'symmetric',
         norm_cfg: NormCfg | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
@@ -103,12 +132,17 @@ class MSPNBackbone(BaseModule):
             )
         if min(stem_channels, base_channels, unit_channels) < 1:
             raise ValueError('stem_channels, base_channels and unit_channels must be positive')
+        if pool_padding not in ('symmetric', 'same'):
+            raise ValueError(f"pool_padding is {pool_padding!r}, expected 'symmetric' or 'same'")
         norm_cfg = dict(norm_cfg or dict(type='BN'))
+        self.pool_padding = pool_padding
         self.num_stages = num_stages
         self.num_units = len(num_blocks)
         self.unit_channels = unit_channels
         self.stem = ConvModule(3, stem_channels, 7, stride=2, padding=3, norm_cfg=norm_cfg)
-        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.pool = (
+            SameMaxPool(3, 2) if pool_padding == 'same' else nn.MaxPool2d(3, stride=2, padding=1)
+        )
         self.stages = nn.ModuleList(
             Stage(
                 stem_channels,
@@ -139,7 +173,7 @@ class MSPNBackbone(BaseModule):
             unit has a quarter of the input's size.
         """
         x = self.pool(self.stem(x))
-        skips: Sequence[Tensor] | None = None
+        skips: Sequence[Skips] | None = None
         features = []
         for stage in self.stages:
             units, skips, cross = stage(x, skips)

@@ -76,12 +76,12 @@ class DownsamplePath(BaseModule):
                 in_channels = mid_channels * Bottleneck.expansion
             self.levels.append(nn.Sequential(*layers))
 
-    def forward(self, x: Tensor, skips: Sequence[Tensor] | None = None) -> list[Tensor]:
+    def forward(self, x: Tensor, skips: Sequence[Sequence[Tensor]] | None = None) -> list[Tensor]:
         """Runs all levels.
 
         Args:
             x: ``(B, in_channels, h, w)``.
-            skips: What the stage before adds to each level's output, finest first.
+            skips: All that the stage before adds to each level's output, finest first.
 
         Returns:
             The output of every level, finest first.
@@ -89,7 +89,7 @@ class DownsamplePath(BaseModule):
         outputs = []
         for index, level in enumerate(self.levels):
             x = level(x)
-            if skips is not None:
-                x = x + skips[index]
+            for skip in skips[index] if skips is not None else ():
+                x = x + skip
             outputs.append(x)
         return outputs

@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from ..heatmaps import MultiLevelHeatmap
 from .accuracy import pck_accuracy
-from .losses import MeanMSELoss, OHKMMSELoss
+from .losses import MeanMSELoss, OHKMMSELoss, VisibleMSELoss
 from .units import UnitLayers
 
 Features = Sequence[Sequence[Tensor]]
+
+COARSE_TARGETS = ('labelled', 'visible')
+"""Which keypoints the coarse units are to draw: as in MMPose, and as in the original code."""
 
 
 @MODELS.register_module()
@@ -47,11 +50,17 @@ class MultiStageHead(BaseHead):
         coarse_to_fine: Whether the last stage is supervised by levels 1..U and the ones before by
             0..U-1; otherwise all stages are supervised by levels 0..U-1.
         coarse_weight: Loss weight of every unit but the last of its stage.
+        coarse_targets: ``'labelled'``, MMPose's rule: every unit is judged on the labelled
+            keypoints, each times its weight. ``'visible'``, the original's rule: a coarse unit is
+            judged on all keypoints and shall draw only the visible ones; the last unit of a stage
+            is judged on the labelled ones, which all count alike. It needs the raw visibility 0, 1
+            or 2; MMPose's own data sets clip it at 1 (the transform `RawAnnotation` restores it).
         norm_cfg: Normalisation of every convolution.
         init_cfg: Initialisation.
 
     Raises:
-        ValueError: The codec has too few levels, or is another codec.
+        ValueError: The codec has too few levels, or is another codec; or ``coarse_targets`` is
+            unknown.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class MultiStageHead(BaseHead):
         topk: int = 8,
         coarse_to_fine: bool = True,
         coarse_weight: float = 0.25,
+        coarse_targets: str = 'labelled',
         norm_cfg: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
@@ -85,13 +95,21 @@ class MultiStageHead(BaseHead):
                 f'coarse_to_fine={coarse_to_fine} need {num_units + coarse_to_fine}; '
                 'give the codec that many kernel_sizes'
             )
+        if coarse_targets not in COARSE_TARGETS:
+            raise ValueError(
+                f'coarse_targets is {coarse_targets!r}, expected one of {", ".join(COARSE_TARGETS)}'
+            )
         norm_cfg = dict(norm_cfg or dict(type='BN'))
         self.decoder: MultiLevelHeatmap = codec
         self.num_keypoints = num_keypoints
         self.coarse_to_fine = coarse_to_fine
         self.renderer = codec.renderer()
-        self.coarse_loss = MeanMSELoss(loss_weight=coarse_weight)
-        self.final_loss: nn.Module = OHKMMSELoss(topk) if ohkm else MeanMSELoss()
+        visible = coarse_targets == 'visible'
+        mean_loss = VisibleMSELoss if visible else MeanMSELoss
+        self.coarse_loss = mean_loss(loss_weight=coarse_weight)
+        self.final_loss: nn.Module = (
+            OHKMMSELoss(topk, binary_weights=visible) if ohkm else mean_loss()
+        )
         self.stages = UnitLayers(
             num_stages,
             num_units,

@@ -33,17 +33,21 @@ class OHKMMSELoss(nn.Module):
 
     Args:
         topk: Number of keypoints that count per sample; if there are fewer, all of them.
+        binary_weights: Whether every labelled keypoint counts alike, whatever its weight.
         loss_weight: Factor of the result.
 
     Raises:
         ValueError: ``topk`` is not positive.
     """
 
-    def __init__(self, topk: int = 8, *, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self, topk: int = 8, *, binary_weights: bool = False, loss_weight: float = 1.0
+    ) -> None:
         super().__init__()
         if topk < 1:
             raise ValueError(f'topk is {topk}, expected at least 1')
         self.topk = topk
+        self.binary_weights = binary_weights
         self.loss_weight = loss_weight
 
     def forward(self, output: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -59,7 +63,7 @@ class OHKMMSELoss(nn.Module):
         """
         errors = keypoint_errors(output, target)
         if weights is not None:
-            errors = errors * weights
+            errors = errors * (weights > 0 if self.binary_weights else weights)
         hardest = errors.topk(min(self.topk, errors.shape[1]), dim=1, sorted=False).values
         return hardest.mean() * self.loss_weight
 
@@ -78,3 +82,26 @@ class MeanMSELoss(nn.Module):
     def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
         """Computes the loss of a batch; shapes as in `OHKMMSELoss`."""
         return (keypoint_errors(output, target) * weights).mean() * self.loss_weight
+
+
+class VisibleMSELoss(MeanMSELoss):
+    """Mean squared error over all keypoints, where only the visible ones have a target.
+
+    An occluded keypoint costs as much as an unlabelled one if it is drawn, as in the original
+    (megvii MSPN, lib/utils/loss.py, without OHKM). So the coarse units learn what can be seen, and
+    the last unit of a stage, which learns from every label, infers the rest.
+    """
+
+    def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """Computes the loss of a batch.
+
+        Args:
+            output: Predicted heatmaps ``(B, K, H, W)``.
+            target: Target heatmaps ``(B, K, H, W)`` of all labelled keypoints.
+            weights: ``(B, K)``, the visibility: 0 unlabelled, 1 occluded, 2 visible.
+
+        Returns:
+            A scalar.
+        """
+        drawn = target * (weights > 1)[..., None, None]
+        return keypoint_errors(output, drawn).mean() * self.loss_weight

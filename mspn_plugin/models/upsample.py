@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 from .downsample import NormCfg
 
+Skips = tuple[Tensor, Tensor]
+
 
 class StageOutput(NamedTuple):
     """What a stage hands on.
 
     Attributes:
         units: ``(B, C, h, w)`` of every unit, coarsest first.
-        skips: What the next stage adds to each of its levels, finest first; empty if last.
+        skips: The two that the next stage adds to each of its levels, finest first; empty if last.
         cross: ``(B, stem, h, w)``, the next stage's input; ``None`` if last.
     """
 
     units: list[Tensor]
-    skips: list[Tensor]
+    skips: list[Skips]
     cross: Tensor | None
 
 
@@ -83,19 +85,20 @@ class UpsampleUnit(BaseModule):
             out = out + self.coarser(resized)
         return self.relu(out)
 
-    def skip(self, x: Tensor, out: Tensor) -> Tensor:
-        """What this level adds to the same level of the next stage (paper section 3.3).
+    def skip(self, x: Tensor, out: Tensor) -> Skips:
+        """The two that this level adds to the same level of the next stage (paper section 3.3).
 
         Args:
             x: ``(B, in, h, w)``, the level's output of the downsample path.
             out: ``(B, C, h, w)``, this unit's output.
 
         Returns:
-            ``(B, in, h, w)``.
+            ``(B, in, h, w)`` each. They are not added up here: the published code adds them to the
+            next stage's level one after the other, and only this order gives the same bits.
         """
         if self.skip_down is None or self.skip_up is None:
             raise ValueError('this unit belongs to the last stage and feeds no other')
-        return self.skip_down(x) + self.skip_up(out)
+        return self.skip_down(x), self.skip_up(out)
 
 
 class UpsamplePath(BaseModule):
@@ -138,7 +141,7 @@ class UpsamplePath(BaseModule):
             levels: Outputs of the downsample path, finest first.
         """
         outputs: list[Tensor] = []
-        skips: list[Tensor] = []
+        skips: list[Skips] = []
         for unit, level in zip(self.units, reversed(levels), strict=True):
             outputs.append(unit(level, outputs[-1] if outputs else None))
             if self.cross is not None:

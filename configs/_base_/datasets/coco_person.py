@@ -4,7 +4,12 @@ dataset_type = 'CocoDataset'
 data_mode = 'topdown'
 data_root = 'data/coco/'
 
-codec = dict(type='MultiLevelHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
+codec = dict(
+    type='MultiLevelHeatmap',
+    input_size=(192, 256),
+    heatmap_size=(48, 64),
+    refine='gradient_sign',  # as MMPose decodes
+)
 
 load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale')]
 augment = [

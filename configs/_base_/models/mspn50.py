@@ -1,6 +1,6 @@
 # MSPN on ResNet-50. The config that uses it sets num_stages three times and the head's decoder.
 model = dict(
-    type='TopdownPoseEstimator',
+    type='MSPNPoseEstimator',
     data_preprocessor=dict(
         type='PoseDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

@@ -1,0 +1,112 @@
+"""Foreign weights -> this package's names, with nothing missing and nothing left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from . import names
+from .architecture import architecture_of
+from .compare import differences, listed
+from .mindspore import is_optimizer_state
+from .resnet import resnet_to_backbone
+from .sources import Source, recognise
+
+
+def convert_state_dict(
+    state_dict: Mapping[str, Tensor], *, num_stages: int = 1
+) -> tuple[dict[str, Tensor], Source]:
+    """Brings the weights of any known source under this package's names.
+
+    Biases of convolutions, which the original has and this network has not, go into the running
+    mean of the normalisation that follows each: a normalisation subtracts a constant anyway.
+
+    Args:
+        state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), of the
+            original (Megvii), of the MindSpore version, of a torchvision ResNet, or of this
+            package.
+        num_stages: Only for a ResNet: how many stages to fill; the others tell it themselves.
+
+    Returns:
+        The weights by their names here, and whose they are. A ResNet fills ``backbone.stem`` and
+        the stages' downsample paths; the others are complete.
+
+    Raises:
+        InputError: The weights are of no known source, or some are missing, left over or of
+            another shape than the rest asks for.
+    """
+    # Wrapped models (DataParallel) put this before every name.
+    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    source = recognise(weights)
+    if source is None:
+        raise InputError(
+            f'these {len(weights)} weights ({listed(list(weights), 3)}) are of no network that is '
+            "known here; expected those of mspn_plugin, of MMPose's, Megvii's or MindSpore's MSPN, "
+            'or of a torchvision ResNet'
+        )
+    if source is Source.MSPN_PLUGIN:
+        return weights, source
+    if source is Source.TORCHVISION:
+        backbone = resnet_to_backbone(weights, num_stages)
+        return {f'backbone.{name}': value for name, value in backbone.items()}, source
+    converted, left_over = _renamed(weights, source)
+    _fold_biases(converted)
+    for name in [name for name in converted if name.endswith('.running_var')]:
+        counter = name.removesuffix('running_var') + 'num_batches_tracked'
+        converted.setdefault(counter, torch.tensor(0))
+    _check_complete(converted, left_over, source)
+    return converted, source
+
+
+def _renamed(
+    weights: Mapping[str, Tensor], source: Source
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights under the names here, and those that no rule knows under their own."""
+    rules = names.MMPOSE if source is Source.MMPOSE else names.MEGVII
+    units = names.units_per_stage(weights) if source is Source.MMPOSE else 1
+    converted: dict[str, Tensor] = {}
+    left_over: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if source is Source.MINDSPORE:
+            if is_optimizer_state(name):
+                continue
+            owner, _, last = name.rpartition('.')
+            name_in_torch = f'{owner}.{names.MINDSPORE_PARAMETERS.get(last, last)}'
+        else:
+            name_in_torch = name
+        target = names.rename(name_in_torch, rules, units)
+        if target is None or target in converted:
+            left_over[name] = value
+        else:
+            converted[target] = value
+    return converted, left_over
+
+
+def _fold_biases(converted: dict[str, Tensor]) -> None:
+    """Takes the biases of convolutions into the running means, in place."""
+    for name in [name for name in converted if name.endswith('.conv.bias')]:
+        mean = name.removesuffix('conv.bias') + 'bn.running_mean'
+        if mean in converted and converted[mean].shape == converted[name].shape:
+            converted[mean] = converted[mean] - converted.pop(name)
+
+
+def _check_complete(
+    converted: Mapping[str, Tensor], left_over: Mapping[str, Tensor], source: Source
+) -> None:
+    architecture = architecture_of(converted)
+    found = {name: value.shape for name, value in (*converted.items(), *left_over.items())}
+    if architecture is None:
+        raise InputError(
+            f'these weights of {source.description} are not a whole network: the stem, the first '
+            f'stage or the first predictor is missing among {len(found)} weights '
+            f'({listed(list(left_over) or list(converted))}); give the complete file'
+        )
+    problems = differences(found, architecture.shapes())
+    if problems:
+        raise InputError(
+            f'these weights of {source.description} are not a whole network of {architecture}: '
+            f'{problems}; give the complete file'
+        )

@@ -1,0 +1,294 @@
+"""The augmentation of the original MSPN, as pipeline steps that MMPose lacks.
+
+The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there). For COCO::
+
+    load = [
+        dict(type='LoadImage'),
+        dict(type='RawAnnotation'),
+        dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8),
+    ]
+    augment = [
+        dict(type='RandomFlip', direction='horizontal'),
+        dict(type='HalfBodyBox', upper_body_ids=list(range(13))),
+        dict(type='UniformBoxTransform'),
+    ]
+
+A box is ``bbox_center`` and ``bbox_scale`` (width, height), both ``(1, 2)`` float32 in image
+pixels. No step fits it to the input's aspect ratio: `TopdownAffine` does so, by growing the side
+that is too short. Every random number comes from numpy's global generator, which MMEngine seeds in
+each worker.
+
+Shapes: K keypoints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmpose.registry import TRANSFORMS
+from mmpose.structures.bbox import bbox_xywh2xyxy, bbox_xyxy2cs
+
+from ..errors import InputError
+
+MIN_BOX_JOINTS = 3
+"""Fewer chosen joints make no half-body box."""
+MIN_HALF_JOINTS = 4
+"""Fewer joints in the half that was drawn, and the other half is taken if it has as many."""
+
+
+def _require(wanted: str, is_fine: Callable[[float], bool], **values: float) -> None:
+    for name, value in values.items():
+        if not is_fine(value):
+            raise ValueError(f'{name} is {value}, expected {wanted}')
+
+
+def _is_extra(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
+def _is_probability(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+@TRANSFORMS.register_module()
+class RawAnnotation(BaseTransform):
+    """Goes back to what was annotated, where MMPose's data sets pass on less.
+
+    MMPose cuts visibility to 0 or 1 and boxes to the image. MSPN needs to tell occluded joints (1)
+    from visible ones (2), and takes the box as it is. Belongs right after `LoadImage`; a flip must
+    not have happened yet.
+
+    Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
+    ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Reads ``raw_ann_info``.
+
+        Args:
+            results: A person of a COCO-style data set in top-down mode.
+
+        Returns:
+            The same dictionary.
+
+        Raises:
+            InputError: There is no annotation, as for MPII and for detected boxes.
+        """
+        annotation = results.get('raw_ann_info')
+        if not isinstance(annotation, dict) or not {'keypoints', 'bbox'} <= annotation.keys():
+            raise InputError(
+                'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox) of '
+                f'{results.get("img_path")}; use it in the training pipeline of a COCO-style data '
+                'set in top-down mode, and leave it out everywhere else'
+            )
+        keypoints = np.asarray(annotation['keypoints'], np.float32).reshape(1, -1, 3)
+        results['keypoints_visible'] = keypoints[..., 2].copy()
+        results['bbox'] = bbox_xywh2xyxy(np.asarray(annotation['bbox'], np.float32).reshape(1, 4))
+        return results
+
+
+@TRANSFORMS.register_module()
+class BoxMargins(BaseTransform):
+    """Sets the person's box, with margins of its own for width and height.
+
+    The box is the data set's ``bbox_center`` and ``bbox_scale`` if it gives them (MPII), otherwise
+    it is made from ``bbox``. Width and height are then multiplied by ``width * (1 + u *
+    width_extra)`` and ``height * (1 + v * height_extra)`` with independent u and v from [0, 1).
+
+    Args:
+        width: Factor for the width. The original takes 1.05 in training and 1.09 in tests.
+        height: Factor for the height; 1.05 and 1.135.
+        width_extra: Largest random extra width, 0.6 in training.
+        height_extra: Largest random extra height, 0.8 in training.
+
+    Raises:
+        ValueError: A factor is not positive, or an extra is negative.
+    """
+
+    def __init__(
+        self, width: float, height: float, *, width_extra: float = 0.0, height_extra: float = 0.0
+    ) -> None:
+        super().__init__()
+        _require('a number above 0', lambda x: 0 < x < math.inf, width=width, height=height)
+        _require(
+            'a number of at least 0',
+            _is_extra,
+            width_extra=width_extra,
+            height_extra=height_extra,
+        )
+        self.margins = np.array([width, height], np.float32)
+        self.extra = np.array([width_extra, height_extra], np.float32)
+
+    @cache_randomness
+    def _random_numbers(self) -> np.ndarray:
+        return np.random.rand(2)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Sets ``bbox_center`` and ``bbox_scale``.
+
+        Args:
+            results: ``bbox`` (left, top, right, bottom), or a box as centre and scale.
+
+        Returns:
+            The same dictionary.
+        """
+        if 'bbox_center' in results and 'bbox_scale' in results:
+            center, size = results['bbox_center'], results['bbox_scale']
+        else:
+            center, size = bbox_xyxy2cs(np.asarray(results['bbox'], np.float32))
+        factors = self.margins
+        if self.extra.any():  # otherwise no number is drawn: tests leave the generator alone
+            factors = factors * (1 + self._random_numbers() * self.extra)
+        results['bbox_center'] = np.asarray(center, np.float32)
+        results['bbox_scale'] = (np.asarray(size) * factors).astype(np.float32)
+        return results
+
+
+@TRANSFORMS.register_module()
+class HalfBodyBox(BaseTransform):
+    """Replaces the box by that of the upper or lower body, now and then.
+
+    The upper body's joints are taken with probability ``upper_prob`` if more than three of them
+    are labelled; otherwise the lower body's if more than three of those are, and if not, the upper
+    body's again. Their bounding box grows by factors ``1 + u * width_extra`` and ``1 + v *
+    height_extra`` with independent u and v from [0, 1). Fewer than three joints, or joints that
+    all lie in one point, leave the box as it is. Comes after `BoxMargins`.
+
+    Args:
+        upper_body_ids: Joints of the upper body; every other one is of the lower body. For COCO,
+            the original takes 0 to 12, so the hips are of the upper body only (its list of the
+            lower body has them too, but its code asks for the upper body first).
+        min_keypoints: Labelled joints, occluded ones included, that a person must have.
+        prob: Probability of a half-body box for such a person.
+        upper_prob: Probability of the upper body. The original draws from a normal distribution
+            and compares with 0.5, which happens to be 0.6915.
+        width_extra: Largest random extra width.
+        height_extra: Largest random extra height.
+
+    Raises:
+        ValueError: There are no ids, or a number is outside its range.
+    """
+
+    def __init__(
+        self,
+        upper_body_ids: Sequence[int],
+        min_keypoints: int = 4,
+        *,
+        prob: float = 0.3,
+        upper_prob: float = 0.6915,
+        width_extra: float = 0.6,
+        height_extra: float = 0.8,
+    ) -> None:
+        super().__init__()
+        if not upper_body_ids or min(upper_body_ids) < 0:
+            raise ValueError(
+                f'upper_body_ids is {list(upper_body_ids)}, expected the numbers of the upper '
+                "body's joints, from 0"
+            )
+        _require('a whole number of at least 1', lambda x: x >= 1, min_keypoints=min_keypoints)
+        _require('a number from 0 to 1', _is_probability, prob=prob, upper_prob=upper_prob)
+        _require(
+            'a number of at least 0',
+            _is_extra,
+            width_extra=width_extra,
+            height_extra=height_extra,
+        )
+        self.upper_body_ids = tuple(upper_body_ids)
+        self.min_keypoints = min_keypoints
+        self.prob = prob
+        self.upper_prob = upper_prob
+        self.extra = np.array([width_extra, height_extra], np.float32)
+
+    @cache_randomness
+    def _random_numbers(self) -> np.ndarray:
+        return np.random.rand(4)
+
+    def _choose(self, labelled: np.ndarray, upper_first: bool) -> np.ndarray:
+        """Which of the labelled joints the box is made of: ``(K,)`` booleans for both."""
+        in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
+        upper, lower = labelled & in_upper, labelled & ~in_upper
+        if upper_first and np.count_nonzero(upper) >= MIN_HALF_JOINTS:
+            return upper
+        return lower if np.count_nonzero(lower) >= MIN_HALF_JOINTS else upper
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replaces ``bbox_center`` and ``bbox_scale``, or leaves them.
+
+        Args:
+            results: ``keypoints`` ``(1, K, 2)`` in image pixels and ``keypoints_visible``
+                ``(1, K)``, above 0 where there is a label.
+
+        Returns:
+            The same dictionary.
+        """
+        draw, upper_draw, *growth = self._random_numbers()
+        labelled = results['keypoints_visible'][0] > 0
+        if draw >= self.prob or np.count_nonzero(labelled) < self.min_keypoints:
+            return results
+        chosen = self._choose(labelled, upper_draw < self.upper_prob)
+        joints = results['keypoints'][:, chosen, :2]
+        if joints.shape[1] < MIN_BOX_JOINTS:
+            return results
+        first, last = joints.min(axis=1), joints.max(axis=1)
+        if np.any(last > first):
+            size = (last - first) * (1 + np.asarray(growth) * self.extra)
+            results['bbox_center'] = ((first + last) / 2).astype(np.float32)
+            results['bbox_scale'] = size.astype(np.float32)
+        return results
+
+
+@TRANSFORMS.register_module()
+class UniformBoxTransform(BaseTransform):
+    """Scales and rotates the box, with uniformly distributed numbers; it never moves.
+
+    Args:
+        scale: Smallest and largest factor for the box. The original has 0.8 * U(0.75, 1.25) for
+            COCO, which is the default, and U(0.75, 1.25) for MPII.
+        rotation: Largest angle in degrees to either side; 45 for COCO, 60 for MPII.
+        rotate_prob: Probability of a rotation.
+
+    Raises:
+        ValueError: The factors are not positive or not in order, or a number is outside its range.
+    """
+
+    def __init__(
+        self,
+        scale: tuple[float, float] = (0.6, 1.0),
+        rotation: float = 45.0,
+        *,
+        rotate_prob: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
+            raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
+        _require('degrees from 0 to 180', lambda x: 0 <= x <= 180, rotation=rotation)
+        _require('a number from 0 to 1', _is_probability, rotate_prob=rotate_prob)
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.rotation = rotation
+        self.rotate_prob = rotate_prob
+
+    @cache_randomness
+    def _random_numbers(self) -> tuple[float, float]:
+        """A factor for the size and an angle in degrees."""
+        factor = np.random.uniform(*self.scale)
+        draw, angle = np.random.rand(), np.random.uniform(-self.rotation, self.rotation)
+        return factor, angle if draw < self.rotate_prob else 0.0
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Changes ``bbox_scale`` and sets ``bbox_rotation``, ``(1,)`` in degrees.
+
+        Args:
+            results: A box as centre and scale.
+
+        Returns:
+            The same dictionary.
+        """
+        factor, angle = self._random_numbers()
+        results['bbox_scale'] = (results['bbox_scale'] * factor).astype(np.float32)
+        results['bbox_rotation'] = np.array([angle], np.float32)
+        return results

@@ -1,0 +1,63 @@
+"""MSPNPoseEstimator: MMPose's top-down estimator that also loads everybody else's MSPN weights."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmengine.logging import print_log
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from ..checkpoints.files import weights_in
+from ..checkpoints.fit import fit_weights
+from ..checkpoints.settings import other_settings
+
+
+@MODELS.register_module()
+class MSPNPoseEstimator(TopdownPoseEstimator):
+    """A `TopdownPoseEstimator` for `MSPNBackbone`, `MSPNNeck` and `MultiStageHead`.
+
+    Whatever loads weights into it (``load_from``, ``mim test``, ``init_model``, the inferencers)
+    may name a file of this package, of MMPose, of the original or of the MindSpore version. All of
+    the weights must fit, where MMEngine alone would warn and go on with random ones.
+
+    Args:
+        strict: Whether weights must fit completely. ``False`` lets a model start from weights for
+            another number of keypoints, with new prediction layers.
+        kwargs: Those of `TopdownPoseEstimator`.
+    """
+
+    def __init__(self, *, strict: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.strict = strict
+        self._register_load_state_dict_pre_hook(self._translate)
+
+    def _translate(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Replaces what is about to be loaded, in place, with this model's own names.
+
+        Args:
+            state_dict: What the caller gave; a checkpoint of the original holds its weights one
+                level deeper.
+            prefix: What stands before this model's names if it is part of another module.
+
+        Raises:
+            InputError: The weights do not fit.
+        """
+        given = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
+        if not given:
+            return
+        weights: Any = {name.removeprefix(prefix): value for name, value in given.items()}
+        if not all(isinstance(value, Tensor) for value in weights.values()):
+            weights = weights_in(weights, 'the checkpoint')
+        fitting, source = fit_weights(weights, self, strict=self.strict)
+        for line in other_settings(self, source):
+            print_log(
+                f'the weights are of {source.description}; they were trained with {line}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        for name in given:
+            del state_dict[name]
+        state_dict.update({prefix + name: value for name, value in fitting.items()})

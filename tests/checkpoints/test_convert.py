@@ -1,0 +1,177 @@
+"""Converted networks compute what the foreign ones do, and incomplete weights are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mmpose
+import pytest
+import torch
+import torchvision
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.checkpoints import Source, convert_state_dict
+
+STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
+
+
+def ours(num_stages, **backbone):
+    cfg = Config.fromfile(get_config(f'mspn50-{num_stages}stg_8xb32-210e_coco-256x192')).model
+    cfg.backbone.update(init_cfg=None, **backbone)
+    cfg.neck.eval_units = 'all'
+    return MODELS.build(cfg).eval()
+
+
+def stock(num_stages):
+    name = f'{num_stages}xmspn50' if num_stages > 1 else 'mspn50'
+    cfg = Config.fromfile(STOCK / f'td-hm_{name}_8xb32-210e_coco-256x192.py').model
+    cfg.backbone.init_cfg = None
+    return MODELS.build(cfg)
+
+
+def assert_equal(found, wanted, tolerance=1e-4):
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        scale = other.max() - other.min()
+        assert scale > 1  # not a dead network
+        assert (one - other).abs().max() <= tolerance * scale
+
+
+def all_heatmaps(model, images):
+    return [unit for stage in model.head(model.neck(model.backbone(images))) for unit in stage]
+
+
+@pytest.mark.parametrize('num_stages', [1, 2, 3, 4])
+def test_mmpose(num_stages, images, calibrate):
+    torch.manual_seed(num_stages)
+    theirs = stock(num_stages)
+    calibrate(theirs, lambda: theirs(images, None))
+    model = ours(num_stages)
+    state = theirs.state_dict()
+    converted, source = convert_state_dict(state)
+    assert source == 'mmpose'
+    assert set(converted) == set(model.state_dict())
+    model.load_state_dict(converted)
+    old = {name.replace('head.', 'keypoint_head.'): value for name, value in state.items()}
+    for name, value in convert_state_dict(old)[0].items():  # as MMPose 0.x named it
+        assert torch.equal(value, converted[name])
+    with torch.no_grad():
+        assert_equal(all_heatmaps(model, images[:2]), theirs(images[:2], None))
+
+
+@pytest.mark.parametrize('num_stages', [1, 2, 4])
+def test_megvii(num_stages, images, original):
+    # A random network multiplies rounding errors, about tenfold a stage, and biases that moved
+    # into a mean round differently. In double precision only what the networks compute is left.
+    theirs = original(images, num_stages).double()
+    model = ours(num_stages).double()
+    converted, source = convert_state_dict(theirs.state_dict())
+    assert source == 'megvii'
+    model.load_state_dict(converted)
+    with torch.no_grad():
+        image = images[:1].double()
+        wanted = [unit for stage in theirs(image) for unit in stage]
+        assert_equal(all_heatmaps(model, image), wanted, tolerance=1e-6)
+        if num_stages == 1:
+            theirs, model, image = theirs.float(), model.float(), image.float()
+            assert_equal(all_heatmaps(model, image), theirs(image)[0])
+
+
+def as_mindspore(weights):
+    names = dict(
+        weight='gamma', bias='beta', running_mean='moving_mean', running_var='moving_variance'
+    )
+    renamed = {}
+    for name, value in weights.items():
+        owner, last = name.rsplit('.', 1)
+        if last != 'num_batches_tracked':
+            renamed[f'{owner}.{names[last]}' if owner.endswith('bn') else name] = value
+    return renamed
+
+
+def test_mindspore_pools_with_the_odd_cell_at_the_end(images, original):
+    theirs = original(images, 1, same_pool=True).double()
+    images = images[:2].double()
+    weights = as_mindspore(theirs.state_dict()) | {
+        'moment1.top.conv.conv.weight': torch.zeros(64, 3, 7, 7),
+        'learning_rate': torch.tensor(0.1),
+    }
+    converted, source = convert_state_dict(weights)
+    assert source == 'mindspore' and source.settings['backbone'] == dict(pool_padding='same')
+    with torch.no_grad():
+        wanted = theirs(images)[-1]
+        model = ours(1, pool_padding='same').double()
+        model.load_state_dict(converted)
+        assert_equal(all_heatmaps(model, images), wanted, tolerance=1e-6)
+        other = ours(1).double()
+        other.load_state_dict(converted)
+        assert (all_heatmaps(other, images)[-1] - wanted[-1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize('size', [(8, 8), (7, 9), (5, 6)])
+def test_same_pooling_by_its_definition(size):
+    from mspn_plugin.models.backbone import SameMaxPool
+
+    x = torch.rand(1, 1, *size)
+    pooled = SameMaxPool(3, 2)(x)[0, 0]
+    for row in range(-(-size[0] // 2)):
+        for column in range(-(-size[1] // 2)):
+            # An even size has no cell before the first window, an odd one has one.
+            top, left = 2 * row - size[0] % 2, 2 * column - size[1] % 2
+            window = x[0, 0, max(0, top) : top + 3, max(0, left) : left + 3]
+            assert pooled[row, column] == window.max()
+    assert pooled.shape == (-(-size[0] // 2), -(-size[1] // 2))
+
+
+def test_a_small_network_of_another_shape_converts_too(images, original):
+    theirs = original(images, 2, keypoints=5, blocks=(1, 2, 1))
+    converted, _ = convert_state_dict(theirs.state_dict())
+    head = converted['head.stages.1.2.conv.weight']
+    assert head.shape == (5, 256, 3, 3)
+    assert torch.equal(head, theirs.stage1['upsample']['up3'].res_conv2.conv.weight)
+
+
+def test_a_resnet_fills_every_stage():
+    weights = torchvision.models.resnet50(weights=None).state_dict()
+    converted, source = convert_state_dict(weights, num_stages=2)
+    assert source is Source.TORCHVISION
+    for stage in (0, 1):
+        name = f'backbone.stages.{stage}.down.levels.1.0.shortcut.conv.weight'
+        assert torch.equal(converted[name], weights['layer2.0.downsample.0.weight'])
+
+
+def test_wrapped_and_own_weights(images, original):
+    weights = original(images, 1, blocks=(1, 1)).state_dict()
+    converted, _ = convert_state_dict({f'module.{name}': v for name, v in weights.items()})
+    again, source = convert_state_dict(converted)
+    assert source == 'mspn_plugin' and again.keys() == converted.keys()
+
+
+def test_every_weight_is_accounted_for(images, original):
+    weights = dict(original(images, 2, blocks=(1, 1)).state_dict())
+
+    def message(**changes):
+        changed = {**weights, **changes}
+        with pytest.raises(InputError) as caught:
+            convert_state_dict({name: v for name, v in changed.items() if v is not None})
+        return str(caught.value)
+
+    name = 'stage1.upsample.up1.up_conv.conv.weight'
+    coarser = 'backbone.stages.1.up.units.0.coarser.conv.weight'
+    assert f'1 not in the network: {coarser}' in message(**{name: torch.zeros(1)})
+    name = 'stage0.upsample.up2.cross_conv.bn.running_var'
+    text = message(**{name: None})
+    assert '1 missing: backbone.stages.0.up.cross.bn.running_var' in text
+    name = 'stage1.downsample.layer2.0.conv_bn_relu2.conv.weight'
+    text = message(**{name: torch.zeros(128, 128, 1, 1)})
+    assert 'conv2.conv.weight (128, 128, 1, 1) instead of (128, 128, 3, 3)' in text
+    twelve = {f'stage0.extra{index}': torch.zeros(1) for index in range(12)}
+    assert '12 not in the network: stage0.extra0, ' in message(**twelve)
+    assert 'and 2 more' in message(**twelve)
+    assert 'the stem' in message(**{'top.conv.conv.weight': None})
+    # A bias that does not fit its normalisation is not swallowed.
+    assert 'top' not in message(**{'stage0.upsample.up1.u_skip.conv.bias': torch.zeros(3)})
+    with pytest.raises(InputError, match='of no network that is known here'):
+        convert_state_dict({'fc.weight': torch.zeros(1)})

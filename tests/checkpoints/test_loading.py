@@ -1,0 +1,220 @@
+"""Foreign files load wherever a checkpoint is named, and what does not fit ends in a sentence."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import load_checkpoint
+from mmpose.apis import init_model
+from mmpose.registry import MODELS
+from safetensors.torch import save_file
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.checkpoints import convert_state_dict
+from mspn_plugin.checkpoints.files import read_state_dict
+from mspn_plugin.checkpoints.fit import check_can_resume, check_weights_fit
+
+BLOCKS = (1, 1, 1, 1)  # a small network: these tests are about files
+
+
+def model_config(num_stages=2, num_keypoints=17, **estimator):
+    cfg = Config.fromfile(get_config('mspn50-2stg_8xb32-210e_coco-256x192')).model
+    cfg.backbone.update(init_cfg=None, num_blocks=BLOCKS, num_stages=num_stages)
+    cfg.neck.num_stages = num_stages
+    cfg.head.update(num_stages=num_stages, num_keypoints=num_keypoints)
+    cfg.update(estimator)
+    return cfg
+
+
+@pytest.fixture
+def weights(images, original):
+    return original(images, 2, blocks=BLOCKS).state_dict()
+
+
+@pytest.fixture
+def converted(weights):
+    return convert_state_dict(weights)[0]
+
+
+def assert_loaded(model, converted):
+    own = model.state_dict()
+    assert own.keys() == converted.keys()
+    assert all(torch.equal(own[name], value) for name, value in converted.items())
+
+
+def test_a_file_of_the_original_loads_in_init_model(weights, converted, tmp_path):
+    # As the original's training saves it: the weights lie beside other state.
+    path = tmp_path / 'iter-96000.pth'
+    torch.save(dict(model=weights, optimizer={}, iteration=96000), path)
+    cfg = Config.fromfile(get_config('mspn50-2stg_8xb32-210e_coco-256x192'))
+    cfg.model = model_config()
+    model = init_model(cfg, str(path), device='cpu')
+    assert_loaded(model, converted)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is written to MMEngine's log."""
+    lines = []
+    for module in ('models.estimator', 'checkpoints.fit'):
+        monkeypatch.setattr(f'mspn_plugin.{module}.print_log', lambda text, **_: lines.append(text))
+    return lines
+
+
+def test_settings_that_do_not_belong_to_the_weights_are_named(weights, said):
+    model = MODELS.build(model_config())  # RGB and gradient_sign, as MMPose
+    model.load_state_dict(weights)
+    text = '\n'.join(said)
+    for setting in (
+        'data_preprocessor.bgr_to_rgb=False (it is True)',
+        'data_preprocessor.mean=[103.53, 116.28, 123.675]',
+        "head.decoder.refine='second_peak' (it is 'gradient_sign')",
+    ):
+        assert setting in text
+    assert 'pool_padding' not in text
+    cfg = model_config()
+    cfg.data_preprocessor.update(
+        mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=False
+    )
+    cfg.head.decoder.refine = 'second_peak'
+    said.clear()
+    MODELS.build(cfg).load_state_dict(weights)
+    assert not said
+
+
+@pytest.mark.parametrize('kind', ['pth', 'safetensors', 'legacy.pth'])
+def test_files_of_every_kind(kind, weights, converted, tmp_path):
+    path = tmp_path / f'weights.{kind}'
+    if kind == 'safetensors':
+        save_file(weights, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=kind == 'pth')
+    model = MODELS.build(model_config())
+    load_checkpoint(model, str(path))
+    assert_loaded(model, converted)
+    check_weights_fit(str(path), model_config())
+
+
+@pytest.fixture
+def server(tmp_path):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / 'served'))
+    (tmp_path / 'served').mkdir()
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{running.server_port}'
+        running.shutdown()
+
+
+@pytest.mark.parametrize('kind', ['pth', 'safetensors'])
+def test_a_url_loads_and_is_downloaded_once(
+    kind, server, weights, converted, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    served = tmp_path / 'served' / f'mspn.{kind}'
+    save_file(weights, served) if kind == 'safetensors' else torch.save(weights, served)
+    url = f'{server}/mspn.{kind}'
+    check_weights_fit(url, model_config())
+    served.unlink()
+    model = MODELS.build(model_config())
+    load_checkpoint(model, url)
+    assert_loaded(model, converted)
+    with pytest.raises(InputError, match=r'other\.safetensors.*cannot be read.*404'):
+        read_state_dict(f'{server}/other.safetensors')
+
+
+def test_inside_another_module_and_after_a_copy(weights, converted):
+    wrapper = torch.nn.Module()
+    wrapper.inner = MODELS.build(model_config())
+    wrapper.load_state_dict({f'inner.{name}': value for name, value in weights.items()})
+    assert_loaded(wrapper.inner, converted)
+
+
+def test_more_stages_or_other_keypoints_end_in_a_sentence(weights, tmp_path):
+    path = tmp_path / 'two_stages.pth'
+    torch.save(weights, path)
+    with pytest.raises(InputError, match='2 stages of .* not 1 stage of .* give the config'):
+        check_weights_fit(str(path), model_config(num_stages=1))
+    with pytest.raises(InputError, match='2 stages of .* not 3 stages of'):
+        load_checkpoint(MODELS.build(model_config(num_stages=3)), str(path))
+    with pytest.raises(InputError, match=r'17 keypoints.*14 keypoints.*model\.strict=False'):
+        check_weights_fit(str(path), model_config(num_keypoints=14))
+    with pytest.raises(InputError, match="set model.type='MSPNPoseEstimator'"):
+        check_weights_fit(str(path), model_config(type='TopdownPoseEstimator'))
+
+
+def test_another_number_of_keypoints_on_request(weights, converted, tmp_path, said):
+    path = tmp_path / 'seventeen.pth'
+    torch.save(weights, path)
+    cfg = model_config(num_keypoints=14, strict=False)
+    check_weights_fit(str(path), cfg)
+    model = MODELS.build(cfg)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    load_checkpoint(model, str(path))
+    for name, value in model.state_dict().items():
+        is_new = name.startswith('head.stages.')
+        assert torch.equal(value, before[name] if is_new else converted[name])
+    assert any('another number of keypoints' in line for line in said)
+    with pytest.raises(InputError, match='2 stages of .* not 1 stage of'):  # and nothing else
+        load_checkpoint(MODELS.build(model_config(1, num_keypoints=14, strict=False)), str(path))
+
+
+def test_foreign_and_own_weights_cannot_be_resumed(weights, tmp_path):
+    with pytest.raises(InputError, match='nothing to resume.*load_from'):
+        check_can_resume(dict(state_dict=weights), 'mspn.pth')
+    check_can_resume(dict(state_dict=weights, optimizer={}, meta={}), 'epoch_1.pth')
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    trap = tmp_path / 'trap'
+    for index, save in enumerate((torch.save, lambda o, p: p.write_bytes(pickle.dumps(o)))):
+        path = tmp_path / f'evil{index}.pth'
+        save(dict(state_dict=Payload(trap)), path)
+        with pytest.raises(InputError, match=r'evil\d\.pth refers to .*\.mkdir,.*nothing .* run'):
+            read_state_dict(str(path))
+        with pytest.raises(InputError):
+            check_weights_fit(str(path), model_config())
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize('name', ['cut.pth', 'cut.safetensors', 'text.pth', 'empty.pth'])
+def test_broken_files(name, weights, tmp_path):
+    path = tmp_path / name
+    if name == 'cut.safetensors':
+        save_file(weights, path)
+    elif name == 'cut.pth':
+        torch.save(weights, path)
+    content = path.read_bytes() if path.exists() else b'hello\n' * (name == 'text.pth')
+    path.write_bytes(content[: len(content) // 2] if name.startswith('cut') else content)
+    with pytest.raises(InputError, match=f'{name} cannot be read as a checkpoint.*fetch it again'):
+        read_state_dict(str(path))
+
+
+def test_other_things_than_weights(tmp_path):
+    with pytest.raises(InputError, match='is a folder'):
+        read_state_dict(str(tmp_path))
+    with pytest.raises(InputError, match='does not exist'):
+        read_state_dict(str(tmp_path / 'no.pth'))
+    for content in ([1, 2], {}, dict(state_dict=dict(a=1)), dict(a=np.float64(1).item())):
+        torch.save(content, tmp_path / 'numbers.pth')
+        with pytest.raises(InputError, match='holds no weights'):
+            read_state_dict(str(tmp_path / 'numbers.pth'))

@@ -1,0 +1,118 @@
+"""The original's layout of COCO 2014, against MMPose's data set on files that spell out folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmpose.registry import DATASETS
+
+from mspn_plugin import InputError
+from mspn_plugin.datasets import coco2014 as module
+
+TRAINING, MINIVAL = 'gt_json/train_val_minus_minival_2014.json', 'gt_json/minival_2014.json'
+BOXES = [
+    dict(image_id=44, category_id=1, bbox=[1, 2, 30, 40], score=0.9),
+    dict(image_id=1, category_id=1, bbox=[1, 2, 30, 40], score=0.9),
+    dict(image_id=43, category_id=18, bbox=[1, 2, 30, 40], score=0.9),
+    dict(image_id=43, category_id=1, bbox=[5.5, 6, 7, 8], score=0.25),
+    dict(image_id=999, category_id=3, bbox=[1, 2, 30, 40], score=0.9),
+]
+
+
+def build(root, **settings):
+    return DATASETS.build(dict(type='Coco2014Dataset', data_root=str(root), **settings))
+
+
+def with_folders(root, ann_file):
+    """A copy of an annotation file whose image names have their folders."""
+    content = json.loads((root / ann_file).read_text())
+    for image in content['images']:
+        image['file_name'] = f'{image["file_name"].split("_")[1]}/{image["file_name"]}'
+    path = root / 'gt_json' / 'with_folders.json'
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def assert_same(ours, stock):
+    assert len(ours) == len(stock)
+    for a, b in zip(ours, stock, strict=True):
+        assert a.keys() == b.keys()
+        for key in a.keys() - {'sample_idx'}:
+            assert np.array_equal(a[key], b[key]), key
+            assert getattr(a[key], 'dtype', None) == getattr(b[key], 'dtype', None), key
+
+
+def records(dataset):
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize('data_mode', ['topdown', 'bottomup'])
+def test_training_reads_both_folders(coco2014, data_mode):
+    ours = records(build(coco2014, ann_file=TRAINING, data_mode=data_mode))
+    spelt_out = with_folders(coco2014, TRAINING)
+    stock = DATASETS.build(
+        dict(
+            type='CocoDataset',
+            ann_file=spelt_out,
+            data_prefix=dict(img=str(coco2014)),
+            data_mode=data_mode,
+        )
+    )
+    assert_same(ours, records(stock))
+    assert {Path(record['img_path']).parent.name for record in ours} == {'train2014', 'val2014'}
+    assert all(Path(record['img_path']).is_file() for record in ours)
+    # Names that have a folder stay as they are.
+    assert_same(records(build(coco2014, ann_file=spelt_out, data_mode=data_mode)), ours)
+
+
+def test_images_may_lie_one_folder_deeper(coco2014):
+    (coco2014 / 'images').mkdir()
+    for name in ('train2014', 'val2014'):
+        (coco2014 / name).rename(coco2014 / 'images' / name)
+    dataset = build(coco2014, ann_file=TRAINING, data_prefix=dict(img='images/'))
+    paths = {record['img_path'] for record in records(dataset)}
+    assert len(paths) == 3
+    assert all(Path(path).is_file() and '/images/' in path for path in paths)
+
+
+def test_detections_of_other_images_and_categories_are_left_out(coco2014, monkeypatch):
+    lines = []
+    monkeypatch.setattr(module, 'print_log', lambda text, *_: lines.append(text))
+    path = coco2014 / 'det_json' / 'minival_2014_det.json'
+    path.write_text(json.dumps(BOXES))
+    ours = build(coco2014, ann_file=MINIVAL, bbox_file=str(path), test_mode=True)
+    assert [record['img_id'] for record in records(ours)] == [44, 43]
+    assert all(Path(record['img_path']).is_file() for record in records(ours))
+    (line,) = lines
+    assert '2 people; left out: 2 boxes of images' in line and '1 of other categories' in line
+
+    # What is left is as MMPose reads it, where it can.
+    path.write_text(json.dumps([BOXES[0], BOXES[3]]))
+    stock = dict(
+        type='CocoDataset',
+        ann_file=with_folders(coco2014, MINIVAL),
+        data_prefix=dict(img=str(coco2014)),
+        bbox_file=str(path),
+        test_mode=True,
+    )
+    assert_same(records(ours), records(DATASETS.build(stock)))
+
+
+@pytest.mark.parametrize(
+    ('boxes', 'words'),
+    [
+        (BOXES[1:3], 'the 2 boxes .* are 1 boxes of images .* and 1 of other categories; give'),
+        ([], 'the 0 boxes'),
+        (dict(boxes=BOXES), 'expected a JSON list of objects with image_id, category_id'),
+        ([dict(image_id=1)], 'no file of detected boxes'),
+    ],
+)
+def test_useless_detections_are_explained(coco2014, boxes, words):
+    path = coco2014 / 'det_json' / 'minival_2014_det.json'
+    path.write_text(json.dumps(boxes))
+    with pytest.raises(InputError, match=words) as caught:
+        build(coco2014, ann_file=MINIVAL, bbox_file=str(path), test_mode=True)
+    assert str(path) in str(caught.value)

@@ -1,0 +1,132 @@
+"""The converter writes what it says, in either format, and all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpose.apis import init_model
+from mmpose.registry import MODELS
+from safetensors import safe_open
+
+from mspn_plugin import get_config
+from mspn_plugin.checkpoints import names
+from mspn_plugin.checkpoints.files import read_state_dict
+
+CONFIG = get_config('mspn50-2stg_8xb32-96ki_coco2014-256x192_megvii')
+
+
+@pytest.fixture(scope='module')
+def foreign(tmp_path_factory):
+    """A full-size 2-stage checkpoint under the original's names."""
+    init_default_scope('mmpose')
+    cfg = Config.fromfile(CONFIG).model
+    cfg.backbone.init_cfg = None
+    torch.manual_seed(0)
+    own = MODELS.build(cfg).state_dict()
+    theirs = {}
+    branches = dict(lateral='u_skip', coarser='up_conv', skip_down='skip1', skip_up='skip2')
+    for name, value in own.items():
+        parts = name.split('.')
+        if parts[1] == 'stem':
+            new = ['top', 'conv', *parts[2:]]
+        elif parts[0] in ('neck', 'head'):
+            unit = f'up{int(parts[3]) + 1}'
+            last = 'res_conv1' if parts[0] == 'neck' else 'res_conv2'
+            new = [f'stage{parts[2]}', 'upsample', unit, last, *parts[4:]]
+        elif parts[3] == 'down':
+            layer = dict(shortcut='downsample').get(parts[7], f'conv_bn_relu{parts[7][-1]}')
+            level = f'layer{int(parts[5]) + 1}'
+            new = [f'stage{parts[2]}', 'downsample', level, parts[6], layer, *parts[8:]]
+        elif parts[4] == 'cross':
+            new = [f'stage{parts[2]}', 'upsample', 'up4', 'cross_conv', *parts[5:]]
+        else:
+            unit = f'up{int(parts[5]) + 1}'
+            new = [f'stage{parts[2]}', 'upsample', unit, branches[parts[6]], *parts[7:]]
+        theirs['.'.join(new)] = value
+        if new[-2:] == ['conv', 'weight']:
+            theirs['.'.join([*new[:-1], 'bias'])] = torch.randn(len(value))
+    assert names.rename('.'.join(new), names.MEGVII) == name
+    path = tmp_path_factory.mktemp('foreign') / 'iter-96000.pth'
+    torch.save(dict(model=theirs), path)
+    return path, own
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_the_result_loads_and_is_as_announced(suffix, foreign, call_tool, capsys, tmp_path):
+    path, own = foreign
+    target = tmp_path / f'mspn.{suffix}'
+    call_tool('convert_checkpoint', path, target)
+    text = capsys.readouterr().out
+    assert 'the original MSPN (Megvii, PyTorch)' in text and '2 stages' in text
+    assert 'mean=[103.53, 116.28, 123.675]' in text and 'bgr_to_rgb=False' in text
+    assert "refine='second_peak'" in text
+    count = sum(v.numel() for n, v in own.items() if n.endswith(('.weight', '.bias')))
+    assert f'{count:,} in ' in text and 56_000_000 < count < 57_500_000
+    assert hashlib.sha256(target.read_bytes()).hexdigest() in text
+    converted = read_state_dict(str(target))
+    for name, value in own.items():
+        if not name.endswith('running_mean'):  # these took the biases
+            assert torch.equal(converted[name], value)
+    if suffix == 'safetensors':
+        with safe_open(target, 'pt') as file:
+            assert file.metadata()['source'] == 'megvii'
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.init_cfg = None
+    model = init_model(cfg, str(target), device='cpu')
+    name = 'backbone.stem.bn.running_mean'
+    assert torch.equal(model.state_dict()[name], converted[name])
+    assert list(tmp_path.iterdir()) == [target]  # nothing unfinished stays
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
+def test_time_and_memory(foreign, tmp_path):
+    """Ten seconds and 1.5 GB for a 2-stage checkpoint, on whatever machine this is."""
+    program = '\n'.join(
+        [
+            'import re, runpy, sys, time',
+            'import mspn_plugin.checkpoints.files',
+            'begin = time.monotonic()',
+            'runpy.run_path(sys.argv[0], run_name="__main__")',
+            # Not getrusage: Linux lets a new process inherit the peak of the one that started it.
+            'peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())',
+            'print("took", time.monotonic() - begin, int(peak[1]) / 2**20)',
+        ]
+    )
+    tool = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
+    launch = f'import sys; sys.argv = sys.argv[1:]; exec({program!r})'
+    done = subprocess.run(
+        [sys.executable, '-c', launch, str(tool), str(foreign[0]), str(tmp_path / 'mspn.pth')],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, gigabytes = map(float, done.stdout.split('took ')[1].split())
+    print(seconds, gigabytes)
+    assert seconds < 10 and gigabytes < 1.5
+
+
+def test_bad_input(foreign, call_tool, capsys, tmp_path):
+    path, _ = foreign
+
+    def fails(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            call_tool('convert_checkpoint', *arguments)
+        assert stopped.value.code == 2
+        return capsys.readouterr().err
+
+    assert 'ends in .pth or .safetensors' in fails(path, tmp_path / 'mspn.txt')
+    assert 'create it first' in fails(path, tmp_path / 'no' / 'mspn.pth')
+    assert 'no.pth does not exist' in fails(tmp_path / 'no.pth', tmp_path / 'mspn.pth')
+    target = tmp_path / 'mspn.pth'
+    target.write_text('precious')
+    assert '--overwrite' in fails(path, target)
+    torch.save({'fc.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    assert 'of no network that is known' in fails(tmp_path / 'other.pth', target, '--overwrite')
+    assert target.read_text() == 'precious'

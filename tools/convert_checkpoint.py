@@ -1,0 +1,107 @@
+"""Converts foreign MSPN weights to a file of this package, and says which settings they need."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mspn_plugin import InputError, __version__
+from mspn_plugin.checkpoints import Source, convert_state_dict
+from mspn_plugin.checkpoints.architecture import Architecture, architecture_of
+from mspn_plugin.checkpoints.files import read_state_dict
+from mspn_plugin.errors import exit_with_sentence
+
+SUFFIXES = ('.pth', '.safetensors')
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument(
+        'source',
+        metavar='SRC',
+        help="weights of MMPose's, Megvii's or MindSpore's MSPN: a file or a URL",
+    )
+    parser.add_argument(
+        'target', metavar='DST', type=Path, help='the file to write, .pth or .safetensors'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace DST if it exists')
+    return parser.parse_args()
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Checks that the result can be written before any work is done for it."""
+    if target.suffix not in SUFFIXES:
+        raise InputError(f'DST is {target}; expected a name that ends in {" or ".join(SUFFIXES)}')
+    if not target.parent.is_dir():
+        raise InputError(f'the folder {target.parent} does not exist; create it first')
+    if target.exists() and not overwrite:
+        raise InputError(f'{target} exists; give another name, or --overwrite to replace it')
+
+
+def write(target: Path, weights: dict[str, Tensor], record: dict[str, str]) -> None:
+    """Writes the weights beside their final place, then moves them there: all or nothing."""
+    unfinished = target.with_name(f'.{target.name}.unfinished')
+    try:
+        if target.suffix == '.safetensors':
+            whole = {name: value.contiguous() for name, value in weights.items()}
+            save_file(whole, unfinished, metadata=record)
+        else:
+            torch.save({'state_dict': weights, 'meta': record}, unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def report(source: Source, weights: dict[str, Tensor], architecture: Architecture | None) -> str:
+    """What a user must know about the weights."""
+    trained = [value for name, value in weights.items() if name.endswith(('.weight', '.bias'))]
+    lines = [
+        f'source       {source.description}',
+        f'network      {architecture}',
+        f'parameters   {sum(value.numel() for value in trained):,} in {len(trained)} tensors',
+    ]
+    if not source.settings:
+        lines.append('settings     those of the config that they were trained with')
+    for part, settings in source.settings.items():
+        place = 'codec' if part == 'codec' else f'model.{part}'
+        text = ', '.join(f'{name}={value!r}' for name, value in settings.items())
+        lines.append(
+            f'{"settings" if place == "model.data_preprocessor" else "":12} {place}: {text}'
+        )
+    return '\n'.join(lines)
+
+
+@exit_with_sentence
+def main() -> None:
+    """Reads, converts, writes."""
+    args = parse_arguments()
+    check_target(args.target, overwrite=args.overwrite)
+    weights = read_state_dict(args.source)
+    try:
+        converted, source = convert_state_dict(weights)
+    except InputError as error:
+        raise InputError(f'{args.source}: {error}') from error
+    if source is Source.TORCHVISION:
+        raise InputError(
+            f'{args.source} is a ResNet, which needs no conversion; name it in a config: '
+            f"model.backbone.init_cfg=dict(type='Pretrained', checkpoint='{args.source}')"
+        )
+    settings = json.dumps(source.settings)
+    record = dict(source=str(source), settings=settings, mspn_plugin=__version__)
+    write(args.target, converted, record)
+    print(report(source, converted, architecture_of(converted)))
+    with args.target.open('rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    print(f'written      {args.target}\nsha256       {digest}')
+
+
+if __name__ == '__main__':
+    main()
