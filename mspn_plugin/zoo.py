@@ -30,8 +30,11 @@ def _paths() -> dict[str, Path]:
 
 
 def list_configs() -> list[str]:
-    """The names that `get_config` takes, sorted."""
-    return sorted(_paths())
+    """The names of the pose models' configs, sorted.
+
+    `get_config` takes those of the detectors in ``configs/detection`` too.
+    """
+    return sorted(name for name, path in _paths().items() if path.parent.name != 'detection')
 
 
 def get_config(name: str) -> str:
@@ -40,7 +43,7 @@ def get_config(name: str) -> str:
     MMEngine's ``Config.fromfile``, ``mmpose.apis.init_model`` and ``MMPoseInferencer`` all take it.
 
     Args:
-        name: One of `list_configs`, with or without ``.py``.
+        name: One of `list_configs`, or of a detector, with or without ``.py``.
 
     Returns:
         The absolute path.

@@ -160,7 +160,7 @@ def main() -> None:
     common = ['--data-root', str(data), '--gt-boxes']
     options = [
         f'train_cfg.max_epochs={epochs}',
-        f'train_cfg.val_interval={max(1, -(-epochs // 4))}',
+        f'train_cfg.val_interval={max(1, -(-epochs // 3))}',
         f'param_scheduler.1.T_max={epochs}',
         f'default_hooks.checkpoint.interval={max(1, -(-epochs // 4))}',
         'default_hooks.logger.interval=60',

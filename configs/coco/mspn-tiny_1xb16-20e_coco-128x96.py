@@ -11,7 +11,7 @@ codec = dict(
 load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale', padding=1.15)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomBBoxTransform', shift_prob=0, scale_factor=(0.9, 1.1), rotate_prob=0),
+    dict(type='UniformBoxTransform', scale=(0.9, 1.1), rotation=0),
 ]
 crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]

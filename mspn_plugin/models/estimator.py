@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
+from mmpose.utils.typing import SampleList
 from torch import Tensor
 
 from ..checkpoints.files import weights_in
@@ -33,6 +35,27 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         super().__init__(**kwargs)
         self.strict = strict
         self._register_load_state_dict_pre_hook(self._translate)
+
+    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
+        """Predicts poses; with ``flip_test`` images and mirrored images make one batch.
+
+        Args:
+            inputs: Normalised images ``(B, 3, h, w)``.
+            data_samples: B samples.
+
+        Returns:
+            The samples with ``pred_instances``, and ``pred_fields`` if asked for.
+        """
+        if not self.test_cfg.get('flip_test', False):
+            return super().predict(inputs, data_samples)
+        both = self.extract_feat(torch.cat([inputs, inputs.flip(-1)]))
+        halves = [
+            [[unit[half] for unit in stage] for stage in both]
+            for half in (slice(len(inputs)), slice(len(inputs), None))
+        ]
+        found = self.head.predict(halves, data_samples, test_cfg=self.test_cfg)
+        poses, fields = found if isinstance(found, tuple) else (found, None)
+        return self.add_pred_to_datasample(poses, fields, data_samples)
 
     def _translate(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
         """Replaces what is about to be loaded, in place, with this model's own names.

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmpose.apis import init_model
 
 import mspn_plugin
-from mspn_plugin import InputError
+from mspn_plugin import InputError, get_config
 from mspn_plugin.checkpoints.mindspore import (
     is_optimizer_state,
     looks_like_mindspore,
@@ -336,3 +338,38 @@ def test_the_file_is_not_in_memory_beside_the_tensors(write):
     assert run.returncode == 0, run.stderr
     size, growth = map(int, run.stdout.split()[-2:])
     assert size == 60 and growth < 80, f'{growth} MB more for {size} MB of weights'
+
+
+# --- from the file to the model
+
+
+def test_a_whole_checkpoint_loads_by_its_path_and_by_its_address(
+    write, original, images, monkeypatch, tmp_path
+):
+    network = original(images, 2, blocks=(1, 1, 1, 1), same_pool=True)
+    names = dict(
+        weight='gamma', bias='beta', running_mean='moving_mean', running_var='moving_variance'
+    )
+    content = b''
+    for name, value in network.state_dict().items():
+        owner, last = name.rsplit('.', 1)
+        if last != 'num_batches_tracked':
+            name = f'{owner}.{names[last]}' if owner.endswith('bn') else name
+            content += entry(name, value.shape, value.numpy().astype('<f4').tobytes())
+    path = write(content)
+    cfg = Config.fromfile(get_config('mspn50-2stg_1xb62-5e_coco2014-256x192_finetune'))
+    cfg.model.backbone.num_blocks = (1, 1, 1, 1)
+
+    def assert_equal(model):
+        with torch.no_grad():
+            found = model.head(model.neck(model.backbone(images)))[-1][-1]
+            wanted = network(images)[-1][-1]
+        assert (found - wanted).abs().max() <= 1e-3 * (wanted.max() - wanted.min())
+
+    model = init_model(cfg, str(path), device='cpu')
+    assert_equal(model)
+    # The same from the folder of downloads, where MMEngine's loader looks before it downloads.
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    (tmp_path / 'home' / 'hub' / 'checkpoints').mkdir(parents=True)
+    path.rename(tmp_path / 'home' / 'hub' / 'checkpoints' / path.name)
+    assert_equal(init_model(cfg, f'https://example.invalid/mspn/{path.name}', device='cpu'))
