@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=size, ratio_range=(0.8, 1.2), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(256, 320)),  # height, width
+    dict(type='RandomCrop', crop_size=size),
     dict(type='RandomFlip', prob=0.5),
     dict(type='Pad', size=size, pad_val=dict(img=(114, 114, 114))),
     dict(type='PackDetInputs'),

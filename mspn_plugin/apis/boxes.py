@@ -24,11 +24,12 @@ def check_boxes(boxes: Any, scores: Any, size: tuple[int, int], image: str) -> t
     Raises:
         InputError: A box is not a finite box that meets the image, or a score is out of range.
     """
-    checked = _numbers(boxes, 'boxes', image).reshape(-1, 4) if _any(boxes) else np.zeros((0, 4))
-    if _any(boxes) and np.asarray(boxes).shape != checked.shape:
+    checked = _numbers(boxes, 'boxes', image) if boxes is not None else np.zeros((0, 4))
+    checked = checked.reshape(0, 4) if not checked.size else checked
+    if checked.ndim != 2 or checked.shape[1] != 4:
         raise InputError(
-            f'the boxes of {image} have the shape {np.asarray(boxes).shape}; expected (N, 4), '
-            'x1 y1 x2 y2 of each person'
+            f'the boxes of {image} have the shape {checked.shape}; expected (N, 4), x1 y1 x2 y2 of '
+            'each person'
         )
     width, height = size
     x1, y1, x2, y2 = checked.T
@@ -57,10 +58,6 @@ def check_boxes(boxes: Any, scores: Any, size: tuple[int, int], image: str) -> t
             f'the score of box {index} of {image} is {checked_scores[index]}; expected 0 to 1'
         )
     return checked.astype(np.float32), checked_scores.astype(np.float32)
-
-
-def _any(boxes: Any) -> bool:
-    return boxes is not None and len(boxes) > 0
 
 
 def _numbers(values: Any, what: str, image: str) -> np.ndarray:

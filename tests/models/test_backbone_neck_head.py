@@ -168,6 +168,23 @@ def test_the_training_step_never_reads_from_the_device():
         sum(value for key, value in losses.items() if 'loss' in key).backward()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_a_whole_training_step_on_a_gpu_never_waits_for_it():
+    net = build().cuda()
+    images = torch.randn(3, 3, 64, 48, device='cuda')
+    data = [sample.to('cuda') for sample in samples()]
+    optimizer = torch.optim.Adam(net.parameters(), fused=True)
+    for step in range(3):  # the first one sets up cuDNN
+        torch.cuda.set_sync_debug_mode('error' if step else 'default')
+        try:
+            losses = net['head'].loss(net['neck'](net['backbone'](images)), data)
+            sum(value for key, value in losses.items() if 'loss' in key).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
+
+
 def test_evaluation_passes_on_only_the_last_unit_with_the_same_result():
     net = build().train()
     for _ in range(3):

@@ -1,0 +1,183 @@
+"""infer_people: what inference_topdown gives, in the caller's order, each image decoded once."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmpose.apis import inference_topdown, init_model
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.apis import infer_people
+from mspn_plugin.apis.people import instance_score
+
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+
+
+@pytest.fixture(scope='module')
+def model():
+    """The tiny model with random weights whose heatmaps have clear peaks."""
+    torch.manual_seed(0)
+    model = init_model(get_config(TINY), device='cpu')
+    model.init_weights()
+    model.train()
+    with torch.no_grad():
+        for _ in range(20):  # statistics for the normalisation
+            model.head(model.neck(model.backbone(torch.randn(8, 3, 128, 96))))
+    return model.eval()
+
+
+@pytest.fixture(scope='module')
+def crowd(tmp_path_factory):
+    """Paths and boxes of nine synthetic images."""
+    from mspn_plugin.datasets.synthetic import make_synthetic_people
+
+    root = tmp_path_factory.mktemp('crowd')
+    make_synthetic_people(root, num_train=1, num_val=9, seed=3, workers=1)
+    file = root / 'annotations' / 'person_keypoints_val2017.json'
+    content = json.loads(file.read_text())
+    boxes = {image['id']: [] for image in content['images']}
+    for person in content['annotations']:
+        x, y, w, h = person['bbox']
+        boxes[person['image_id']].append([x, y, x + w, y + h])
+    paths = [root / 'val2017' / image['file_name'] for image in content['images']]
+    return paths, [np.array(boxes[image['id']], np.float32) for image in content['images']]
+
+
+def assert_same(found, wanted):
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        a, b = one.pred_instances, other.pred_instances
+        assert np.abs(a.keypoints - b.keypoints).max() < 0.01
+        assert np.abs(a.keypoint_scores - b.keypoint_scores).max() < 1e-4
+        assert np.array_equal(a.bboxes, b.bboxes)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 64])
+def test_equals_inference_topdown_image_by_image(model, crowd, batch_size):
+    paths, boxes = crowd
+    found = infer_people(model, paths, boxes, batch_size=batch_size)
+    assert sum(map(len, found)) > 10
+    for path, image_boxes, people in zip(paths, boxes, found, strict=True):
+        assert_same(people, inference_topdown(model, str(path), image_boxes))
+        assert all(person.img_path == str(path) for person in people)
+
+
+def test_every_image_is_decoded_once(model, crowd, monkeypatch):
+    paths, boxes = crowd
+    decoded, real = [], mmcv.imread
+    monkeypatch.setattr(mmcv, 'imread', lambda path: decoded.append(path) or real(path))
+    monkeypatch.setattr(mmcv, 'imfrombytes', lambda *_, **__: pytest.fail('decoded again'))
+    infer_people(model, paths, boxes)
+    assert decoded == [str(path) for path in paths]
+
+
+def test_one_image_as_path_or_array(model, crowd):
+    paths, boxes = crowd
+    by_path = infer_people(model, str(paths[0]), boxes[0])
+    assert isinstance(by_path, list) and len(by_path) == len(boxes[0])
+    assert_same(infer_people(model, cv2.imread(str(paths[0])), boxes[0].tolist()), by_path)
+
+
+def test_nobody_and_the_whole_image(model, crowd):
+    paths, boxes = crowd
+    assert infer_people(model, paths[0]) == []
+    assert infer_people(model, paths[0], np.zeros((0, 4))) == []
+    mixed = infer_people(model, paths[:4], [None, boxes[1], [], boxes[3]])
+    assert [len(people) for people in mixed] == [0, len(boxes[1]), 0, len(boxes[3])]
+    whole = infer_people(model, paths[:2], 'whole_image')
+    height, width = cv2.imread(str(paths[1])).shape[:2]
+    assert whole[1][0].pred_instances.bboxes.tolist() == [[0, 0, width, height]]
+    assert_same(whole[1], inference_topdown(model, str(paths[1])))
+
+
+def test_scores_and_threshold(model, crowd):
+    paths, boxes = crowd
+    scores = [np.linspace(0.1, 1, len(each)) for each in boxes]
+    everybody = infer_people(model, paths, boxes, box_scores=scores)
+    for people, given in zip(everybody, scores, strict=True):
+        found = [float(person.pred_instances.bbox_scores[0]) for person in people]
+        assert found == pytest.approx(given.tolist())
+    marks = sorted(instance_score(person) for people in everybody for person in people)
+    threshold = marks[len(marks) // 2]
+    kept = infer_people(model, paths, boxes, box_scores=scores, score_thr=threshold)
+    assert sum(map(len, kept)) == sum(mark > threshold for mark in marks)
+    person = everybody[0][0].pred_instances
+    mean = person.bbox_scores[0] * person.keypoint_scores.mean()
+    assert instance_score(everybody[0][0]) == pytest.approx(float(mean))
+
+
+def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd):
+    paths, boxes = crowd
+    read = []
+
+    def frames():
+        for index in range(1000):
+            read.append(index)
+            yield cv2.imread(str(paths[index % 9]))
+
+    def their_boxes():
+        for index in range(1000):
+            yield boxes[index % 9][:1]
+
+    results = infer_people(model, frames(), their_boxes(), batch_size=4)
+    assert read == []
+    first = next(results)
+    assert len(first) == 1 and len(read) <= 5
+    # Nobody in sight: the few that are do not wait for a full batch.
+    seldom = ([boxes[0][0]] if index == 0 else None for index in range(1000))
+    read.clear()
+    assert len(next(infer_people(model, frames(), seldom, batch_size=4))) == 1
+    assert len(read) <= 6
+
+
+@pytest.mark.parametrize(
+    ('box', 'words'),
+    [
+        ([10, 10, float('nan'), 20], 'is not finite'),
+        ([10, 10, 5, 20], 'has no area'),
+        ([10, 10, 10, 20], 'has no area'),
+        ([-50, -50, -10, -10], 'lies outside the image'),
+        ([9000, 10, 9100, 20], 'lies outside the image'),
+    ],
+)
+def test_bad_boxes_name_the_image_and_the_box(model, crowd, box, words):
+    paths, boxes = crowd
+    bad = [boxes[0], np.vstack([boxes[1], [box]])]
+    with pytest.raises(ValueError, match=rf'box {len(boxes[1])} of image 1 \(.*{words}'):
+        infer_people(model, paths[:2], bad)
+
+
+def test_other_bad_input_is_explained(model, crowd, tmp_path):
+    paths, boxes = crowd
+    text = tmp_path / 'text.jpg'
+    text.write_text('no image')
+    for image, words in (
+        (tmp_path / 'no.jpg', 'does not exist'),
+        (tmp_path, 'is a folder'),
+        (text, 'cannot be read as an image'),
+        (np.zeros((4, 4), np.uint8), r'shape \(4, 4\)'),
+        (np.zeros((4, 4, 3)), 'type float64'),
+    ):
+        with pytest.raises(InputError, match=f'image 0.*{words}'):
+            infer_people(model, image, 'whole_image')
+    with pytest.raises(InputError, match='more images than boxes'):
+        infer_people(model, paths[:2], boxes[:1])
+    with pytest.raises(InputError, match='more boxes or scores than images'):
+        infer_people(model, paths[:1], boxes[:2])
+    with pytest.raises(InputError, match=r'shape \(1, 3\); expected \(N, 4\)'):
+        infer_people(model, paths[0], [[1, 2, 3]])
+    with pytest.raises(InputError, match='scores of the shape'):
+        infer_people(model, paths[0], boxes[0], box_scores=[0.5] * (len(boxes[0]) + 1))
+    with pytest.raises(InputError, match='expected 0 to 1'):
+        infer_people(model, paths[0], boxes[0][:1], box_scores=[1.5])
+    with pytest.raises(InputError, match='not numbers'):
+        infer_people(model, paths[0], [['a', 0, 1, 1]])
+    with pytest.raises(InputError, match="'whole_image'"):
+        infer_people(model, paths[0], 'everything')
+    with pytest.raises(ValueError, match='batch_size'):
+        infer_people(model, paths[0], boxes[0], batch_size=0)
