@@ -88,15 +88,15 @@ def read_ids(path: Path) -> list[int]:
         ids = json.loads(text) if text.lstrip().startswith(('[', '{')) else text.split()
         if not isinstance(ids, list) or any(isinstance(i, (bool, float)) for i in ids):
             raise ValueError(text[:40])
-        ids = [int(i) for i in ids]
+        numbers = [int(i) for i in ids]
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f'{path} is no list of image ids ({error}); expected a JSON list of whole numbers, or '
             'a text file with one per line'
         ) from error
-    if not ids:
+    if not numbers:
         raise InputError(f'{path} holds no image ids; expected those of the minival images')
-    return ids
+    return numbers
 
 
 def check_ids(ids: Collection[int], train: dict[str, Any], val: dict[str, Any]) -> None:

@@ -81,7 +81,7 @@ def instance_score(person: PoseDataSample) -> float:
 class _Batch:
     """People on their way through the network, and where their results belong."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
         self._people: list[tuple[list[PoseDataSample | None], int, dict[str, Any]]] = []
 
@@ -156,18 +156,23 @@ def _in_step(images: Iterable[Image], boxes: Any, scores: Any) -> Iterator[tuple
     ]
     iterators = [iter(values) for values in each]
     for index in itertools.count():
-        image, *rest = (next(iterator, _END) for iterator in iterators)
-        endless = [isinstance(values, itertools.repeat) for values in each[1:]]
-        ended = [value is _END for value, free in zip(rest, endless, strict=True) if not free]
+        image, their_boxes, their_scores = (next(iterator, _END) for iterator in iterators)
+        rest = (their_boxes, their_scores)
+        ended = [
+            value is _END
+            for value, values in zip(rest, each[1:], strict=True)
+            if not isinstance(values, itertools.repeat)
+        ]
         if image is _END and all(ended):
             return
         if image is _END or any(ended):
-            longer = 'boxes or scores than images' if image is _END else 'images than boxes or scores'
+            what = ('images', 'boxes or scores')
+            more, fewer = what[::-1] if image is _END else what
             raise InputError(
-                f'there are more {longer}: one of them ended after {index}; give an entry for every '
-                'image, None for nobody'
+                f'there are more {more} than {fewer}, which ended after {index}; give an entry for '
+                'every image, None for nobody'
             )
-        yield image, *rest
+        yield image, their_boxes, their_scores
 
 
 def _decode(image: Any, name: str) -> np.ndarray:
@@ -194,5 +199,5 @@ def _decode(image: Any, name: str) -> np.ndarray:
     except (OSError, cv2.error, ValueError):
         pixels = None
     if pixels is None:
-        raise InputError(f'{name} cannot be read as an image; it may be damaged, or no image at all')
+        raise InputError(f'{name} cannot be read as an image; it is damaged, or something else')
     return pixels
