@@ -1,7 +1,8 @@
 """The main job from beginning to end, in minutes on a CPU: `make demo`.
 
 Data, training through `mim train`, evaluation through `mim test`, poses through MMPose's
-`inference_topdown`, pictures and a plot. An interrupted demo goes on where it stopped.
+`inference_topdown`, pictures and a plot; then a person detector of MMDet, trained on the same
+pictures, and the whole chain from pictures to poses. An interrupted demo goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from mspn_plugin import InputError, get_config
 from mspn_plugin.datasets.synthetic import make_synthetic_people
 from mspn_plugin.demo.curve import plot_training
 from mspn_plugin.demo.pictures import draw_poses, most_crowded
+from mspn_plugin.demo.scores import pose_ap
 from mspn_plugin.engine.preflight import check_annotations
 from mspn_plugin.errors import exit_with_sentence
 
 CONFIG = 'mspn-tiny_1xb16-20e_coco-128x96'
+DETECTOR = 'rtmdet-nano_1xb8-12e_person-256x192'
 PEOPLE_TO_SEE = 16_500  # training crops in all: a few minutes on two cores
+IMAGES_TO_SEE = 4_800  # and of the detector
 ROWS = {
     'coco/AP': 'AP         OKS 0.50:0.95',
     'coco/AP .5': 'AP         OKS 0.50',
@@ -122,6 +126,40 @@ def run_mim(arguments: list[str], log: Path, *, show: tuple[str, ...]) -> None:
         raise InputError(last_error or f'this step failed; all of its output is in {log}')
 
 
+def train_detector(data: Path, out: Path, identity: dict[str, object], epochs: int) -> Path:
+    """Trains the detector on the people's boxes, and returns its weights."""
+    work = out / 'detector'
+    config = get_config(DETECTOR)
+    identity = dict(
+        identity,
+        config=hashlib.sha256(Path(config).read_bytes()).hexdigest(),
+        epochs=epochs,
+    )
+    resume = ['--resume'] if same_run(work, identity) else []
+    options = [
+        f'{part}_dataloader.dataset.data_root={data}/' for part in ('train', 'val', 'test')
+    ] + [
+        f'{part}_evaluator.ann_file={data}/annotations/person_keypoints_val2017.json'
+        for part in ('val', 'test')
+    ]
+    options += [
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        f'param_scheduler.1.T_max={epochs}',
+        f'default_hooks.checkpoint.interval={max(1, epochs // 3)}',
+        'randomness.seed=0',
+    ]
+    run_mim(
+        ['train', 'mmdet', config, '--work-dir', str(work), *resume, '--cfg-options', *options],
+        out / 'detector.log',
+        show=('Epoch(train)', 'Epoch(val)', 'resumed'),
+    )
+    last = Path((work / 'last_checkpoint').read_text(encoding='utf-8').strip()).name
+    checkpoint = out / f'{DETECTOR}.pth'
+    shutil.copyfile(work / last, checkpoint)
+    return checkpoint
+
+
 @exit_with_sentence
 def main() -> None:
     """Runs the steps."""
@@ -132,11 +170,11 @@ def main() -> None:
     work = out / 'training'
 
     if args.data:
-        say(f'1/5 data: {args.data}')
+        say(f'1/7 data: {args.data}')
         data = args.data.resolve()
     else:
         data = out / 'people'
-        say(f'1/5 data: synthetic people in {data}')
+        say(f'1/7 data: synthetic people in {data}')
         try:
             make_synthetic_people(data, progress=show_progress)
         except ValueError as error:
@@ -155,7 +193,7 @@ def main() -> None:
         'epochs': epochs,
     }
 
-    say(f'2/5 training: {people} people, {epochs} epochs')
+    say(f'2/7 training: {people} people, {epochs} epochs')
     resume = ['--resume'] if same_run(work, identity) else []
     common = ['--data-root', str(data), '--gt-boxes']
     options = [
@@ -176,7 +214,7 @@ def main() -> None:
     checkpoint = out / f'{CONFIG}.pth'
     shutil.copyfile(work / last, checkpoint)
 
-    say('3/5 evaluation on the validation people, with the annotated boxes')
+    say('3/7 evaluation on the validation people, with the annotated boxes')
     metrics = out / 'metrics.json'
     mim_test = ['test', 'mspn_plugin', f'{CONFIG}.py', '--checkpoint', str(checkpoint)]
     run_mim(
@@ -188,17 +226,39 @@ def main() -> None:
     for key, label in ROWS.items():
         print(f'       {label:<28} {numbers[key]:7.3f}', flush=True)
 
-    say('4/5 poses and pictures')
+    say('4/7 poses and pictures')
     crowded = most_crowded(val, 6)
     images = data / 'val2017'
     pictures = draw_poses(Path(config), checkpoint, images, crowded, out / 'pictures')
 
-    say('5/5 training curve')
+    say('5/7 training curve')
     curve = out / 'training_curve.png'
     plot_training(work, curve)
 
+    images_seen = len(json.loads(train.read_text(encoding='utf-8'))['images'])
+    det_epochs = args.epochs or max(1, round(IMAGES_TO_SEE / images_seen))
+    say(f"6/7 a detector, MMDet's {DETECTOR}: {images_seen} pictures, {det_epochs} epochs")
+    detector = train_detector(data, out, identity, det_epochs)
+
+    say('7/7 the whole chain: pictures, boxes, poses, pictures')
+    chain = ['run', 'mspn_plugin', 'topdown_demo', get_config(DETECTOR), str(detector)]
+    detected = out / 'detected'
+    run_mim(
+        [
+            *(*chain, config, str(checkpoint), '--input', str(images), '--out', str(detected)),
+            *('--draw-boxes', '--bbox-thr', '0.05', '--overwrite'),
+        ],
+        out / 'detected.log',
+        show=('people in',),
+    )
+    ap = pose_ap(val, detected / 'predictions.json')
+    annotated = numbers['coco/AP']
+    print(f'       AP with detected boxes {ap:.3f}, with annotated boxes {annotated:.3f}', flush=True)
+
     say('done')
     for what, path in (
+        ('detector', detector),
+        ('detected', detected / 'pictures'),
         ('weights', checkpoint),
         ('numbers', metrics),
         ('pictures', pictures[-1]),

@@ -14,7 +14,7 @@ model = dict(
 
 data_root = 'data/coco/'
 person = dict(classes=('person',), palette=[(220, 20, 60)])
-size = (320, 256)
+size = (256, 192)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -63,7 +63,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
-optim_wrapper = dict(optimizer=dict(lr=4e-3, fused=True))
+optim_wrapper = dict(optimizer=dict(lr=2e-3, fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
