@@ -253,7 +253,9 @@ def main() -> None:
     )
     ap = pose_ap(val, detected / 'predictions.json')
     annotated = numbers['coco/AP']
-    print(f'       AP with detected boxes {ap:.3f}, with annotated boxes {annotated:.3f}', flush=True)
+    print(
+        f'       AP with detected boxes {ap:.3f}, with annotated boxes {annotated:.3f}', flush=True
+    )
 
     say('done')
     for what, path in (

@@ -1,4 +1,4 @@
-"""Predicted people in COCO's format of keypoint results, and a file of them that is never broken."""
+"""People in COCO's format of keypoint results, and a file of them that is valid at any moment."""
 
 from __future__ import annotations
 

@@ -1,0 +1,269 @@
+"""Person boxes from any detector of MMDet, beside a pose model of MMPose in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from ..checkpoints.compare import differences, listed
+from ..checkpoints.files import read_checkpoint, weights_in
+from ..errors import InputError
+from ..zoo import get_config
+
+_CONFIG_FOLDERS = (('mmdet', 'configs'), ('mmpose', 'demo/mmdetection_cfg'))  # of a package's .mim
+# Buffers that a network computes anew, or that official files have in one version and not in
+# another. No prediction depends on a file having them.
+_HARMLESS = re.compile(r'num_batches_tracked$|^data_preprocessor\.|position_ids$')
+_SMALLEST = 1.0  # width and height of a person's box, in pixels
+
+
+class PersonDetector:
+    """Finds people in images.
+
+    It may be used by turns with a pose model, whose registries are those of another package:
+    MMEngine's default scope is as it was after every call.
+
+    Attributes:
+        category: Index of the category that is kept.
+        category_name: Its name, as the weights' file has it; empty if unknown.
+
+    Args:
+        config: Path of an MMDet config, or the name of one that comes with MMDet, such as
+            ``rtmdet_tiny_8xb32-300e_coco``, or with this package.
+        weights: A file or a URL. It must fit the config: MMEngine alone would warn and go on with
+            random weights.
+        device: Where the detector runs; the pose model may run elsewhere.
+        category: Index of the people among the categories; 0 in COCO.
+        score_thr: Leaves out boxes with a lower score.
+        nms_thr: Of two boxes that overlap more than this (intersection over union), only the one
+            with the higher score stays.
+
+    Raises:
+        InputError: Config, weights and category do not belong together, or a value is unusable.
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        weights: str | Path,
+        *,
+        device: str = 'cpu',
+        category: int = 0,
+        score_thr: float = 0.3,
+        nms_thr: float = 0.3,
+    ) -> None:
+        for name, value in (('score_thr', score_thr), ('nms_thr', nms_thr)):
+            if not 0 <= value <= 1:
+                raise InputError(f"the detector's {name} is {value}; expected 0 to 1")
+        check_device(device)
+        self.category, self._score_thr, self._nms_thr = category, score_thr, nms_thr
+        cfg = read_detector_config(config)
+        loaded = read_checkpoint(str(weights))
+        self._scope = cfg.get('default_scope') or 'mmdet'
+        with DefaultScope.overwrite_default_scope(self._scope):
+            self.model: Any = _build(cfg, str(config))
+            _load_weights(self.model, loaded, f'{weights}', f'{config}')
+            self._pipeline = _array_pipeline(cfg)
+        self.model.to(device)
+        counts = [getattr(part, 'num_classes', None) for part in self.model.modules()]
+        last = max((count for count in counts if isinstance(count, int)), default=1) - 1
+        if not 0 <= category <= last:
+            raise InputError(
+                f'the detector {config} has the categories 0 to {last}, and {category} is none of '
+                'them; give the index of the people'
+            )
+        names = _category_names(loaded)
+        self.category_name = names[category] if category < len(names) else ''
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Finds the people in some images, which make one batch.
+
+        Args:
+            images: Pixels ``(h, w, 3)`` uint8, blue green red; the sizes may differ.
+
+        Returns:
+            For each image boxes ``(N, 4)`` float32, x1 y1 x2 y2 in pixels, and scores ``(N,)``
+            float32 from 0 to 1, the highest first.
+
+        Raises:
+            InputError: The model finds no boxes but something else.
+        """
+        if not images:
+            return []
+        with DefaultScope.overwrite_default_scope(self._scope), torch.no_grad():
+            data = [self._pipeline(dict(img=image, img_id=0)) for image in images]
+            found = self.model.test_step(pseudo_collate(data))
+        return [
+            self._people(sample, image.shape[1::-1])
+            for sample, image in zip(found, images, strict=True)
+        ]
+
+    def _people(self, sample: Any, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        instances = sample.get('pred_instances')
+        if instances is None or not {'bboxes', 'scores', 'labels'} <= set(instances.keys()):
+            raise InputError(
+                'the detector gives no boxes with scores and categories; take a config of an '
+                'MMDet object detector'
+            )
+        boxes, scores = instances.bboxes.float(), instances.scores.float()
+        kept = (instances.labels == self.category) & (scores >= self._score_thr)
+        kept &= boxes.isfinite().all(dim=1) & scores.isfinite()
+        # MMDet cuts boxes off at the border of the padded image; the picture ends before that.
+        boxes = torch.minimum(boxes[kept].clamp(min=0), boxes.new_tensor([*size, *size]))
+        scores = scores[kept].clamp(0, 1)
+        order = nms(boxes, scores, self._nms_thr)
+        boxes, scores = boxes[order].cpu().numpy(), scores[order].cpu().numpy()
+        usable = usable_boxes(boxes, size)
+        return boxes[usable], scores[usable]
+
+
+def usable_boxes(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Which of the boxes ``(N, 4)`` have an area and meet the image of this width and height."""
+    x1, y1, x2, y2 = boxes.T
+    width, height = size
+    large = (x2 - x1 >= _SMALLEST) & (y2 - y1 >= _SMALLEST)
+    return large & (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height)
+
+
+def check_device(device: str) -> None:
+    """Checks that a device can be used.
+
+    Raises:
+        InputError: It cannot.
+    """
+    try:
+        usable = torch.zeros(1, device=device).cpu().numel() == 1
+    except (RuntimeError, AssertionError, NotImplementedError):
+        usable = False
+    if not usable:
+        here = [f'cuda:{index}' for index in range(torch.cuda.device_count())]
+        raise InputError(
+            f'the device {device!r} cannot be used; this machine has {", ".join(["cpu", *here])}'
+        )
+
+
+def read_detector_config(config: str | Path) -> Config:
+    """Reads a detector's config.
+
+    Args:
+        config: A path, or the name of a config of MMDet or of this package, with or without
+            ``.py``.
+
+    Raises:
+        InputError: There is no such config, or it describes no detector.
+    """
+    if importlib.util.find_spec('mmdet') is None:
+        raise InputError(
+            'MMDet is not installed, so there is no detector; `python -m mspn_plugin.doctor` says '
+            'how to install it'
+        )
+    path = Path(config) if Path(config).is_file() else _shipped_config(str(config))
+    if path is None:
+        raise InputError(
+            f'the detector config {config} does not exist; give the path of an MMDet config, or '
+            'the name of one that comes with MMDet, such as rtmdet_tiny_8xb32-300e_coco'
+        )
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program, so anything can happen in it
+        raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
+    kind = cfg.get('model', {}).get('type')
+    if kind is None or 'test_dataloader' not in cfg or cfg.get('default_scope') == 'mmpose':
+        raise InputError(
+            f'{path} describes no MMDet detector; the config and weights of the detector come '
+            'before those of the pose model'
+        )
+    return cfg
+
+
+def _shipped_config(name: str) -> Path | None:
+    """A config of this package, of MMDet, or of MMPose's demos."""
+    with contextlib.suppress(InputError):
+        return Path(get_config(name))
+    file = name.removesuffix('.py') + '.py'
+    for package, folder in _CONFIG_FOLDERS:
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            found = sorted((Path(location) / '.mim' / folder).rglob(Path(file).name))
+            found = [path for path in found if path.as_posix().endswith(f'/{file}')]
+            if found:
+                return found[0]
+    return None
+
+
+def _build(cfg: Config, name: str) -> nn.Module:
+    """MMDet's own way to a detector, with random weights and without its warnings of them."""
+    from mmdet.apis import init_detector
+    from mmdet.models.detectors.base import BaseDetector
+
+    with warnings.catch_warnings(record=True):  # it sets a filter of its own
+        try:
+            model = init_detector(cfg, None, device='cpu')
+        except Exception as error:  # anything can be wrong in a config
+            raise InputError(f'{name} cannot be built as an MMDet detector: {error}') from error
+    if not isinstance(model, BaseDetector):
+        raise InputError(
+            f'{name} describes a {type(model).__name__}; expected the config of an MMDet detector'
+        )
+    return model
+
+
+def _load_weights(model: nn.Module, loaded: Any, weights: str, config: str) -> None:
+    """Loads all of the weights, or none.
+
+    Raises:
+        InputError: They are not those of the model.
+    """
+    given = dict(weights_in(loaded, weights))
+    holder = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
+    state: Any = OrderedDict(given)  # a plain dict cannot have the modules' versions, by which ...
+    state._metadata = getattr(holder, '_metadata', None)  # ... MMDet translates older files
+    try:
+        left = [name for names in model.load_state_dict(state, strict=False) for name in names]
+        left = [name for name in left if not _HARMLESS.search(name)]
+    except RuntimeError as error:  # a weight of another shape
+        left = [str(error).splitlines()[-1].strip()]
+    if not left:
+        return
+    shapes = [_shapes(given), _shapes(model.state_dict())]
+    problems = differences(*shapes) or listed(left)
+    raise InputError(
+        f'the checkpoint {weights} does not fit the detector {config}: {problems}; give the '
+        'config that belongs to it, or another checkpoint'
+    )
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {n: tuple(value.shape) for n, value in weights.items() if not _HARMLESS.search(n)}
+
+
+def _array_pipeline(cfg: Config) -> Any:
+    """MMDet's test pipeline for pixels in memory, as its `inference_detector` makes it."""
+    from mmcv.transforms import Compose
+    from mmdet.utils import get_test_pipeline_cfg
+
+    steps = get_test_pipeline_cfg(cfg.copy())
+    steps[0].type = 'mmdet.LoadImageFromNDArray'
+    return Compose(steps)
+
+
+def _category_names(loaded: Any) -> Sequence[str]:
+    meta = loaded.get('meta') if isinstance(loaded, Mapping) else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    data = {str(key).lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    names = data.get('classes')
+    return (names,) if isinstance(names, str) else tuple(names or ())

@@ -1,0 +1,249 @@
+"""Person boxes from MMDet, next to a pose model."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import DefaultScope, init_default_scope
+from mmpose.registry import MODELS
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.apis.detector import PersonDetector, read_detector_config, usable_boxes
+
+mmdet_apis = pytest.importorskip('mmdet.apis')
+
+NAME = 'rtmdet_tiny_8xb32-300e_coco'
+TINY_POSE = 'mspn-tiny_1xb16-20e_coco-128x96'
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+
+
+@pytest.fixture(scope='module')
+def rtmdet(tmp_path_factory):
+    """RTMDet-tiny with two categories and random weights: config and weights."""
+    folder = tmp_path_factory.mktemp('rtmdet')
+    config = read_detector_config(NAME)
+    config.model.bbox_head.num_classes = 2
+    for step in config.test_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.scale = (96, 96)
+        if step.type == 'Pad':
+            step.size = (96, 96)
+    config.dump(folder / 'rtmdet.py')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'), pytest.warns(UserWarning):
+        model = mmdet_apis.init_detector(copy.deepcopy(config), None, device='cpu')
+    for conv in model.bbox_head.rtm_reg:
+        torch.nn.init.constant_(conv.bias, 3.0)  # boxes of some size; random ones have no area
+    for conv in model.bbox_head.rtm_cls:
+        torch.nn.init.normal_(conv.weight, std=0.3)  # scores that differ
+    names = dict(dataset_meta=dict(classes=('person', 'bicycle')))
+    torch.save(dict(state_dict=model.state_dict(), meta=names), folder / 'rtmdet.pth')
+    return folder / 'rtmdet.py', folder / 'rtmdet.pth'
+
+
+@pytest.fixture
+def weights(rtmdet):
+    return dict(torch.load(rtmdet[1])['state_dict'])
+
+
+def pictures(*sizes):
+    rng = np.random.default_rng(0)
+    patch = np.ones((10, 10, 1), np.uint8)
+    noise = (rng.integers(0, 256, (1 + h // 10, 1 + w // 10, 3), np.uint8) for w, h in sizes)
+    return [np.kron(n, patch)[:h, :w] for n, (w, h) in zip(noise, sizes, strict=True)]
+
+
+def overlap(a, b):
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    both = np.prod(np.clip(high - low, 0, None))
+    return both / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both)
+
+
+def suppressed(boxes, scores, threshold):
+    """Non-maximum suppression as its definition says it."""
+    kept = []
+    for index in np.argsort(-scores, kind='stable'):
+        if all(overlap(boxes[index], boxes[other]) <= threshold for other in kept):
+            kept.append(index)
+    return kept
+
+
+@pytest.mark.parametrize('category', [0, 1])
+def test_a_batch_gives_what_mmdet_gives_for_each_image(rtmdet, category):
+    detector = PersonDetector(*rtmdet, category=category, score_thr=0.45, nms_thr=0.4)
+    images = pictures((120, 90), (64, 96), (200, 60))
+    found = detector.detect(images)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        expected = mmdet_apis.inference_detector(detector.model, images)
+    for (boxes, scores), sample, image in zip(found, expected, images, strict=True):
+        instances = sample.pred_instances
+        wanted = (instances.labels == category) & (instances.scores >= 0.45)
+        size = np.tile(image.shape[1::-1], 2)
+        all_boxes = np.clip(instances.bboxes[wanted].numpy(), 0, size)
+        all_scores = instances.scores[wanted].numpy()
+        kept = suppressed(all_boxes, all_scores, 0.4)
+        kept = [index for index in kept if (np.ptp(all_boxes[index].reshape(2, 2), 0) >= 1).all()]
+        assert 0 < len(kept) < len(all_boxes)
+        assert boxes.dtype == scores.dtype == np.float32
+        np.testing.assert_allclose(boxes, all_boxes[kept], atol=1e-2)
+        np.testing.assert_allclose(scores, all_scores[kept], atol=1e-5)
+        assert (np.diff(scores) <= 0).all() and (boxes[:, :2] >= 0).all() and (boxes <= size).all()
+
+
+def test_thresholds_names_and_nobody(rtmdet):
+    image = pictures((120, 90))
+    every = PersonDetector(*rtmdet, score_thr=0, nms_thr=1).detect(image)[0]
+    some = PersonDetector(*rtmdet, score_thr=0, nms_thr=0.1).detect(image)[0]
+    assert len(every[0]) > len(some[0]) > 1
+    nobody = PersonDetector(*rtmdet, score_thr=1)
+    assert nobody.category_name == 'person' and nobody.detect([]) == []
+    boxes, scores = nobody.detect(image)[0]
+    assert boxes.shape == (0, 4) and scores.shape == (0,)
+
+
+def test_pose_models_and_detectors_take_turns(rtmdet):
+    """MMEngine's scope is the pose model's again after every call, a failing one included."""
+
+    def scope():
+        return DefaultScope.get_current_instance().scope_name
+
+    init_default_scope('mmpose')
+    detector = PersonDetector(*rtmdet)
+    assert scope() == 'mmpose'
+    pose = MODELS.build(Config.fromfile(get_config(TINY_POSE)).model)
+    assert pose.head.num_keypoints == 17
+    detector.detect(pictures((64, 48)))
+    assert scope() == 'mmpose'
+    with pytest.raises(Exception):  # noqa: B017
+        detector.detect(['no image'])
+    assert scope() == 'mmpose'
+    with pytest.raises(InputError):
+        PersonDetector(rtmdet[0], get_config(TINY_POSE))
+    assert scope() == 'mmpose'
+
+
+@pytest.mark.parametrize('name', [NAME, f'{NAME}.py', f'rtmdet/{NAME}.py'])
+def test_configs_by_name(name):
+    assert read_detector_config(name).model.bbox_head.num_classes == 80
+
+
+def test_configs_that_are_none(tmp_path):
+    with pytest.raises(InputError, match='nothing_9 does not exist.*rtmdet_tiny_8xb32'):
+        read_detector_config('nothing_9')
+    with pytest.raises(InputError, match='come before those of the pose model'):
+        read_detector_config(get_config(TINY_POSE))
+    broken = tmp_path / 'broken.py'
+    broken.write_text('model = dict(')
+    with pytest.raises(InputError, match='broken.py cannot be read as an MMEngine config'):
+        read_detector_config(broken)
+    broken.write_text('data = 1')
+    with pytest.raises(InputError, match='describes no MMDet detector'):
+        read_detector_config(broken)
+
+
+def test_configs_that_cannot_be_built(tmp_path, rtmdet):
+    config = Config.fromfile(rtmdet[0])
+    config.model.bbox_head.type = 'NoSuchHead'
+    config.dump(tmp_path / 'broken.py')
+    with pytest.raises(InputError, match='cannot be built as an MMDet detector.*NoSuchHead'):
+        PersonDetector(tmp_path / 'broken.py', rtmdet[1])
+
+
+@pytest.mark.parametrize('kind', ['bare', 'wrapped', 'parallel', 'averaged', 'buffers', 'counters'])
+def test_weights_in_all_their_forms(tmp_path, rtmdet, weights, kind):
+    """Official files, and what MMEngine's runner writes."""
+    path = tmp_path / 'weights.pth'
+    history = HistoryBuffer([1.0], [1])
+    torch.save(
+        {
+            'bare': weights,
+            'wrapped': dict(state_dict=weights, message_hub=dict(loss=history), optimizer={}),
+            'parallel': dict(state_dict={f'module.{k}': v for k, v in weights.items()}),
+            'averaged': dict(state_dict=weights, ema_state_dict=dict(steps=torch.tensor(3))),
+            'buffers': {**weights, 'data_preprocessor.mean': torch.zeros(3, 1, 1)},
+            'counters': {k: v for k, v in weights.items() if 'num_batches' not in k},
+        }[kind],
+        path,
+    )
+    detector = PersonDetector(rtmdet[0], path)
+    assert detector.category_name == ''
+    loaded = detector.model.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in weights.items() if 'num_batches' not in k)
+
+
+def wrong_weights(weights, kind):
+    some = 'backbone.stem.0.conv.weight'
+    return {
+        'missing': {k: v for k, v in weights.items() if k != some},
+        'deeper': {**weights, 'backbone.stage4.9.conv.weight': torch.zeros(3)},
+        'larger': {**weights, some: torch.zeros(2, 2)},
+        'other': {'backbone.conv.weight': torch.zeros(3)},
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'expected'),
+    [
+        ('missing', '1 missing: backbone.stem.0.conv.weight'),
+        ('deeper', '1 not in the network: backbone.stage4.9.conv.weight'),
+        ('larger', r'1 of another shape: backbone.stem.0.conv.weight \(2, 2\) instead of'),
+        ('other', 'missing: .*; 1 not in the network: backbone.conv.weight'),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path, rtmdet, weights, kind, expected):
+    path = tmp_path / 'weights.pth'
+    torch.save(wrong_weights(weights, kind), path)
+    with pytest.raises(InputError, match=f'weights.pth does not fit .*{expected}') as caught:
+        PersonDetector(rtmdet[0], path)
+    assert '\n' not in str(caught.value)
+
+
+def test_weights_that_are_none(tmp_path, rtmdet):
+    with pytest.raises(InputError, match='absent.pth does not exist'):
+        PersonDetector(rtmdet[0], tmp_path / 'absent.pth')
+    (tmp_path / 'text.pth').write_text('text')
+    with pytest.raises(InputError, match='text.pth cannot be read'):
+        PersonDetector(rtmdet[0], tmp_path / 'text.pth')
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (dict(category=2), 'categories 0 to 1, and 2 is none of them'),
+        (dict(category=-1), 'and -1 is none of them'),
+        (dict(score_thr=1.5), 'score_thr is 1.5; expected 0 to 1'),
+        (dict(nms_thr=float('nan')), 'nms_thr is nan; expected 0 to 1'),
+        (dict(device='cuda:97'), "device 'cuda:97' cannot be used; this machine has cpu"),
+        (dict(device='toaster'), "device 'toaster' cannot be used"),
+        (dict(device='meta'), "device 'meta' cannot be used"),
+    ],
+)
+def test_options_that_cannot_be(rtmdet, options, expected):
+    with pytest.raises(InputError, match=expected):
+        PersonDetector(*rtmdet, **options)
+
+
+def test_usable_boxes():
+    boxes = [[0, 0, 5, 5], [-9, -9, 0, 3], [3, 3, 3.5, 9], [7, 7, 6, 9], [9, 0, 12, 5]]
+    edges = [[10, 0, 12, 5], [0, 8, 5, 12], [-50, -50, 90, 90], [np.nan, 0, 5, 5]]
+    usable = usable_boxes(np.array([*boxes, *edges], np.float32), (10, 8))
+    assert np.flatnonzero(usable).tolist() == [0, 4, 7]
+    assert usable_boxes(np.zeros((0, 4), np.float32), (10, 8)).shape == (0,)
+
+
+@needs_cuda
+def test_on_a_gpu(rtmdet):
+    images = pictures((120, 90), (64, 96))
+    options = dict(score_thr=0, nms_thr=0.3)
+    for here, there in zip(
+        PersonDetector(*rtmdet, **options).detect(images),
+        PersonDetector(*rtmdet, device='cuda', **options).detect(images),
+        strict=True,
+    ):
+        assert abs(len(here[0]) - len(there[0])) <= 1  # random scores are close to each other
+        np.testing.assert_allclose(here[1][:3], there[1][:3], atol=0.01)

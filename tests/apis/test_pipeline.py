@@ -1,0 +1,136 @@
+"""Frames in, people out: in batches, one at a time, and with boxes that follow the poses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mmengine.structures import InstanceData
+from mmpose.apis import init_model
+from mmpose.structures import PoseDataSample
+
+from mspn_plugin import get_config
+from mspn_plugin.apis.media import Frame
+from mspn_plugin.apis.pipeline import follow, people_in_frames
+
+
+@pytest.fixture(scope='module')
+def model():
+    return init_model(get_config('mspn-tiny_1xb16-20e_coco-128x96'), device='cpu')
+
+
+def make_frames(count):
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        yield Frame(f'f{index}', index, rng.integers(0, 256, (60, 80, 3), np.uint8))
+
+
+class Detector:
+    """Finds as many people in a frame as ``counts`` says; notes the sizes of its batches."""
+
+    def __init__(self, *counts):
+        self.counts, self.batches = list(counts), []
+
+    def detect(self, images):
+        self.batches.append(len(images))
+        found = []
+        for _ in images:
+            count = self.counts.pop(0)
+            boxes = [[3.0 * k, 2.0 * k, 3.0 * k + 40, 2.0 * k + 50] for k in range(count)]
+            scores = np.linspace(1, 0.5, count, dtype=np.float32)
+            found.append((np.array(boxes, np.float32).reshape(-1, 4), scores))
+        return found
+
+
+COUNTS = (2, 0, 5, 1, 0, 0, 3)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 64])
+@pytest.mark.parametrize('det_batch_size', [1, 3, 20])
+def test_batches_change_nothing(model, batch_size, det_batch_size):
+    detector = Detector(*COUNTS)
+    sizes = dict(batch_size=batch_size, det_batch_size=det_batch_size)
+    found = list(people_in_frames(make_frames(7), detector, model, **sizes))
+    one_by_one = people_in_frames(make_frames(7), Detector(*COUNTS), model, at_once=True)
+    for (frame, people), (same, expected), count in zip(found, one_by_one, COUNTS, strict=True):
+        assert frame.name == same.name and np.array_equal(frame.pixels, same.pixels)
+        assert len(people) == len(expected) == count
+        for person, other in zip(people, expected, strict=True):
+            mine, theirs = person.pred_instances, other.pred_instances
+            np.testing.assert_allclose(mine.keypoints, theirs.keypoints, atol=0.01)
+            np.testing.assert_allclose(mine.bboxes, theirs.bboxes)
+            np.testing.assert_allclose(mine.bbox_scores, theirs.bbox_scores)
+    assert sum(detector.batches) == 7 and max(detector.batches) == min(det_batch_size, 7)
+
+
+def test_nothing_is_read_ahead_of_a_camera(model):
+    frames = make_frames(9)
+    results = people_in_frames(frames, Detector(1, 1), model, at_once=True)
+    assert next(results)[0].index == 0
+    assert next(frames).index == 1
+
+
+def test_no_frames_and_nobody(model):
+    assert list(people_in_frames(iter(()), Detector(), model)) == []
+    found = list(people_in_frames(make_frames(3), Detector(0, 0, 0), model))
+    assert [people for _, people in found] == [[], [], []]
+
+
+def test_low_scores_are_left_out(model):
+    found = people_in_frames(make_frames(1), Detector(5), model, score_thr=99)
+    assert [people for _, people in found] == [[]]
+
+
+def test_boxes_follow_between_detections(model):
+    detector = Detector(2, 3, 1)
+    found = list(people_in_frames(make_frames(7), detector, model, det_every=3))
+    assert detector.batches == [1, 1, 1]
+    assert [len(found[index][1]) for index in (0, 3, 6)] == [2, 3, 1]
+    for (_, before), (frame, people) in zip(found, found[1:], strict=False):
+        if frame.index % 3:
+            boxes, scores = follow(before, (80, 60))
+            assert len(people) == len(boxes)
+            for person, box, score in zip(people, boxes, scores, strict=True):
+                np.testing.assert_allclose(person.pred_instances.bboxes[0], box)
+                np.testing.assert_allclose(person.pred_instances.bbox_scores[0], score)
+
+
+def person(points, scores, *, box=(10, 20, 50, 90), box_score=0.8):
+    instances = InstanceData(
+        keypoints=np.array([points], np.float32),
+        keypoint_scores=np.array([scores], np.float32),
+        bboxes=np.array([box], np.float32),
+        bbox_scores=np.array([box_score], np.float32),
+    )
+    return PoseDataSample(pred_instances=instances)
+
+
+CORNERS = [(30, 40), (70, 40), (30, 140), (70, 140)]
+
+
+def test_a_box_is_the_extent_of_the_good_keypoints():
+    stray = person([*CORNERS, (500, 500)], [1, 1, 1, 0.7, 0.55])
+    boxes, scores = follow([stray], (640, 480))
+    np.testing.assert_allclose(boxes, [[24, 25, 76, 155]], atol=1e-4)
+    np.testing.assert_allclose(scores, [0.8])
+
+
+def test_a_box_stays_if_the_pose_is_lost():
+    lost = person(CORNERS, [1, 0.5, 0.5, 0.5])
+    assert follow([lost], (640, 480))[0].tolist() == [[10, 20, 50, 90]]
+
+
+def test_who_left_is_not_followed():
+    left = person(np.array(CORNERS) - (80, 0), [1, 1, 1, 1])
+    boxes, scores = follow([left, person(CORNERS, [1, 1, 1, 1])], (640, 480))
+    assert len(boxes) == len(scores) == 1 and boxes[0, 0] == 24
+    boxes, scores = follow([left], (640, 480))
+    assert boxes.shape == (0, 4) and scores.shape == (0,)
+    assert follow([], (640, 480))[0].shape == (0, 4)
+
+
+def test_two_boxes_on_one_person_become_one():
+    unsure = person(CORNERS, [0.7] * 4, box_score=0.5)
+    sure = person(np.array(CORNERS) + 1, [1.0] * 4, box_score=0.9)
+    beside = person(np.array(CORNERS) + (30, 0), [1.0] * 4, box_score=0.7)
+    _, scores = follow([unsure, beside, sure], (640, 480))
+    np.testing.assert_allclose(scores, [0.7, 0.9])
