@@ -8,7 +8,13 @@ norm_cfg = dict(type='BN')
 model = dict(
     backbone=dict(widen_factor=0.125, norm_cfg=norm_cfg, init_cfg=None),
     neck=dict(in_channels=[32, 64, 128], out_channels=32, norm_cfg=norm_cfg),
-    bbox_head=dict(num_classes=1, in_channels=32, feat_channels=32, norm_cfg=norm_cfg),
+    bbox_head=dict(
+        num_classes=1,
+        in_channels=32,
+        feat_channels=32,
+        exp_on_reg=True,  # sizes are learned in fewer steps
+        norm_cfg=norm_cfg,
+    ),
     test_cfg=dict(nms_pre=1000, score_thr=0.01, max_per_img=50),
 )
 
@@ -63,7 +69,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
-optim_wrapper = dict(optimizer=dict(lr=2e-3, fused=True))
+optim_wrapper = dict(optimizer=dict(lr=4e-3, fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(

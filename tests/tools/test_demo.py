@@ -19,6 +19,9 @@ def test_demo_writes_numbers_pictures_and_a_curve(call_tool, people, tmp_path, c
     assert len(list((out / 'pictures').glob('*_poses.jpg'))) == 3
     printed = capfd.readouterr().out
     assert 'AP         OKS 0.50:0.95' in printed and 'mim train mspn_plugin' in printed
+    assert 'mim train mmdet' in printed and 'AP with detected boxes' in printed
+    detected = list((out / 'detected' / 'pictures').glob('*.jpg'))
+    assert len(detected) == len(list((people / 'val2017').iterdir()))
     record = json.loads((out / 'training' / 'run.json').read_text())
     assert record['epochs'] == 1 and record['data'] == str(people)
 

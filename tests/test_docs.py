@@ -1,0 +1,83 @@
+"""Every example of docs/inference.md and of the README's Python section does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, init_default_scope
+from mmpose.registry import MODELS
+
+from mspn_plugin import get_config
+from mspn_plugin.datasets.synthetic import make_synthetic_people
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+POSE = 'mspn-tiny_1xb16-20e_coco-128x96'
+DETECTOR = 'rtmdet-nano_1xb8-12e_person-256x192'
+
+
+def blocks(path, kind):
+    text = (REPOSITORY / path).read_text(encoding='utf-8')
+    found = re.findall(r'^```(\w*)\n(.*?)^```', text, re.M | re.S)
+    return [code for language, code in found if language == kind]
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with everything that the examples name."""
+    root = tmp_path_factory.mktemp('place')
+    demo = root / 'demo' / 'synthetic'
+    make_synthetic_people(demo / 'people', num_train=1, num_val=2, seed=2, workers=1)
+    pictures = sorted((demo / 'people' / 'val2017').iterdir())
+    (root / 'images').mkdir()
+    for name in ('one.jpg', 'two.jpg', 'person.jpg', 'images/1.jpg'):
+        shutil.copyfile(pictures[0], root / name)
+    (root / 'detections.json').write_text(
+        '[{"category_id": 1, "image_id": 1, "bbox": [10, 20, 90, 180], "score": 0.9}]'
+    )
+    for scope, name in (('mmpose', POSE), ('mmdet', DETECTOR)):
+        init_default_scope(scope)
+        with DefaultScope.overwrite_default_scope(scope):
+            cfg = Config.fromfile(get_config(name))
+            model = MODELS.build(cfg.model)
+        meta = dict(dataset_meta=dict(cfg.train_dataloader.dataset.get('metainfo', {})))
+        weights = dict(state_dict=model.state_dict(), meta=meta if scope == 'mmdet' else {})
+        torch.save(weights, demo / f'{name}.pth')
+    init_default_scope('mmpose')
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('index', range(2))
+def test_commands(place, call_tool, monkeypatch, index, capsys):
+    monkeypatch.chdir(place)
+    commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
+    assert len(commands) == 2
+    mim, run, package, tool, *arguments = shlex.split(commands[index])
+    assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
+    call_tool(tool, *arguments)
+    written = ('results/people/predictions.json', 'infer_results/results.json')[index]
+    assert Path(written).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('path', 'index'), [('docs/inference.md', 0), ('docs/inference.md', 1)])
+def test_python(place, monkeypatch, path, index, capsys):
+    monkeypatch.chdir(place)
+    exec(compile(blocks(path, 'python')[index], path, 'exec'), {})
+    if index:
+        assert 'people' in capsys.readouterr().out
+        assert list(Path('out').rglob('one.*'))
+
+
+@pytest.mark.slow
+def test_the_readme(place, monkeypatch):
+    monkeypatch.chdir(place)
+    names: dict = {}
+    exec(compile(blocks('README.md', 'python')[0], 'README.md', 'exec'), names)
+    assert len(names['result']['predictions'][0][0]['keypoints']) == 17
