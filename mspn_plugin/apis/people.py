@@ -19,6 +19,7 @@ from torch import nn
 
 from ..errors import InputError
 from .boxes import check_boxes
+from .fused import fused
 
 Image = str | Path | np.ndarray
 People = list[PoseDataSample]
@@ -38,8 +39,9 @@ def infer_people(
 ) -> People | list[People] | Iterator[People]:
     """Predicts the poses of people, given their boxes.
 
-    Every image is decoded once, and a batch holds people of as many images as fill it. What comes
-    out for a person is what MMPose's ``inference_topdown`` gives.
+    Every image is decoded once, a batch holds people of as many images as fill it, and a copy of
+    the model with its normalisations folded in does the work. What comes out for a person is what
+    MMPose's ``inference_topdown`` gives.
 
     Args:
         model: A top-down pose estimator, as ``mmpose.apis.init_model`` makes it.
@@ -112,7 +114,7 @@ def _stream(
 ) -> Iterator[People]:
     init_default_scope(model.cfg.get('default_scope', 'mmpose'))
     pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
-    batch = _Batch(model)
+    batch = _Batch(fused(model))
     waiting: deque[list[PoseDataSample | None]] = deque()
     for index, (image, given, scores) in enumerate(_in_step(images, boxes, box_scores)):
         name = f'image {index}' + (f' ({image})' if isinstance(image, (str, Path)) else '')
