@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class InputError(ValueError):
@@ -12,6 +12,12 @@ class InputError(ValueError):
 
     The message is one sentence that names the thing, what was expected and what to do.
     """
+
+
+def listed(things: Sequence[object], count: int = 10) -> str:
+    """The first of some things, and how many more there are, for a message."""
+    more = f' and {len(things) - count} more' if len(things) > count else ''
+    return ', '.join(map(str, things[:count])) + more
 
 
 def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import DictAction
@@ -28,16 +27,15 @@ from mspn_plugin.apis import infer_people
 from mspn_plugin.apis.coco_results import ResultsFile, coco_results
 from mspn_plugin.apis.detections import Detections, read_detections
 from mspn_plugin.apis.drawing import draw_people
-from mspn_plugin.apis.people import instance_score
+from mspn_plugin.apis.people import instance_score, read_image
 from mspn_plugin.checkpoints.fit import check_weights_fit
-from mspn_plugin.engine.launch import read_config
-from mspn_plugin.errors import exit_with_sentence
+from mspn_plugin.engine.launch import override, read_config
+from mspn_plugin.errors import exit_with_sentence, listed
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 RESULTS = 'results.json'
-NAMED = 10  # of the things that the summary counts
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -171,11 +169,7 @@ def load_model(args: argparse.Namespace) -> Any:
     """Builds the model of a config and loads the weights, which must be its own."""
     cfg = read_config(args.config)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f'--cfg-options do not fit {args.config}: {error}') from error
+    override(cfg, args.cfg_options, args.config)
     if not {'backbone', 'head'} <= set(cfg.get('model', {})):
         raise InputError(f'{args.config} describes no pose model; expected backbone and head in it')
     cfg.model.backbone.init_cfg = None  # the checkpoint holds all weights
@@ -243,14 +237,6 @@ class Feed:
             yield self._scores.popleft()
 
 
-def read_image(path: Path) -> np.ndarray | None:
-    """The pixels of an image, blue green red; None if it cannot be read."""
-    try:
-        return mmcv.imread(str(path))
-    except (OSError, ValueError, cv2.error):
-        return None
-
-
 def write_picture(path: Path, image: np.ndarray) -> None:
     """Writes a JPEG."""
     encoded, data = cv2.imencode('.jpg', image)
@@ -295,12 +281,6 @@ def infer(
             )
         raise
     return tally
-
-
-def listed(things: list[Any]) -> str:
-    """The first ten of some things, and how many more there are."""
-    text = ', '.join(map(str, things[:NAMED]))
-    return text + (f' and {len(things) - NAMED} more' if len(things) > NAMED else '')
 
 
 def report(

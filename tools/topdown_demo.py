@@ -37,8 +37,8 @@ from mspn_plugin.apis.media import Media, open_media
 from mspn_plugin.apis.outputs import Outputs
 from mspn_plugin.apis.pipeline import people_in_frames
 from mspn_plugin.checkpoints.fit import check_weights_fit
-from mspn_plugin.engine.launch import read_config
-from mspn_plugin.errors import exit_with_sentence
+from mspn_plugin.engine.launch import override, read_config
+from mspn_plugin.errors import exit_with_sentence, listed
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 from mmpose.models.pose_estimators import TopdownPoseEstimator  # isort: skip
@@ -159,11 +159,7 @@ def check_window() -> None:
 def load_models(args: argparse.Namespace) -> tuple[PersonDetector, Any]:
     """Loads detector and pose model; both checkpoints must fit."""
     cfg = read_config(args.pose_config)
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f'--cfg-options do not fit {args.pose_config}: {error}') from error
+    override(cfg, args.cfg_options, args.pose_config)
     if 'head' not in cfg.get('model', {}) or cfg.get('default_scope', 'mmpose') != 'mmpose':
         raise InputError(
             f'{args.pose_config} describes no pose model; its config and weights come after those '
@@ -251,12 +247,8 @@ def report(source: Media, outputs: Outputs, counts: dict[str, int]) -> None:
     what = 'images' if source.size is None else 'frames'
     print(f'{counts["people"]} people in {counts["frames"]} {what}')
     if source.unreadable:
-        names = ', '.join(source.unreadable[:10])
-        more = len(source.unreadable) - 10
-        print(
-            f'{len(source.unreadable)} images could not be read: {names}'
-            + (f' and {more} more' if more > 0 else '')
-        )
+        names = listed(source.unreadable)
+        print(f'{len(source.unreadable)} images could not be read: {names}')
     if source.kind == 'video' and (source.num_frames or 0) > 1.02 * counts['frames'] + 2:
         print(
             f'the video ended after {counts["frames"]} of the {source.num_frames} frames that it '

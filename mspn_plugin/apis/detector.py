@@ -19,9 +19,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from ..checkpoints.compare import differences, listed
+from ..checkpoints.compare import differences
 from ..checkpoints.files import read_checkpoint, weights_in
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..zoo import get_config
 
 _CONFIG_FOLDERS = (('mmdet', 'configs'), ('mmpose', 'demo/mmdetection_cfg'))  # of a package's .mim

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Literal
 
 import cv2
-import mmcv
 import numpy as np
 
 from ..errors import InputError
+from .people import read_image
 
 Kind = Literal['image', 'folder', 'video', 'webcam']
 
@@ -75,7 +75,7 @@ class ImageFiles:
                 )
         else:
             self.paths = [path]
-            if _read_image(path) is None:
+            if read_image(path) is None:
                 raise InputError(
                     f'{path} cannot be read as an image; it may be damaged, so fetch it again'
                 )
@@ -93,7 +93,7 @@ class ImageFiles:
         """
         self.unreadable = []
         for index, path in enumerate(self.paths):
-            pixels = _read_image(path)
+            pixels = read_image(path)
             if pixels is None:
                 self.unreadable.append(path.name)
             else:
@@ -195,14 +195,6 @@ def open_media(source: str | Path) -> Media:
 
 def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != '.' and not path.is_dir()
-
-
-def _read_image(path: Path) -> np.ndarray | None:
-    """Pixels as MMPose's LoadImage decodes them, None if they cannot be read."""
-    try:
-        return mmcv.imread(str(path))
-    except (OSError, cv2.error, ValueError):
-        return None
 
 
 def _open_capture(source: str | int) -> cv2.VideoCapture:

@@ -80,6 +80,14 @@ def instance_score(person: PoseDataSample) -> float:
     return float(found.bbox_scores[0] * found.keypoint_scores[0].mean())
 
 
+def read_image(path: Path) -> np.ndarray | None:
+    """Pixels as MMPose's LoadImage decodes them; ``None`` if they cannot be read."""
+    try:
+        return mmcv.imread(str(path))
+    except (OSError, cv2.error, ValueError):
+        return None
+
+
 class _Batch:
     """People on their way through the network, and where their results belong."""
 
@@ -196,10 +204,7 @@ def _decode(image: Any, name: str) -> np.ndarray:
     if not path.is_file():
         what = 'is a folder' if path.is_dir() else 'does not exist'
         raise InputError(f'{name} {what}; expected the file of an image')
-    try:
-        pixels = mmcv.imread(str(path))
-    except (OSError, cv2.error, ValueError):
-        pixels = None
+    pixels = read_image(path)
     if pixels is None:
         raise InputError(f'{name} cannot be read as an image; it is damaged, or something else')
     return pixels

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-_LISTED = 10  # names in a message; the rest is counted
+from ..errors import listed
 
 Shapes = Mapping[str, Sequence[int]]
-
-
-def listed(names: Sequence[str], count: int = _LISTED) -> str:
-    """The first names, and how many more there are."""
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(names[:count]) + more
 
 
 def differences(found: Shapes, wanted: Shapes) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from . import names
 from .architecture import architecture_of
-from .compare import differences, listed
+from .compare import differences
 from .mindspore import is_optimizer_state
 from .resnet import resnet_to_backbone
 from .sources import Source, recognise

@@ -42,7 +42,8 @@ def fit_weights(
     Raises:
         InputError: The weights do not fit.
     """
-    if not any(name.startswith('backbone.stages.') for name in model.state_dict()):
+    own = model.state_dict()
+    if not any(name.startswith('backbone.stages.') for name in own):
         return dict(weights), Source.MSPN_PLUGIN  # somebody else's network: not ours to judge
     converted, source = convert_state_dict(weights)
     if source is Source.TORCHVISION:
@@ -50,7 +51,6 @@ def fit_weights(
             'the weights are those of a ResNet, not of a pose network; name them in the '
             "backbone instead: init_cfg=dict(type='Pretrained', checkpoint=...)"
         )
-    own = model.state_dict()
     wanted = {name: value.shape for name, value in own.items()}
     found = {name: value.shape for name, value in converted.items()}
     predictions = [name for name in wanted if _PREDICTION.fullmatch(name)]

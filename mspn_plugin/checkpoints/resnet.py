@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ..errors import InputError
-from .compare import differences, listed
+from ..errors import InputError, listed
+from .compare import differences
 from .files import read_state_dict
 
 _STEM = {'conv1.weight': 'stem.conv.weight'} | {

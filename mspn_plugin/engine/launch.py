@@ -72,6 +72,25 @@ def read_config(name: str) -> Config:
         raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
 
 
+def override(cfg: Config, options: dict[str, Any] | None, name: str) -> None:
+    """Applies ``--cfg-options`` to a config, in place.
+
+    Args:
+        cfg: The config.
+        options: Settings by their dotted names; ``None`` for none.
+        name: What the user called the config.
+
+    Raises:
+        InputError: A setting has no place in the config.
+    """
+    if not options:
+        return
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f'--cfg-options do not fit {name}: {error}') from error
+
+
 def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
     """The plain data sets inside a data set config, which may wrap or combine others."""
     if 'datasets' in config:
@@ -135,11 +154,7 @@ def make_config(args: argparse.Namespace) -> Config:
             if cfg.get(f'{part}_dataloader') is not None:
                 for dataset in plain_datasets(cfg[f'{part}_dataloader']['dataset']):
                     dataset['bbox_file'] = None
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f'--cfg-options do not fit {args.config}: {error}') from error
+    override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
     if args.work_dir:
