@@ -15,7 +15,7 @@ REFINEMENTS = ('second_peak', 'gradient_sign')
 _SHIFT = 0.25  # cells towards the higher neighbourhood, in both published decoders
 
 
-def _blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
+def _blur(heatmaps: Tensor, kernel_size: int, margin: int = 0) -> Tensor:
     """OpenCV's Gaussian blur of ``kernel_size``, with zeros beyond the border.
 
     Sums of shifted copies: the kernel has a handful of taps, and this runs the same everywhere.
@@ -23,24 +23,20 @@ def _blur(heatmaps: Tensor, kernel_size: int) -> Tensor:
     Args:
         heatmaps: ``(N, H, W)``.
         kernel_size: Odd, in cells.
+        margin: Cells beyond each border to give as well.
 
     Returns:
-        ``(N, H + 2r + 2, W + 2r + 2)`` where ``r = kernel_size // 2``: the maps with what the blur
-        spills over the border, and one ring of zeros around them.
+        ``(N, H + 2 * margin, W + 2 * margin)``.
     """
     taps = cv2.getGaussianKernel(kernel_size, 0).ravel().tolist()
-    radius = kernel_size // 2
-    margin = radius + 1
     # Pad for the result's margin and once more for the reach of the kernel.
-    padded = torch.nn.functional.pad(heatmaps, [margin + radius] * 4)
-    width = padded.shape[-1] - 2 * radius
-    height = padded.shape[-2] - 2 * radius
-    across = torch.zeros_like(padded[..., :width])
-    for offset, tap in enumerate(taps):
-        across += tap * padded[..., offset : offset + width]
-    blurred = torch.zeros_like(across[..., :height, :])
-    for offset, tap in enumerate(taps):
-        blurred += tap * across[..., offset : offset + height, :]
+    blurred = torch.nn.functional.pad(heatmaps, [margin + kernel_size // 2] * 4)
+    for dim in (2, 1):
+        size = blurred.shape[dim] - kernel_size + 1
+        total = blurred.narrow(dim, 0, size) * taps[0]
+        for offset, tap in enumerate(taps[1:], start=1):
+            total.add_(blurred.narrow(dim, offset, size), alpha=tap)
+        blurred = total
     return blurred
 
 
@@ -65,8 +61,9 @@ def _second_peak(heatmaps: Tensor, kernel_size: int) -> tuple[Tensor, Tensor]:
         rounded to whole cells, divided by 255, plus 0.5.
     """
     height, width = heatmaps.shape[-2:]
-    blurred = _blur(heatmaps, kernel_size)
-    margin = (blurred.shape[-1] - width) // 2
+    # What the blur spills over the border, and one ring of zeros around it.
+    margin = kernel_size // 2 + 1
+    blurred = _blur(heatmaps, kernel_size, margin)
     wide = blurred.shape[-1]
     flat = blurred.flatten(1)
     index, x, y = _peak(flat, wide)
@@ -99,8 +96,7 @@ def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> tuple[Tensor, Tensor]:
         Position ``(N, 2)`` in cells, and score ``(N,)``.
     """
     height, width = heatmaps.shape[-2:]
-    margin = kernel_size // 2 + 1
-    blurred = _blur(heatmaps, kernel_size)[:, margin : margin + height, margin : margin + width]
+    blurred = _blur(heatmaps, kernel_size)
     flat = blurred.flatten(1)
     index, x, y = _peak(flat, width)
     inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
