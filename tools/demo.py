@@ -246,7 +246,8 @@ def main() -> None:
     run_mim(
         [
             *(*chain, config, str(checkpoint), '--input', str(images), '--out', str(detected)),
-            *('--draw-boxes', '--bbox-thr', '0.05', '--overwrite'),
+            *('--nms-thr', '0.65', '--draw-boxes'),
+            *('--bbox-thr', '0.05', '--person-thr', '0.3', '--overwrite'),
         ],
         out / 'detected.log',
         show=('people in',),

@@ -78,6 +78,13 @@ def parse_arguments() -> argparse.Namespace:
         help='draw only keypoints with this score; one of which nothing is seen has 0.5',
     )
     add(
+        '--person-thr',
+        type=float,
+        default=0.0,
+        metavar='SCORE',
+        help='draw only people with this score; predictions.json has all',
+    )
+    add(
         '--score-thr',
         type=float,
         default=0.0,
@@ -198,8 +205,15 @@ def draw(frame: Any, people: list[Any], meta: dict[str, Any], args: argparse.Nam
     picture = frame.pixels
     if args.show_heatmaps:
         picture = overlay_heatmaps(picture, people)
-    options = dict(boxes=args.draw_boxes, scores=args.draw_boxes)
-    return draw_people(picture, people, meta, keypoint_thr=args.keypoint_thr, **options)
+    return draw_people(
+        picture,
+        people,
+        meta,
+        keypoint_thr=args.keypoint_thr,
+        person_thr=args.person_thr,
+        boxes=args.draw_boxes,
+        scores=args.draw_boxes,
+    )
 
 
 def with_progress(results: Iterator[Any], total: int | None, counts: dict[str, int]) -> Any:

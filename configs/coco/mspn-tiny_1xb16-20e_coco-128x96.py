@@ -11,7 +11,7 @@ codec = dict(
 load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale', padding=1.15)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='UniformBoxTransform', scale=(0.9, 1.1), rotation=0),
+    dict(type='UniformBoxTransform', scale=(0.85, 1.2), rotation=0, shift=0.08),
 ]
 crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]

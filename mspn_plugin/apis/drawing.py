@@ -40,6 +40,7 @@ def draw_people(
     meta: dict[str, Any],
     *,
     keypoint_thr: float = 0.0,
+    person_thr: float = 0.0,
     boxes: bool = False,
     scores: bool = False,
 ) -> np.ndarray:
@@ -54,6 +55,7 @@ def draw_people(
         people: One person each, as `infer_people` gives them.
         meta: What the keypoints are: a model's or data set's parsed ``dataset_meta``.
         keypoint_thr: Leaves out keypoints with a lower score, and limbs that end there.
+        person_thr: Leaves out people whose score, as `instance_score` gives it, is lower.
         boxes: Whether to draw each person's box and number, the index in ``people``.
         scores: Whether to write each person's score.
 
@@ -68,7 +70,8 @@ def draw_people(
     limits = (picture.shape[1], picture.shape[0])
     skeleton = _skeleton(meta)
     figures = [_figure(person, limits, keypoint_thr, len(skeleton.joints)) for person in people]
-    order = sorted(range(len(figures)), key=lambda index: -figures[index].size)
+    order = [i for i, person in enumerate(people) if instance_score(person) >= person_thr]
+    order.sort(key=lambda index: -figures[index].size)
     for index in order:
         if boxes:
             _draw_box(picture, figures[index])

@@ -12,10 +12,10 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmpose.structures import PoseDataSample
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from .boxes import check_boxes
@@ -105,11 +105,28 @@ class _Batch:
         """Fills in the results of everyone in the batch, and empties it."""
         if not self._people:
             return
+        inputs = torch.stack([data['inputs'] for _, _, data in self._people])
+        samples = [data['data_samples'] for _, _, data in self._people]
         with torch.no_grad():
-            found = self._model.test_step(pseudo_collate([data for _, _, data in self._people]))
+            found = _predict(self._model, inputs, samples)
         for (results, index, _), sample in zip(self._people, found, strict=True):
             results[index] = sample
         self._people.clear()
+
+
+def _predict(model: Any, inputs: Tensor, samples: People) -> People:
+    """What ``model.test_step`` gives, without a copy of every sample.
+
+    Args:
+        model: A pose estimator.
+        inputs: Crops ``(B, 3, h, w)`` as the pipeline gives them.
+        samples: Their B samples.
+
+    Returns:
+        The samples, with the predicted instances.
+    """
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=[]))
+    return model(data['inputs'], samples, mode='predict')
 
 
 def _stream(

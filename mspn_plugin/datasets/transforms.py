@@ -244,13 +244,16 @@ class HalfBodyBox(BaseTransform):
 
 @TRANSFORMS.register_module()
 class UniformBoxTransform(BaseTransform):
-    """Scales and rotates the box, with uniformly distributed numbers; it never moves.
+    """Scales, rotates and moves the box, with uniformly distributed numbers.
 
     Args:
         scale: Smallest and largest factor for the box. The original has 0.8 * U(0.75, 1.25) for
             COCO, which is the default, and U(0.75, 1.25) for MPII.
         rotation: Largest angle in degrees to either side; 45 for COCO, 60 for MPII.
         rotate_prob: Probability of a rotation.
+        shift: How far the box moves at most to either side, in widths, and up or down, in heights.
+            The original never moves it; a model for a detector's boxes learns from boxes that are
+            as inexact.
 
     Raises:
         ValueError: The factors are not positive or not in order, or a number is outside its range.
@@ -262,25 +265,28 @@ class UniformBoxTransform(BaseTransform):
         rotation: float = 45.0,
         *,
         rotate_prob: float = 0.5,
+        shift: float = 0.0,
     ) -> None:
         super().__init__()
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
             raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
         _require('degrees from 0 to 180', lambda x: 0 <= x <= 180, rotation=rotation)
-        _require('a number from 0 to 1', _is_probability, rotate_prob=rotate_prob)
+        _require('a number from 0 to 1', _is_probability, rotate_prob=rotate_prob, shift=shift)
         self.scale = (float(scale[0]), float(scale[1]))
         self.rotation = rotation
         self.rotate_prob = rotate_prob
+        self.shift = shift
 
     @cache_randomness
-    def _random_numbers(self) -> tuple[float, float]:
-        """A factor for the size and an angle in degrees."""
+    def _random_numbers(self) -> tuple[float, float, np.ndarray]:
+        """A factor for the size, an angle in degrees, and a way in widths and heights."""
         factor = np.random.uniform(*self.scale)
         draw, angle = np.random.rand(), np.random.uniform(-self.rotation, self.rotation)
-        return factor, angle if draw < self.rotate_prob else 0.0
+        way = np.random.uniform(-self.shift, self.shift, 2) if self.shift else np.zeros(2)
+        return factor, angle if draw < self.rotate_prob else 0.0, way
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Changes ``bbox_scale`` and sets ``bbox_rotation``, ``(1,)`` in degrees.
+        """Changes ``bbox_scale`` and ``bbox_center``, sets ``bbox_rotation``, ``(1,)`` in degrees.
 
         Args:
             results: A box as centre and scale.
@@ -288,7 +294,9 @@ class UniformBoxTransform(BaseTransform):
         Returns:
             The same dictionary.
         """
-        factor, angle = self._random_numbers()
+        factor, angle, way = self._random_numbers()
+        moved = results['bbox_center'] + way * results['bbox_scale']
+        results['bbox_center'] = moved.astype(np.float32)
         results['bbox_scale'] = (results['bbox_scale'] * factor).astype(np.float32)
         results['bbox_rotation'] = np.array([angle], np.float32)
         return results

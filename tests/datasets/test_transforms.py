@@ -123,6 +123,15 @@ def test_rotation_has_the_probability_that_is_asked_for():
     assert_probability([result['bbox_rotation'][0] != 0 for result in results], 0.2)
 
 
+def test_a_shift_is_a_share_of_the_box_in_each_direction():
+    results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', shift=0.1)))
+    ways = np.concatenate([result['bbox_center'] for result in results]) - [60, 120]
+    assert_uniform(ways[:, 0], -0.1 * 100, 0.1 * 100)
+    assert_uniform(ways[:, 1], -0.1 * 200, 0.1 * 200)
+    assert_independent(ways[:, 0], ways[:, 1])
+    assert results[0]['bbox_center'].dtype == np.float32
+
+
 def reference_half_body(joints, visible, upper_ids, upper_first):
     """The rule of the original, written down a second time; the branch it takes, and the box."""
     upper = [tuple(j) for i, j in enumerate(joints) if visible[i] > 0 and i in upper_ids]
@@ -249,6 +258,7 @@ def test_raw_annotation_explains_what_is_absent(raw):
         (dict(type='UniformBoxTransform', scale=(0.0, 0.6)), 'above 0'),
         (dict(type='UniformBoxTransform', rotation=200), 'rotation is 200'),
         (dict(type='UniformBoxTransform', rotate_prob=2), 'rotate_prob is 2'),
+        (dict(type='UniformBoxTransform', shift=-0.1), 'shift is -0.1'),
     ],
 )
 def test_wrong_settings_are_explained(settings, words):
