@@ -105,10 +105,10 @@ def test_people_below_the_threshold_are_left_out_and_the_others_keep_their_numbe
     sure = arm('left', 100, box_score=0.9)
     unsure = arm('right', 300, box_score=0.2)
     options = dict(boxes=True, scores=True)
-    both = draw_people(canvas(), [unsure, sure], COCO, person_thr=0.5, **options)
+    both = draw_people(canvas(), [unsure, sure], COCO, person_thr=0.05, **options)
     nobody = draw_people(canvas(), [], COCO)
     assert not np.array_equal(both, nobody)
-    assert np.array_equal(draw_people(canvas(), [unsure], COCO, person_thr=0.5, **options), nobody)
+    assert np.array_equal(draw_people(canvas(), [unsure], COCO, person_thr=0.05, **options), nobody)
     alone = draw_people(canvas(), [sure], COCO, **options)
     assert not np.array_equal(both, alone)  # it is number 1, not number 0
 
