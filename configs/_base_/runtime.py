@@ -7,3 +7,5 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
     checkpoint=dict(save_best='coco/AP', rule='greater', max_keep_ckpts=3),
 )
+# The first is MMPose's.
+custom_hooks = [dict(type='SyncBuffersHook'), dict(type='FusedTestHook')]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .boxes import check_boxes
-from .fused import fused
+from ..models.fused import fused
 
 Image = str | Path | np.ndarray
 People = list[PoseDataSample]

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmpose.registry import MODELS
 
 from mspn_plugin import get_config
-from mspn_plugin.apis.fused import fused
+from mspn_plugin.models.fused import fused
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 

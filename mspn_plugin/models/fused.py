@@ -11,7 +11,7 @@ from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..models import MSPNPoseEstimator
+from .estimator import MSPNPoseEstimator
 
 _State = tuple[tuple[int, int], ...]
 _copies: weakref.WeakKeyDictionary[nn.Module, tuple[_State, Any]] = weakref.WeakKeyDictionary()
