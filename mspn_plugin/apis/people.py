@@ -18,8 +18,8 @@ from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .boxes import check_boxes
 from ..models.fused import fused
+from .boxes import check_boxes
 
 Image = str | Path | np.ndarray
 People = list[PoseDataSample]

@@ -32,6 +32,7 @@ def people(tmp_path_factory):
 def evaluated(people, work, *, fuse):
     cfg = Config.fromfile(get_config(TINY))
     cfg.work_dir = str(work)
+    cfg.randomness = dict(seed=0)  # of the weights
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.test_dataloader.dataset.update(data_root=f'{people}/', bbox_file=None)
     cfg.test_evaluator.ann_file = f'{people}/annotations/person_keypoints_val2017.json'
@@ -40,8 +41,6 @@ def evaluated(people, work, *, fuse):
         cfg.custom_hooks.remove(dict(type='FusedTestHook'))
     runner = Runner.from_cfg(cfg)
     model = runner.model
-    torch.manual_seed(0)
-    model.init_weights()
     model.train()
     with torch.no_grad():
         for _ in range(10):  # statistics for the normalisation
