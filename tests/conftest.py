@@ -12,14 +12,18 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 
-import mspn_plugin  # noqa: F401
+from mspn_plugin import get_config
+from mspn_plugin.apis.detector import read_detector_config
+from mspn_plugin.datasets.synthetic import make_synthetic_people
 
-from mspn_plugin.datasets.synthetic import make_synthetic_people  # isort: skip
-from mmpose.visualization import PoseLocalVisualizer  # after the plugin, which closes the gaps
+from mmpose.registry import MODELS  # isort: skip  # after the plugin, which closes the gaps
+from mmpose.visualization import PoseLocalVisualizer  # isort: skip
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
 torch.set_num_threads(1)
 
@@ -44,6 +48,31 @@ def people(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('people')
     make_synthetic_people(root, num_train=6, num_val=3, seed=5, workers=1)
     return root
+
+
+@pytest.fixture(scope='session')
+def untrained_models(tmp_path_factory) -> tuple[Path, Path, str, Path]:
+    """Config and weights of a random detector that finds something everywhere, and a pose model."""
+    mmdet_apis = pytest.importorskip('mmdet.apis')
+    folder = tmp_path_factory.mktemp('models')
+    config = read_detector_config('rtmdet_tiny_8xb32-300e_coco')
+    config.model.bbox_head.num_classes = 1
+    for step in config.test_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.scale = (64, 64)
+        if step.type == 'Pad':
+            step.size = (64, 64)
+    config.dump(folder / 'rtmdet.py')
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'), pytest.warns(UserWarning):
+        detector = mmdet_apis.init_detector(config, None, device='cpu')
+    for conv in detector.bbox_head.rtm_reg:
+        torch.nn.init.constant_(conv.bias, 3.0)
+    torch.save(detector.state_dict(), folder / 'rtmdet.pth')
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        pose = MODELS.build(Config.fromfile(get_config(TINY)).model)
+    torch.save(pose.state_dict(), folder / 'pose.pth')
+    return folder / 'rtmdet.py', folder / 'rtmdet.pth', TINY, folder / 'pose.pth'
 
 
 @pytest.fixture

@@ -27,7 +27,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint, or from the newest one in the work folder if none is named',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='fp16',
+        choices=['fp16', 'bf16'],
+        help='mixed precision, fp16 if none is named (needs a GPU)',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -48,7 +54,10 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         if not torch.cuda.is_available():
             raise InputError('--amp needs a CUDA device, and there is none; train without it')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if args.amp == 'bf16':  # its numbers reach as far as those of fp32: nothing to scale
+            cfg.optim_wrapper.update(dtype='bfloat16', loss_scale=dict(enabled=False))
+        else:
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr setting')

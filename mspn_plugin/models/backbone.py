@@ -93,6 +93,8 @@ class MSPNBackbone(BaseModule):
         pool_padding: How the stem's 3x3 max pooling treats the border: ``'symmetric'``, one cell on
             every side, or ``'same'`` as MindSpore does, which for an even size is one cell on the
             right and at the bottom.
+        with_cp: Whether training keeps only the bottlenecks' inputs and computes the rest again
+            for the gradients: less memory for more time.
         norm_cfg: Normalisation of every convolution in the network.
         init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` takes a ResNet with
             the same ``num_blocks`` (``'torchvision://resnet50'``, a local file or a URL) into the
@@ -112,6 +114,7 @@ class MSPNBackbone(BaseModule):
         base_channels: int = 64,
         unit_channels: int = 256,
         pool_padding: str = 'symmetric',
+        with_cp: bool = False,
         norm_cfg: NormCfg | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
@@ -154,6 +157,9 @@ class MSPNBackbone(BaseModule):
             )
             for stage in range(num_stages)
         )
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                module.with_cp = with_cp
 
     def init_weights(self) -> None:
         """Initialises at random, then copies a pretrained ResNet where ``init_cfg`` names one."""

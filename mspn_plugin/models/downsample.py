@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .recompute import computed_twice
 
 NormCfg = dict[str, Any]
 
@@ -26,6 +29,8 @@ class Bottleneck(BaseModule):
     """
 
     expansion = 4
+    with_cp = False
+    """Whether training keeps only the input and computes the rest again for the gradients."""
 
     def __init__(
         self, in_channels: int, mid_channels: int, *, stride: int, norm_cfg: NormCfg
@@ -46,6 +51,11 @@ class Bottleneck(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, in, h, w)`` to ``(B, 4 * mid, h / stride, w / stride)``."""
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return computed_twice(self, self._forward, x)
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         out = self.conv3(self.conv2(self.conv1(x)))
         return self.relu(out + self.shortcut(x))
 

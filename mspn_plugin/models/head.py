@@ -136,7 +136,12 @@ class MultiStageHead(BaseHead):
         convs = [stage[-len(feats[-1]) :] for stage in self.stages.by_stage()[-len(feats) :]]
         return [
             [
-                F.interpolate(conv(x), size=(height, width), mode='bilinear', align_corners=True)
+                F.interpolate(
+                    _full_precision(conv(x)),
+                    size=(height, width),
+                    mode='bilinear',
+                    align_corners=True,
+                )
                 for conv, x in zip(stage_convs, stage_feats, strict=True)
             ]
             for stage_convs, stage_feats in zip(convs, feats, strict=True)
@@ -223,3 +228,8 @@ class MultiStageHead(BaseHead):
     def _final(self, feats: Features) -> Tensor:
         """Heatmaps ``(B, K, H, W)`` of the last unit of the last stage."""
         return self.forward([feats[-1][-1:]])[-1][-1]
+
+
+def _full_precision(maps: Tensor) -> Tensor:
+    """Heatmaps and their losses are of full precision, also under autocast."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))

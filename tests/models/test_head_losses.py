@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
+from mspn_plugin import get_config
 from mspn_plugin.models import OHKMMSELoss
 
 WIDTH, HEIGHT, KEYPOINTS, PEOPLE = 12, 16, 17, 2
@@ -161,3 +163,23 @@ def test_binary_weights_make_every_label_count_alike():
 def test_an_unknown_rule_is_explained():
     with pytest.raises(ValueError, match="'seen'.*labelled, visible"):
         build(coarse_targets='seen')
+
+
+def test_heatmaps_and_losses_are_of_full_precision_under_autocast():
+    model = MODELS.build(Config.fromfile(get_config('mspn-tiny_1xb16-20e_coco-128x96')).model)
+    samples = []
+    for _ in range(2):
+        sample = PoseDataSample()
+        labels = dict(keypoint_cells=torch.rand(1, 17, 2) * 40, keypoint_weights=torch.ones(1, 17))
+        sample.gt_instance_labels = InstanceData(**labels)
+        samples.append(sample)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        feats = model.extract_feat(torch.randn(2, 3, 128, 96))
+        losses = model.head.loss(feats, samples)
+        heatmaps = model.head(feats)[-1][-1]
+    assert feats[-1][-1].dtype == torch.bfloat16
+    assert heatmaps.dtype == torch.float32
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32 and loss.isfinite(), name
+    sum(loss for name, loss in losses.items() if 'loss' in name).backward()
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.grad is not None)

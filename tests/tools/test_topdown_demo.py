@@ -15,15 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpose.registry import MODELS
 from pycocotools.coco import COCO
 
-from mspn_plugin import get_config
 from mspn_plugin.apis import media
-from mspn_plugin.apis.detector import PersonDetector, read_detector_config
+from mspn_plugin.apis.detector import PersonDetector
 from mspn_plugin.apis.media import open_media
 
 mmdet_apis = pytest.importorskip('mmdet.apis')
@@ -36,33 +31,9 @@ MINUTES = float(os.environ.get('MSPN_TEST_MINUTES', '0.5'))
 
 
 @pytest.fixture(scope='module')
-def models(tmp_path_factory):
-    """Config and weights of a random detector that finds something everywhere, and a pose model."""
-    folder = tmp_path_factory.mktemp('models')
-    config = read_detector_config('rtmdet_tiny_8xb32-300e_coco')
-    config.model.bbox_head.num_classes = 1
-    for step in config.test_dataloader.dataset.pipeline:
-        if step.type == 'Resize':
-            step.scale = (64, 64)
-        if step.type == 'Pad':
-            step.size = (64, 64)
-    config.dump(folder / 'rtmdet.py')
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmdet'), pytest.warns(UserWarning):
-        detector = mmdet_apis.init_detector(config, None, device='cpu')
-    for conv in detector.bbox_head.rtm_reg:
-        torch.nn.init.constant_(conv.bias, 3.0)
-    torch.save(detector.state_dict(), folder / 'rtmdet.pth')
-    with DefaultScope.overwrite_default_scope('mmpose'):
-        pose = MODELS.build(Config.fromfile(get_config(TINY)).model)
-    torch.save(pose.state_dict(), folder / 'pose.pth')
-    return folder / 'rtmdet.py', folder / 'rtmdet.pth', TINY, folder / 'pose.pth'
-
-
-@pytest.fixture(scope='module')
-def some(models):
+def some(untrained_models):
     """The models, and thresholds with which the detector finds a few people."""
-    return (*models, '--bbox-thr', 0, '--nms-thr', 0.2, '--device', 'cpu')
+    return (*untrained_models, '--bbox-thr', 0, '--nms-thr', 0.2, '--device', 'cpu')
 
 
 def write_video(path, count, *, rate=12.5, size=(64, 48)):
@@ -246,7 +217,7 @@ def fails(call_tool, capsys, *arguments):
         (['--cfg-options', 'model.head.x=1'], 'cannot be built as a pose model'),
     ],
 )
-def test_bad_input(call_tool, capsys, models, tmp_path, monkeypatch, options, expected):
+def test_bad_input(call_tool, capsys, untrained_models, tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
     for folder in ('empty', 'images', 'broken'):
         (tmp_path / folder).mkdir()
@@ -257,12 +228,12 @@ def test_bad_input(call_tool, capsys, models, tmp_path, monkeypatch, options, ex
     video = write_video('walk.mp4', 1)
     options = options if '--input' in options else [*options, '--input', video]
     options = options if '--out' in options else [*options, '--out', 'out']
-    assert expected in fails(call_tool, capsys, *models, *options)
+    assert expected in fails(call_tool, capsys, *untrained_models, *options)
     assert not [path for path in Path('out').rglob('*') if path.is_file()]
 
 
-def test_models_that_do_not_belong_together(call_tool, capsys, models, tmp_path):
-    det_config, det_weights, pose_config, pose_weights = models
+def test_models_that_do_not_belong_together(call_tool, capsys, untrained_models, tmp_path):
+    det_config, det_weights, pose_config, pose_weights = untrained_models
     video = ['--input', write_video(tmp_path / 'walk.mp4', 1), '--out', tmp_path / 'out']
     for wrong, expected in (
         (('nothing', det_weights, pose_config, pose_weights), 'detector config nothing does not'),
@@ -280,22 +251,22 @@ def test_models_that_do_not_belong_together(call_tool, capsys, models, tmp_path)
     assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
 
 
-def test_show_without_a_display(call_tool, capsys, models, tmp_path, monkeypatch):
+def test_show_without_a_display(call_tool, capsys, untrained_models, tmp_path, monkeypatch):
     video = ['--input', write_video(tmp_path / 'walk.mp4', 1), '--show']
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '  GUI:      NONE\n')
-    assert 'opencv-python-headless has none' in fails(call_tool, capsys, *models, *video)
+    assert 'opencv-python-headless has none' in fails(call_tool, capsys, *untrained_models, *video)
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '  GUI:      QT5\n')
     monkeypatch.setattr(sys, 'platform', 'linux')
     monkeypatch.delenv('DISPLAY', raising=False)
     monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
-    assert 'DISPLAY names none' in fails(call_tool, capsys, *models, *video)
+    assert 'DISPLAY names none' in fails(call_tool, capsys, *untrained_models, *video)
 
     def no_window(*_):
         raise cv2.error('nobody is at home')
 
     monkeypatch.setenv('DISPLAY', ':97')
     monkeypatch.setattr(cv2, 'namedWindow', no_window)
-    assert '--show cannot open a window' in fails(call_tool, capsys, *models, *video)
+    assert '--show cannot open a window' in fails(call_tool, capsys, *untrained_models, *video)
 
 
 @pytest.mark.parametrize(('key', 'status'), [(ord('x'), None), (ord('q'), 130)])

@@ -1,0 +1,75 @@
+"""MMPose's own ways to poses take this package's configs and weights as they are."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import mmpose
+import pytest
+from mmpose.apis import MMPoseInferencer
+from mmpose.visualization import PoseLocalVisualizer
+
+from mspn_plugin import get_config
+
+pytest.importorskip('mmdet.apis')
+DEMO = Path(mmpose.__file__).parent / '.mim' / 'demo' / 'topdown_demo_with_mmdet.py'
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def inferencer(untrained_models):
+    det_config, det_weights, pose_config, pose_weights = untrained_models
+    return MMPoseInferencer(
+        pose2d=get_config(pose_config),
+        pose2d_weights=str(pose_weights),
+        det_model=str(det_config),
+        det_weights=str(det_weights),
+        det_cat_ids=[0],
+        device='cpu',
+    )
+
+
+@pytest.fixture(scope='module')
+def video(people, tmp_path_factory):
+    path = tmp_path_factory.mktemp('video') / 'people.mp4'
+    pictures = [cv2.imread(str(file)) for file in sorted((people / 'val2017').iterdir())[:2]]
+    size = pictures[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, size)
+    for picture in pictures:
+        writer.write(cv2.resize(picture, size))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize('kind', ['image', 'folder', 'video'])
+def test_the_inferencer(inferencer, people, video, tmp_path, kind):
+    images = sorted((people / 'val2017').iterdir())
+    source, count = dict(
+        image=(images[0], 1), folder=(people / 'val2017', len(images)), video=(video, 2)
+    )[kind]
+    results = list(inferencer(str(source), bbox_thr=0.0, nms_thr=0.2, out_dir=str(tmp_path)))
+    assert len(results) == count
+    found = [person for result in results for person in result['predictions'][0]]
+    assert len(found) > count  # several people in an image: boxes are a detector's
+    assert all(len(person['keypoints']) == 17 for person in found)
+    drawn = list((tmp_path / 'visualizations').iterdir())
+    assert len(drawn) == (1 if kind == 'video' else count)
+
+
+def test_the_demo_script(untrained_models, people, tmp_path, monkeypatch):
+    det_config, det_weights, pose_config, pose_weights = untrained_models
+    image = shutil.copy(sorted((people / 'val2017').iterdir())[0], tmp_path / 'one.jpg')
+    PoseLocalVisualizer._instance_dict.clear()
+    arguments = [det_config, det_weights, get_config(pose_config), pose_weights]
+    options = ['--input', image, '--output-root', tmp_path / 'out', '--save-predictions']
+    limits = ['--device', 'cpu', '--bbox-thr', 0, '--nms-thr', 0.2]
+    monkeypatch.setattr(sys, 'argv', [str(DEMO), *map(str, [*arguments, *options, *limits])])
+    runpy.run_path(str(DEMO), run_name='__main__')
+    found = json.loads((tmp_path / 'out' / 'results_one.json').read_text())['instance_info']
+    assert len(found) > 1 and all(len(person['keypoints']) == 17 for person in found)
+    assert (tmp_path / 'out' / 'one.jpg').is_file()
