@@ -16,7 +16,6 @@ from ..checkpoints.files import weights_in
 from ..checkpoints.fit import fit_weights
 from ..checkpoints.settings import other_settings
 
-
 _CPU_PIXELS = 393_216  # 8 crops of 256x192: what a CPU works on at a time; more is slower
 
 
