@@ -12,7 +12,7 @@ two look-ups and one product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -65,9 +65,16 @@ class HeatmapRenderer(nn.Module):
         Returns:
             ``(B, K, H, W)`` float32, between 0 and 255.
         """
-        rows: Tensor = getattr(self, f'_rows{level}')
-        cols: Tensor = getattr(self, f'_cols{level}')
-        x = cells[..., 0].long().clamp(0, rows.shape[0] - 1)
-        y = cells[..., 1].long().clamp(0, cols.shape[0] - 1)
-        peak = PEAK * (labelled > 0).to(rows.dtype)
-        return (cols[y] * peak[..., None])[..., :, None] * rows[x][..., None, :]
+        return next(self.levels(cells, labelled, [level]))
+
+    def levels(self, cells: Tensor, labelled: Tensor, levels: Iterable[int]) -> Iterator[Tensor]:
+        """Renders the maps of several levels, one after the other; arguments as in `forward`."""
+        batch, num_keypoints = labelled.shape
+        x, y = cells.flatten(0, 1).long().unbind(1)
+        peaks = PEAK * (labelled.reshape(-1, 1) > 0).to(self.get_buffer('_rows0').dtype)
+        for level in levels:
+            rows, cols = self.get_buffer(f'_rows{level}'), self.get_buffer(f'_cols{level}')
+            row = rows.index_select(0, x.clamp(0, rows.shape[0] - 1))
+            col = cols.index_select(0, y.clamp(0, cols.shape[0] - 1)).mul_(peaks)
+            maps = col[:, :, None] * row[:, None, :]
+            yield maps.view(batch, num_keypoints, *maps.shape[1:])

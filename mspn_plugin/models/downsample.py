@@ -57,7 +57,8 @@ class Bottleneck(BaseModule):
 
     def _forward(self, x: Tensor) -> Tensor:
         out = self.conv3(self.conv2(self.conv1(x)))
-        return self.relu(out + self.shortcut(x))
+        # In place: nothing needs the sum's parts again, neither here nor for the gradients.
+        return self.relu(out.add_(self.shortcut(x)))
 
 
 class DownsamplePath(BaseModule):
@@ -100,6 +101,6 @@ class DownsamplePath(BaseModule):
         for index, level in enumerate(self.levels):
             x = level(x)
             for skip in skips[index] if skips is not None else ():
-                x = x + skip
+                x = x + skip if torch.is_grad_enabled() else x.add_(skip)
             outputs.append(x)
         return outputs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ from ..checkpoints.files import weights_in
 from ..checkpoints.fit import fit_weights
 from ..checkpoints.settings import other_settings
 
+PRECISIONS = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+"""What ``test_cfg.precision`` may be."""
+
 _CPU_PIXELS = 393_216  # 8 crops of 256x192: what a CPU works on at a time; more is slower
 
 
@@ -28,13 +33,20 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
     the weights must fit, where MMEngine alone would warn and go on with random ones.
 
     Args:
+        test_cfg: MMPose's settings (``flip_test``, ...), and ``precision``: ``'bf16'`` or
+            ``'fp16'`` lets the convolutions of a prediction compute with half the bits, ``'fp32'``
+            is what happens without it. Heatmaps and their decoding are in full precision always.
         strict: Whether weights must fit completely. ``False`` lets a model start from weights for
             another number of keypoints, with new prediction layers.
         kwargs: Those of `TopdownPoseEstimator`.
+
+    Raises:
+        ValueError: The precision is unknown.
     """
 
     def __init__(self, *, strict: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        _check_precision(self.test_cfg)
         self.strict = strict
         self._register_load_state_dict_pre_hook(self._translate)
 
@@ -57,10 +69,20 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
             at_once = max(1, _CPU_PIXELS // pixels)
         predict = self._predict_flipped if flip else super().predict
         found: SampleList = []
-        for start in range(0, len(inputs), at_once):
-            part = slice(start, start + at_once)
-            found += predict(inputs[part], data_samples[part])
+        with self._precision(inputs.device.type):
+            for start in range(0, len(inputs), at_once):
+                part = slice(start, start + at_once)
+                found += predict(inputs[part], data_samples[part])
         return found
+
+    def _precision(self, device_type: str) -> contextlib.AbstractContextManager[Any]:
+        _check_precision(self.test_cfg)
+        precision = self.test_cfg.get('precision')
+        if precision is None:  # what the caller has set
+            return contextlib.nullcontext()
+        half = precision != 'fp32'
+        dtype = PRECISIONS[precision] if half else None
+        return torch.autocast(device_type, dtype, enabled=half)
 
     def _predict_flipped(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
         both = self.extract_feat(torch.cat([inputs, inputs.flip(-1)]))
@@ -99,3 +121,11 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         for name in given:
             del state_dict[name]
         state_dict.update({prefix + name: value for name, value in fitting.items()})
+
+
+def _check_precision(test_cfg: Mapping[str, Any]) -> None:
+    precision = test_cfg.get('precision', 'fp32')
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f'test_cfg.precision is {precision!r}, expected one of {", ".join(PRECISIONS)}'
+        )

@@ -179,17 +179,17 @@ class MultiStageHead(BaseHead):
                 f'the data has {cells.shape[1]} keypoints per person, but the head predicts '
                 f'{self.num_keypoints}; set num_keypoints of the MultiStageHead'
             )
-        targets: dict[int, Tensor] = {}
+        places = [(s, u) for s in range(len(feats)) for u in range(len(feats[s]))]
+        levels = sorted({self.level_of(*place) for place in places})
+        targets = dict(zip(levels, self.renderer.levels(cells, weights, levels), strict=True))
         losses: dict[str, Tensor] = {}
         for stage, heatmaps in enumerate(self.forward(feats)):
             for unit, output in enumerate(heatmaps):
-                level = self.level_of(stage, unit)
-                if level not in targets:
-                    targets[level] = self.renderer(cells, weights, level)
+                target = targets[self.level_of(stage, unit)]
                 is_final = unit == len(heatmaps) - 1
                 criterion = self.final_loss if is_final else self.coarse_loss
-                losses[f'loss_s{stage}_u{unit}'] = criterion(output, targets[level], weights)
-        losses['acc_pose'] = pck_accuracy(output.detach(), targets[level], weights)
+                losses[f'loss_s{stage}_u{unit}'] = criterion(output, target, weights)
+        losses['acc_pose'] = pck_accuracy(output.detach(), target, weights)
         return losses
 
     def predict(

@@ -43,6 +43,9 @@ class UpsampleUnit(BaseModule):
         norm_cfg: Normalisation of every convolution.
     """
 
+    resize_last = False
+    """Whether to convolve before resizing, a quarter of the work; for predictions only."""
+
     def __init__(
         self,
         in_channels: int,
@@ -80,9 +83,11 @@ class UpsampleUnit(BaseModule):
         out = self.lateral(x)
         if self.coarser is not None and coarser is not None:
             # Resize first, then convolve: the published order, and in training the statistics
-            # of the normalisation depend on it.
-            resized = F.interpolate(coarser, size=x.shape[-2:], mode='bilinear', align_corners=True)
-            out = out + self.coarser(resized)
+            # of the normalisation depend on it. What comes out is the same in both orders.
+            if self.resize_last:
+                out.add_(_resize(self.coarser(coarser), x))
+            else:
+                out.add_(self.coarser(_resize(coarser, x)))
         return self.relu(out)
 
     def skip(self, x: Tensor, out: Tensor) -> Skips:
@@ -99,6 +104,10 @@ class UpsampleUnit(BaseModule):
         if self.skip_down is None or self.skip_up is None:
             raise ValueError('this unit belongs to the last stage and feeds no other')
         return self.skip_down(x), self.skip_up(out)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode='bilinear', align_corners=True)
 
 
 class UpsamplePath(BaseModule):
