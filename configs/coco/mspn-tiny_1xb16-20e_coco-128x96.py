@@ -8,15 +8,16 @@ codec = dict(
     heatmap_size=(48, 64),
     refine='gradient_sign',
 )
-load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale', padding=1.15)]
+load = [dict(type='LoadPersonImage'), dict(type='GetBBoxCenterScale', padding=1.15)]
+load_test = [dict(type='LoadPersonImage', keep=True), dict(type='GetBBoxCenterScale', padding=1.15)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='UniformBoxTransform', scale=(0.85, 1.2), rotation=0, shift=0.08),
 ]
-crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
-train_pipeline = [*load, *augment, *crop, *encode, *_base_.pack]
-val_pipeline = [*load, *crop, *_base_.pack]
+train_pipeline = [*load, *augment, *crop, *encode, *_base_.pack_train]
+val_pipeline = [*load_test, *crop, *_base_.pack]
 
 model = dict(
     backbone=dict(

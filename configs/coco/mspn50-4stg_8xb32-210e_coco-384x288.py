@@ -6,10 +6,10 @@ codec = dict(
     heatmap_size=(72, 96),
     refine='gradient_sign',
 )
-crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
-train_pipeline = [*_base_.load, *_base_.augment, *crop, *encode, *_base_.pack]
-val_pipeline = [*_base_.load, *crop, *_base_.pack]
+train_pipeline = [*_base_.load, *_base_.augment, *crop, *encode, *_base_.pack_train]
+val_pipeline = [*_base_.load_test, *crop, *_base_.pack]
 
 model = dict(head=dict(decoder=codec))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,10 +1,10 @@
 _base_ = './mspn50-4stg_8xb32-96ki_coco2014-256x192_megvii.py'
 
 codec = dict(type='MultiLevelHeatmap', input_size=(288, 384), heatmap_size=(72, 96))
-crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
-train_pipeline = [*_base_.load, *_base_.augment, *crop, *encode, *_base_.pack]
-val_pipeline = [*_base_.load, *_base_.margins, *crop, *_base_.pack]
+train_pipeline = [*_base_.load, *_base_.augment, *crop, *encode, *_base_.pack_train]
+val_pipeline = [*_base_.load_test, *_base_.margins, *crop, *_base_.pack]
 
 model = dict(head=dict(decoder=codec))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

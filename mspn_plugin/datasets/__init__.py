@@ -3,15 +3,24 @@
 Importing this registers the data sets and the transforms.
 """
 
+from .cheap import FastBBoxTransform, FastPackPoseInputs, FastTopdownAffine, LoadPersonImage
+from .coco import CocoPersonDataset
 from .coco2014 import Coco2014Dataset
+from .collate import collate_people
 from .mpii import MegviiMpiiDataset
 from .transforms import BoxMargins, HalfBodyBox, RawAnnotation, UniformBoxTransform
 
 __all__ = [
     'BoxMargins',
     'Coco2014Dataset',
+    'CocoPersonDataset',
+    'FastBBoxTransform',
+    'FastPackPoseInputs',
+    'FastTopdownAffine',
     'HalfBodyBox',
+    'LoadPersonImage',
     'MegviiMpiiDataset',
     'RawAnnotation',
     'UniformBoxTransform',
+    'collate_people',
 ]

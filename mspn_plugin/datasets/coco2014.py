@@ -17,12 +17,12 @@ import numpy as np
 from mmengine.fileio import get_local_path, load
 from mmengine.logging import print_log
 from mmengine.utils import is_list_of
-from mmpose.datasets.datasets import CocoDataset
 from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 from xtcocotools.coco import COCO
 
 from ..errors import InputError
+from .coco import CocoPersonDataset
 
 PERSON = 1
 """COCO's category of people."""
@@ -45,7 +45,7 @@ def image_path(file_name: str) -> str:
 
 
 @DATASETS.register_module()
-class Coco2014Dataset(CocoDataset):
+class Coco2014Dataset(CocoPersonDataset):
     """COCO 2014 keypoints, with images in two folders; parameters as MMPose's ``CocoDataset``.
 
     ``data_prefix['img']`` is the folder above ``train2014`` and ``val2014``. ``bbox_file`` is a

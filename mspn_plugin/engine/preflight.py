@@ -88,7 +88,10 @@ def _check_mpii(dataset: dict[str, Any], num_keypoints: int) -> None:
 
 
 _CHECKS: dict[str, Callable[[dict[str, Any], int], None]] = dict(
-    CocoDataset=_check_coco, Coco2014Dataset=_check_coco2014, MegviiMpiiDataset=_check_mpii
+    CocoDataset=_check_coco,
+    CocoPersonDataset=_check_coco,
+    Coco2014Dataset=_check_coco2014,
+    MegviiMpiiDataset=_check_mpii,
 )
 
 

@@ -6,7 +6,8 @@ data_root = 'data/coco2014/'
 
 codec = dict(type='MultiLevelHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 
-load = [dict(type='LoadImage')]
+load = [dict(type='LoadPersonImage')]
+load_test = [dict(type='LoadPersonImage', keep=True)]
 augment = [
     dict(type='RawAnnotation'),
     dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8),
@@ -16,17 +17,19 @@ augment = [
     dict(type='UniformBoxTransform'),
 ]
 margins = [dict(type='BoxMargins', width=1.09, height=1.135)]
-crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
-pack = [dict(type='PackPoseInputs')]
+pack = [dict(type='FastPackPoseInputs')]
+pack_train = [dict(type='FastPackPoseInputs', pack_annotation=False)]
 
-train_pipeline = [*load, *augment, *crop, *encode, *pack]
-val_pipeline = [*load, *margins, *crop, *pack]
+train_pipeline = [*load, *augment, *crop, *encode, *pack_train]
+val_pipeline = [*load_test, *margins, *crop, *pack]
 
 train_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='collate_people'),
     sampler=dict(type='InfiniteSampler', shuffle=True),  # the schedule counts iterations
     dataset=dict(
         type=dataset_type,
@@ -41,6 +44,7 @@ val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='collate_people'),
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

@@ -1,6 +1,6 @@
 # COCO 2017 person keypoints at 256x192, MMPose's augmentation; the pieces of the pipelines have
 # names so that another input size replaces just the two that depend on it.
-dataset_type = 'CocoDataset'
+dataset_type = 'CocoPersonDataset'
 data_mode = 'topdown'
 data_root = 'data/coco/'
 
@@ -11,23 +11,26 @@ codec = dict(
     refine='gradient_sign',  # as MMPose decodes
 )
 
-load = [dict(type='LoadImage'), dict(type='GetBBoxCenterScale')]
+load = [dict(type='LoadPersonImage'), dict(type='GetBBoxCenterScale')]
+load_test = [dict(type='LoadPersonImage', keep=True), dict(type='GetBBoxCenterScale')]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='RandomHalfBody'),
-    dict(type='RandomBBoxTransform'),
+    dict(type='FastBBoxTransform'),
 ]
-crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
-pack = [dict(type='PackPoseInputs')]
+pack = [dict(type='FastPackPoseInputs')]
+pack_train = [dict(type='FastPackPoseInputs', pack_annotation=False)]
 
-train_pipeline = [*load, *augment, *crop, *encode, *pack]
-val_pipeline = [*load, *crop, *pack]
+train_pipeline = [*load, *augment, *crop, *encode, *pack_train]
+val_pipeline = [*load_test, *crop, *pack]
 
 train_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='collate_people'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -42,6 +45,7 @@ val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='collate_people'),
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

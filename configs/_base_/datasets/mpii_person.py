@@ -11,7 +11,11 @@ codec = dict(
     decode_kernel_size=9,
 )
 
-load = [dict(type='LoadImage'), dict(type='BoxMargins', width=1.25, height=1.25)]
+load = [dict(type='LoadPersonImage'), dict(type='BoxMargins', width=1.25, height=1.25)]
+load_test = [
+    dict(type='LoadPersonImage', keep=True),
+    dict(type='BoxMargins', width=1.25, height=1.25),
+]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(
@@ -24,17 +28,18 @@ augment = [
     ),
     dict(type='UniformBoxTransform', scale=(0.75, 1.25), rotation=60, rotate_prob=0.5),
 ]
-crop = [dict(type='TopdownAffine', input_size=codec['input_size'])]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
-pack = [dict(type='PackPoseInputs')]
+pack = [dict(type='FastPackPoseInputs')]
 
 train_pipeline = [*load, *augment, *crop, *encode, *pack]
-val_pipeline = [*load, *crop, *pack]
+val_pipeline = [*load_test, *crop, *pack]
 
 train_dataloader = dict(
     batch_size=24,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='collate_people'),
     sampler=dict(type='InfiniteSampler', shuffle=True),  # the schedule counts iterations
     dataset=dict(
         type=dataset_type,
@@ -49,6 +54,7 @@ val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='collate_people'),
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

@@ -1,0 +1,213 @@
+"""Our steps against MMPose's: the same seed gives the same sample, and each image is read once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import mmpose
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import FUNCTIONS
+from mmengine.runner import Runner
+from mmpose.registry import DATASETS, TRANSFORMS
+from scipy.stats import kstest, truncnorm
+
+from mspn_plugin import get_config
+
+STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
+CONFIGS = dict(
+    stock=STOCK / 'td-hm_2xmspn50_8xb32-210e_coco-256x192.py',
+    ours=get_config('mspn50-2stg_8xb32-210e_coco-256x192'),
+)
+
+
+def loader_config(side, root, part):
+    cfg = Config.fromfile(CONFIGS[side])[f'{part}_dataloader']
+    folder = 'train2017' if part == 'train' else 'val2017'
+    cfg.dataset.update(
+        data_root=str(root),
+        ann_file=f'annotations/person_keypoints_{folder}.json',
+        data_prefix=dict(img=f'{folder}/'),
+    )
+    if part == 'val':
+        cfg.dataset.bbox_file = None
+    cfg.update(num_workers=0, persistent_workers=False, batch_size=3)
+    return cfg
+
+
+def datasets(root, part):
+    return [DATASETS.build(loader_config(side, root, part).dataset) for side in CONFIGS]
+
+
+def same_instances(a, b):
+    assert set(a.keys()) == set(b.keys())
+    for key, value in a.items():
+        assert np.array_equal(np.asarray(value), np.asarray(b[key])), key
+
+
+def check_same(root, part, count):
+    stock, ours = datasets(root, part)
+    assert len(stock) == len(ours)
+    flips = set()
+    for index in range(min(count, len(stock))):
+        np.random.seed(index)
+        wanted = stock[index]
+        np.random.seed(index)
+        found = ours[index]
+        assert torch.equal(wanted['inputs'], found['inputs'])
+        same_instances(wanted['data_samples'].gt_instances, found['data_samples'].gt_instances)
+        wanted, found = wanted['data_samples'].metainfo, found['data_samples'].metainfo
+        for meta in (wanted, found):
+            meta.pop('raw_ann_info', None)
+        assert wanted.keys() == found.keys()
+        for key, value in wanted.items():
+            assert np.array_equal(value, found[key]), key
+        flips.add(found.get('flip'))
+    return flips
+
+
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_a_seed_gives_mmposes_sample_pixel_for_pixel(people, part):
+    check_same(people, part, 16)
+
+
+def test_real_photographs_give_mmposes_samples(real_data):
+    assert check_same(real_data, 'train', 40) == {True, False}
+    check_same(real_data, 'val', 40)
+
+
+def test_truncated_normal_is_scipys_and_is_one():
+    transform = TRANSFORMS.build(dict(type='FastBBoxTransform'))
+    np.random.seed(3)
+    wanted = truncnorm.rvs(-1.0, 1.0, size=(1, 5000)).astype(np.float32)
+    state = np.random.get_state()[2]
+    np.random.seed(3)
+    found = transform._truncnorm(size=(1, 5000))
+    assert np.random.get_state()[2] == state  # as many numbers drawn
+    assert np.allclose(found, wanted, atol=1e-6) and found.dtype == np.float32
+    assert kstest(found.ravel(), truncnorm(-1, 1).cdf).pvalue > 1e-4
+
+
+def test_a_flipped_image_is_cropped_as_its_copy():
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    crop = TRANSFORMS.build(dict(type='FastTopdownAffine', input_size=(48, 64)))
+    stock = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(48, 64)))
+
+    def box(pixels):
+        return dict(
+            img=pixels,
+            bbox_center=np.array([[40, 50]], np.float32),
+            bbox_scale=np.array([[60, 70]], np.float32),
+            bbox_rotation=np.array([25.0]),
+        )
+
+    wanted = stock.transform(box(np.ascontiguousarray(image[:, ::-1])))['img']
+    assert np.array_equal(crop.transform(box(image[:, ::-1]))['img'], wanted)
+    assert not np.array_equal(crop.transform(box(image))['img'], wanted)
+    for view in (image[::-1, ::-1], image[::2, ::-2]):
+        wanted = stock.transform(box(view))['img']
+        assert np.array_equal(crop.transform(box(view))['img'], wanted)
+
+
+@pytest.fixture
+def count_decodes(monkeypatch):
+    decoded, original = [], cv2.imdecode
+    monkeypatch.setattr(
+        cv2, 'imdecode', lambda *args: decoded.append(len(args[0])) or original(*args)
+    )
+    return decoded
+
+
+def test_evaluation_decodes_each_image_once(people, count_decodes):
+    loader = Runner.build_dataloader(loader_config('ours', people, 'val'), seed=0)
+    ids = [s.img_id for batch in loader for s in batch['data_samples']]
+    assert len(ids) > len(set(ids)) == len(count_decodes)
+
+
+def test_boxes_of_one_image_follow_one_another(people, tmp_path):
+    cfg = loader_config('ours', people, 'val').dataset
+    cfg.bbox_file = None
+    dataset = DATASETS.build(cfg)
+    images = list({dataset.get_data_info(i)['img_id'] for i in range(len(dataset))})
+    assert len(images) > 1
+    boxes = [
+        dict(image_id=images[i % len(images)], category_id=1, bbox=[i, 1, 20, 30], score=0.5)
+        for i in range(6)
+    ]
+    file = tmp_path / 'boxes.json'
+    file.write_text(json.dumps(boxes))
+    cfg.bbox_file = str(file)
+    dataset = DATASETS.build(cfg)
+    records = [dataset.get_data_info(i) for i in range(6)]
+    assert sorted(record['id'] for record in records) == list(range(6))
+    assert [record['bbox'][0, 0] for record in records] == [record['id'] for record in records]
+    changes = sum(a['img_id'] != b['img_id'] for a, b in zip(records, records[1:], strict=False))
+    assert changes == len(images) - 1
+
+
+def test_a_kept_image_is_read_only_and_a_new_file_is_read_again(tmp_path, count_decodes):
+    path = tmp_path / 'image.png'
+    load = TRANSFORMS.build(dict(type='LoadPersonImage', keep=True))
+    cv2.imwrite(str(path), np.zeros((8, 9, 3), np.uint8))
+    first = load.transform(dict(img_path=str(path)))
+    with pytest.raises(ValueError, match='read-only'):
+        first['img'][0] = 1
+    again = load.transform(dict(img_path=str(path)))
+    assert again['img'] is first['img'] and again['ori_shape'] == (8, 9)
+    assert len(count_decodes) == 1
+    cv2.imwrite(str(path), np.full((5, 6, 3), 7, np.uint8))
+    assert load.transform(dict(img_path=str(path)))['img'].tolist() == [[[7] * 3] * 6] * 5
+    given = np.ones((3, 4, 3), np.uint8)
+    assert load.transform(dict(img=given))['img'] is given
+    with pytest.raises(FileNotFoundError, match='absent'):
+        load.transform(dict(img_path=str(tmp_path / 'absent.jpg')))
+
+
+def test_a_decoder_that_is_not_there_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'simplejpeg', None)
+    with pytest.raises(ImportError, match='pip install simplejpeg'):
+        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg'))
+    with pytest.raises(ValueError, match='expected one of cv2, simplejpeg'):
+        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='fast'))
+    with pytest.raises(ValueError, match='colour images only'):
+        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg', color_type='grayscale'))
+
+
+def test_simplejpeg_gives_opencvs_pixels(people, tmp_path):
+    pytest.importorskip('simplejpeg', reason='the package simplejpeg is not installed')
+    load = TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg'))
+    stock = TRANSFORMS.build(dict(type='LoadImage'))
+    png = tmp_path / 'image.png'
+    cv2.imwrite(str(png), np.full((5, 6, 3), 7, np.uint8))
+    for path in [*sorted((people / 'val2017').iterdir()), png]:
+        found, wanted = (step.transform(dict(img_path=str(path)))['img'] for step in (load, stock))
+        assert np.abs(found.astype(int) - wanted).max() <= 1
+
+
+def test_a_batch_holds_three_pieces_of_memory_and_the_same_values(people):
+    ours = datasets(people, 'train')[1]
+    np.random.seed(0)
+    samples = [ours[i] for i in range(3)]
+    wanted = copy.deepcopy(samples)
+    batch = FUNCTIONS.get('collate_people')(samples)
+    labels = [sample.gt_instance_labels for sample in batch['data_samples']]
+    for key in ('keypoint_cells', 'keypoint_weights'):
+        assert len({label[key].untyped_storage().data_ptr() for label in labels}) == 1
+        for label, sample in zip(labels, wanted, strict=True):
+            assert torch.equal(label[key], sample['data_samples'].gt_instance_labels[key])
+    assert torch.equal(batch['inputs'], torch.stack([sample['inputs'] for sample in wanted]))
+    # Samples of a pipeline without labels.
+    empty = FUNCTIONS.get('collate_people')([datasets(people, 'val')[1][0]])
+    assert empty['inputs'].shape[0] == len(empty['data_samples']) == 1
+
+
+def test_training_samples_carry_no_annotation_but_evaluation_does(people):
+    (train, test) = (datasets(people, part)[1][0]['data_samples'] for part in ('train', 'val'))
+    assert 'raw_ann_info' not in train and 'segmentation' not in test.raw_ann_info
+    assert {'keypoints', 'bbox', 'area', 'id', 'image_id'} <= test.raw_ann_info.keys()
