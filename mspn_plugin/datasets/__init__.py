@@ -5,13 +5,17 @@ Importing this registers the data sets and the transforms.
 
 from .coco2014 import Coco2014Dataset
 from .mpii import MegviiMpiiDataset
+from .resumable import ResumableBatchSampler
+from .tolerant import GuardedLoading
 from .transforms import BoxMargins, HalfBodyBox, RawAnnotation, UniformBoxTransform
 
 __all__ = [
     'BoxMargins',
     'Coco2014Dataset',
+    'GuardedLoading',
     'HalfBodyBox',
     'MegviiMpiiDataset',
     'RawAnnotation',
+    'ResumableBatchSampler',
     'UniformBoxTransform',
 ]

@@ -28,6 +28,7 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),  # the schedule counts iterations
+    batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
