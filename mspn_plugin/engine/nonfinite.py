@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +37,9 @@ class SkipNonFiniteHook(Hook):
     Such a step changes neither weights nor the optimiser's moments, and normalisation statistics
     that it spoiled are put back. After ``max_in_a_row`` of them the run ends with a checkpoint of
     the unspoiled weights and a sentence that says which loss it was, when, at which learning rate
-    and after which last finite loss. It works with every optimizer and optimizer wrapper of
-    MMEngine, with accumulated gradients and several processes (all leave out the same steps).
+    and after which last finite loss. It works with MMEngine's ``OptimWrapper`` and
+    ``AmpOptimWrapper`` and any optimizer, with accumulated gradients, and with several processes,
+    which leave out the same steps. A run with several optimizers is left alone.
 
     On a GPU a fused optimizer (``optim_wrapper.optimizer.fused=True``) leaves out the step on the
     device, and the numbers are read once in ``max_in_a_row`` iterations; other optimizers make the
@@ -63,7 +63,7 @@ class SkipNonFiniteHook(Hook):
         self._last_good = 'there was no finite loss before'
         self._pending: list[_Step] = []
         self._handles: list[Any] = []
-        self._lent: set[int] = set()  # optimizers that were given a flag
+        self._active = self._lent = False
         self._forget()
 
     def _forget(self) -> None:
@@ -73,11 +73,15 @@ class SkipNonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Listens to the model's losses and the optimizers' steps."""
-        self._optimizers = list(_optimizers(runner.optim_wrapper))
-        self._handles = [runner.model.register_forward_hook(self._see_losses)]
-        for optimizer in self._optimizers:
-            self._handles.append(optimizer.register_step_pre_hook(self._before_step))
-            self._handles.append(optimizer.register_step_post_hook(self._after_step))
+        self._active = isinstance(runner.optim_wrapper, OptimWrapper)
+        if not self._active:
+            return
+        self._optimizer = runner.optim_wrapper.optimizer
+        self._handles = [
+            runner.model.register_forward_hook(self._see_losses),
+            self._optimizer.register_step_pre_hook(self._before_step),
+            self._optimizer.register_step_post_hook(self._after_step),
+        ]
         self._statistics = [b for b in runner.model.buffers() if b.is_floating_point()]
         self._kept = [buffer.clone() for buffer in self._statistics]
         on_cpu = all(p.device.type == 'cpu' for p in runner.model.parameters())
@@ -117,32 +121,33 @@ class SkipNonFiniteHook(Hook):
             given = getattr(optimizer, 'found_inf', None)  # from a loss scaler
             # Under this name torch's fused optimizers look for it.
             optimizer.found_inf = flag if given is None else torch.maximum(flag, given)
-            if given is None:
-                self._lent.add(id(optimizer))
+            self._lent = given is None
         elif flag.item():
             for group in optimizer.param_groups:
                 for parameter in group['params']:
                     parameter.grad = None  # which every optimizer passes over
 
     def _after_step(self, optimizer: Any, *_: Any) -> None:
-        if id(optimizer) in self._lent:
-            self._lent.remove(id(optimizer))
+        if self._lent:
+            self._lent = False
             del optimizer.found_inf
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Ends the run if the last steps were bad; now that the last one is complete."""
         self._stop_if_hopeless(runner)
-        if runner.optim_wrapper.inner_count % _accumulated(runner.optim_wrapper) == 0:
+        if self._active and runner.optim_wrapper.should_update():  # it did, in the last iteration
             self._forget()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Notes the step, and reads the notes now and then."""
+        if not self._active:
+            return
         self._pending.append(
             _Step(
                 runner.iter + 1,
-                self._optimizers[0].param_groups[0]['lr'],
+                self._optimizer.param_groups[0]['lr'],
                 dict(self._losses),
                 self._norm,
                 self._bad,
@@ -162,7 +167,7 @@ class SkipNonFiniteHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Reads what is left, and puts restored statistics into the checkpoint too."""
-        if self._pending and self._read(runner):
+        if self._read(runner):
             model = getattr(runner.model, 'module', runner.model)
             for name, buffer in model.named_buffers():
                 if name in checkpoint['state_dict']:
@@ -170,6 +175,8 @@ class SkipNonFiniteHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Says how many steps were left out."""
+        if not self._active:
+            return
         self._read(runner)
         for handle in self._handles:
             handle.remove()
@@ -181,6 +188,8 @@ class SkipNonFiniteHook(Hook):
 
     def _read(self, runner: Runner) -> bool:
         """Reads the notes in one transfer; gives whether statistics were put back."""
+        if not self._pending:
+            return False
         pending, self._pending = self._pending, []
         scalars = [
             value.float().reshape(())
@@ -197,10 +206,11 @@ class SkipNonFiniteHook(Hook):
             any_bad |= bad or not math.isfinite(norm)
             if not step.due:
                 continue
-            if step.norm is None and not bad:  # a loss scaler called no optimizer
-                bad = _scale(runner.optim_wrapper) <= 1
-                if not bad:
-                    continue
+            bad |= step.norm is None  # a loss scaler did not call the optimizer
+            if bad and all(map(math.isfinite, losses.values())):
+                scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+                if scaler is not None and scaler.get_scale() > 1:
+                    continue  # it will try a smaller one
             self._judge(runner, step, losses, norm, bad)
         return self._mend_statistics(runner, any_bad)
 
@@ -260,24 +270,7 @@ class SkipNonFiniteHook(Hook):
         )
 
 
-def _optimizers(wrapper: Any) -> Iterator[Optimizer]:
-    if isinstance(wrapper, OptimWrapper):
-        yield wrapper.optimizer
-    else:
-        for inner in wrapper.optim_wrappers.values():
-            yield from _optimizers(inner)
-
-
 def _skips_on_device(optimizer: Optimizer) -> bool:
     """Whether the optimizer itself reads ``found_inf``, as for a loss scaler, without a wait."""
     group = optimizer.param_groups[0]
     return bool(group.get('fused')) and group['params'][0].device.type != 'cpu'
-
-
-def _accumulated(wrapper: Any) -> int:
-    return getattr(wrapper, '_accumulative_counts', 1)
-
-
-def _scale(wrapper: Any) -> float:
-    scaler = getattr(wrapper, 'loss_scaler', None)
-    return scaler.get_scale() if scaler is not None else 1.0
