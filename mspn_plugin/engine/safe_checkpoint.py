@@ -56,6 +56,8 @@ class SafeCheckpointHook(CheckpointHook):
         if runner._resume and runner.iter and _validation_is_due(runner):
             if runner.message_hub.runtime_info.get('validated') != runner.iter:
                 runner.logger.info('The validation after this checkpoint was not finished')
+                # That there is one makes the best score part of it.
+                self.last_ckpt = runner.message_hub.get_info('last_ckpt')
                 runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:

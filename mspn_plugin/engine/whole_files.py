@@ -133,8 +133,9 @@ def damage(path: Path) -> str | None:
 def newest_whole_checkpoint(folder: Path) -> Path | None:
     """Finds what a run can go on from.
 
-    That is the file that ``last_checkpoint`` names. If it is damaged or gone, it is the one before,
-    by the number in its name, that is not; a warning names both.
+    That is the file that ``last_checkpoint`` names, or one with a larger number that was written
+    after that note. If it is damaged or gone, it is the next earlier one that is not, and a warning
+    names both. Files with larger numbers that are older are of another run.
 
     Args:
         folder: The work folder of a run.
@@ -145,11 +146,12 @@ def newest_whole_checkpoint(folder: Path) -> Path | None:
     Raises:
         InputError: All checkpoints are damaged.
     """
-    newest = _last_written(folder)
-    if newest is None:
+    candidates = _newest_first(folder)
+    if not candidates:
         return None
+    newest = candidates[0]
     problems: list[str] = []
-    for path in [newest, *_before(newest)]:
+    for path in candidates:
         problem = damage(path) if path.is_file() else 'it does not exist'
         if problem is None:
             if problems:
@@ -166,26 +168,27 @@ def newest_whole_checkpoint(folder: Path) -> Path | None:
     )
 
 
-def _last_written(folder: Path) -> Path | None:
+def _newest_first(folder: Path) -> list[Path]:
     note = folder / 'last_checkpoint'
+    named = None
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        named = note.read_text(encoding='utf-8').strip()
-        if named:
-            path = Path(named)
-            return path if path.is_file() else folder / path.name  # the folder may have moved
-    # Killed between the first checkpoint and the note.
-    found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _before(newest: Path) -> list[Path]:
-    """Checkpoints of the same kind with smaller numbers, the largest first."""
-    match = re.fullmatch(r'(.*?)(\d+)(\D*)', newest.name)
+        text = note.read_text(encoding='utf-8').strip()
+        # If the folder has moved, the file lies beside the note.
+        named = next((p for p in (Path(text), folder / Path(text).name) if p.is_file()), None)
+        if named is None and text:
+            named = folder / Path(text).name  # gone
+    if named is None:  # killed between the first checkpoint and the note
+        found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+        return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    match = re.fullmatch(r'(.*?)(\d+)(\D*)', named.name)
     if not match:
-        return []
+        return [named]
     pattern = re.compile(re.escape(match[1]) + r'(\d+)' + re.escape(match[3]))
-    numbered = [(pattern.fullmatch(path.name), path) for path in newest.parent.iterdir()]
-    earlier = [
-        (int(found[1]), path) for found, path in numbered if found and int(found[1]) < int(match[2])
-    ]
-    return [path for _, path in sorted(earlier, reverse=True)]
+    numbered = {int(match[2]): named}
+    for path in named.parent.iterdir():
+        other = pattern.fullmatch(path.name)
+        if other and (
+            int(other[1]) < int(match[2]) or path.stat().st_mtime_ns >= note.stat().st_mtime_ns
+        ):
+            numbered[int(other[1])] = path
+    return [path for _, path in sorted(numbered.items(), reverse=True)]
