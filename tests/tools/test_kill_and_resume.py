@@ -48,15 +48,19 @@ def written(work):
     return max(numbers, default=0)
 
 
+def has_gone_on(work, before):
+    return written(work) > before
+
+
 def is_saving(work):
     return any(work.glob('.*.partial'))
 
 
-def wait(process, condition, seconds=120):
+def wait(process, condition, *arguments, seconds=300):
     """Gives whether the condition came true before the process ended."""
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
-        if condition():
+        if condition(*arguments):
             return True
         time.sleep(0.002)
     return False
@@ -73,9 +77,9 @@ def killed_and_resumed(work, people, kills, epochs, seed):
         )
         if kill < kills:
             saving = kill % 2 == 0
-            assert wait(process, lambda: written(work) > before), process.communicate()[1]
+            assert wait(process, has_gone_on, work, before), process.communicate()[1]
             if saving:
-                assert wait(process, lambda: is_saving(work)), process.communicate()[1]
+                assert wait(process, is_saving, work), process.communicate()[1]
             time.sleep(draw.uniform(0, 0.05 if saving else 1.0))
             assert process.poll() is None, 'it was over before it was killed'
             process.send_signal(signal.SIGKILL)
