@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import multiprocessing
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,7 +181,7 @@ class GuardedLoading(BaseTransform):
             if reason is None and 'img_path' in results and os.path.isfile(path):
                 reason = truncation(path)
         except Exception as error:  # decoders and file systems fail in many ways
-            reason = 'no such file' if not Path(path).exists() else _first_line(error)
+            reason = _reason(path, error)
         if reason is None:
             return loaded
         return self._without(results, path, reason, sample)
@@ -210,5 +210,15 @@ class GuardedLoading(BaseTransform):
         return results
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(path: str, error: Exception) -> str:
+    if not os.path.exists(path):
+        return 'no such file'
+    if os.path.isfile(path):
+        if not os.path.getsize(path):
+            return 'the file is empty'
+        with contextlib.suppress(OSError):
+            cut = truncation(path)
+            if cut:
+                return cut
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return text.partition('` occurs when loading')[0].removeprefix('`')  # MMPose's addition

@@ -9,6 +9,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+from mspn_plugin import get_config
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
@@ -59,39 +64,37 @@ def thousand(tmp_path_factory):
 def test_one_corrupt_image_in_a_thousand(train, thousand, tmp_path):
     options = [
         'train_dataloader.batch_size=50',
-        'train_cfg.max_epochs=2',
+        'train_cfg.max_epochs=1',
     ]
     train(tmp_path / 'work', *options, arguments=['--no-validate'], data=thousand)
-    assert (tmp_path / 'work' / 'epoch_2.pth').is_file()
+    assert (tmp_path / 'work' / 'epoch_1.pth').is_file()
     text = logged(tmp_path / 'work')
     name = re.escape(str(thousand / 'train2017' / '000500.jpg'))
     assert len(re.findall(rf'the image {name} cannot be read \(the file is truncated\)', text)) == 1
-    # It may also have been drawn as the replacement of itself.
     times = re.search(rf'1 bad images; another person was taken (\d+) times: {name}', text)
-    assert int(times[1]) >= 2
+    assert int(times[1]) >= 1  # more if it was drawn in its own place
 
 
 @pytest.mark.slow
 def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, copied, tmp_path, capsys):
     for path in sorted((copied / 'train2017').glob('*.jpg'))[:3]:
         path.write_bytes(b'')
-    # The first one is looked for before the training.
     with pytest.raises(SystemExit) as caught:
-        train(tmp_path / 'work', arguments=['--no-validate', '--bad-images', '0.2'], data=copied)
+        train(tmp_path / 'work', arguments=['--no-validate', '--bad-images', '0.1'], data=copied)
     assert caught.value.code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('error: ') and 'Traceback' not in error
     assert re.search(
-        r'of 6 training samples have an image .* more than the 20.000% that may', error
+        r'of \d+ training samples have an image .* 10.000% that may: .*the file is empty', error
     )
 
 
 @pytest.mark.slow
-def test_an_evaluation_fails_unless_told_otherwise(
-    call_tool, untrained_models, copied, tmp_path, capsys, quick
-):
+def test_an_evaluation_fails_unless_told_otherwise(call_tool, copied, tmp_path, capsys):
     path = spoil(copied, 'val2017')
-    command = ['test', TINY, untrained_models[3], '--data-root', copied, '--gt-boxes']
+    weights = tmp_path / 'weights.pth'
+    torch.save(MODELS.build(Config.fromfile(get_config(TINY)).model).state_dict(), weights)
+    command = ['test', TINY, weights, '--data-root', copied, '--gt-boxes']
     # With workers, as by default.
     options = ['--cfg-options', 'test_dataloader.num_workers=1']
     with pytest.raises(SystemExit) as caught:
@@ -105,4 +108,4 @@ def test_an_evaluation_fails_unless_told_otherwise(
     assert len(json.loads(out.read_text())) == 10
     text = logged(tmp_path / 'b')
     assert f'the image {path} cannot be read' in text
-    assert f'1 bad images; a black image was taken 1 times: {path}' in text
+    assert re.search(rf'1 bad images; a black image was taken \d+ times: {path}', text)

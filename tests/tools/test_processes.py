@@ -67,9 +67,13 @@ class Spy(Hook):
 
 @pytest.fixture(scope='module')
 def seven(tmp_path_factory):
-    """Synthetic people, seven of them to evaluate."""
+    """Synthetic people: seven images of one person each, to train and to evaluate."""
     folder = tmp_path_factory.mktemp('seven')
     make_synthetic_people(folder, num_train=7, num_val=7, seed=1, workers=1)
+    for path in (folder / 'annotations').glob('person_keypoints_*.json'):
+        content = json.loads(path.read_text())
+        first = {person['image_id']: person for person in reversed(content['annotations'])}
+        path.write_text(json.dumps(dict(content, annotations=list(first.values()))))
     return folder
 
 
@@ -96,10 +100,8 @@ def test_torchrun_trains_one_model(seven, tmp_path):
     one, other = (torch.load(tmp_path / f'rank_{rank}.pth') for rank in (0, 1))
     assert one['losses'] != other['losses']  # they saw different people
     assert len(one['losses']) == len(other['losses']) == 4  # 7 people, 2 processes, pairs, 2 epochs
-    start = MODELS.build(Config.fromfile(work / 'spied.py').model).state_dict()
     for name, weight in one['weights'].items():
         assert torch.equal(weight, other['weights'][name])
-    assert start.keys() >= {name.removeprefix('module.') for name in one['weights']}
     assert one['written'] and not other['written']
     assert len(list(work.rglob('*.log'))) == len(list(work.rglob('scalars.json'))) == 1
     saved = torch.load(work / 'epoch_2.pth')['state_dict']
