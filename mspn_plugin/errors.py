@@ -20,6 +20,14 @@ def listed(things: Sequence[object], count: int = 10) -> str:
     return ', '.join(map(str, things[:count])) + more
 
 
+def _sentence(error: InputError) -> str:
+    """The message; a data loader's worker process puts its traceback before it."""
+    text = str(error)
+    if 'DataLoader worker process' in text.partition('\n')[0]:
+        text = text.rpartition('InputError: ')[2].strip()
+    return text
+
+
 def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
     """Decorates a tool's ``main``: an `InputError` ends the process with its message and status 2.
 
@@ -35,7 +43,7 @@ def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except InputError as error:
-            print(f'error: {error}', file=sys.stderr)
+            print(f'error: {_sentence(error)}', file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print('stopped by the keyboard', file=sys.stderr)

@@ -28,6 +28,15 @@ TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves the nightly tests out unless the command line speaks of them."""
+    if 'nightly' in config.getoption('markexpr'):
+        return
+    left_out = [item for item in items if item.get_closest_marker('nightly')]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker('nightly')]
+
+
 @pytest.fixture(autouse=True)
 def _mmpose_scope():
     init_default_scope('mmpose')

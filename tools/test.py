@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mspn_plugin import InputError
@@ -36,7 +37,7 @@ def main() -> None:
     check_data(cfg, ('test',))
     check_weights_fit(args.checkpoint, cfg.model)
     metrics = Runner.from_cfg(cfg).test()
-    if args.out:
+    if args.out and is_main_process():
         args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
 
 

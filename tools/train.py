@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mspn_plugin import InputError
 from mspn_plugin.checkpoints.fit import check_can_resume, check_weights_fit
-from mspn_plugin.engine.launch import add_options, make_config
+from mspn_plugin.engine.bad_images import BUDGET
+from mspn_plugin.engine.launch import add_options, fraction, make_config
 from mspn_plugin.engine.preflight import check_data
+from mspn_plugin.engine.whole_files import disk_errors_end_the_run, newest_whole_checkpoint
 from mspn_plugin.errors import exit_with_sentence
 
 
@@ -33,6 +35,14 @@ def parse_arguments() -> argparse.Namespace:
         const='fp16',
         choices=['fp16', 'bf16'],
         help='mixed precision, fp16 if none is named (needs a GPU)',
+    )
+    parser.add_argument(
+        '--bad-images',
+        type=fraction,
+        default=BUDGET,
+        metavar='FRACTION',
+        help='training goes on if no more than this part of its samples has an image that cannot '
+        'be read (default: %(default)s; one image may be bad in any case)',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(
@@ -77,9 +87,9 @@ def main() -> None:
     check_data(cfg, ('train',) if args.no_validate else ('train', 'val'))
     start = cfg.get('load_from')
     if cfg.get('resume') and args.resume == 'auto':
-        newest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir).is_dir() else None
+        newest = newest_whole_checkpoint(Path(cfg.work_dir))
         # Nothing to go on from: begin as the config says.
-        start, cfg.resume = (newest, True) if newest else (start, False)
+        start, cfg.resume = (str(newest), True) if newest else (start, False)
         cfg.load_from = start
     if start:
         loaded = check_weights_fit(start, cfg.model)
@@ -87,7 +97,8 @@ def main() -> None:
             check_can_resume(loaded, start)
         del loaded
         cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
-    Runner.from_cfg(cfg).train()
+    with disk_errors_end_the_run(cfg.work_dir):
+        Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

@@ -5,7 +5,14 @@ custom_imports = dict(imports=['mspn_plugin'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),
-    checkpoint=dict(save_best='coco/AP', rule='greater', max_keep_ckpts=3),
+    checkpoint=dict(
+        type='SafeCheckpointHook', save_best='coco/AP', rule='greater', max_keep_ckpts=3
+    ),
 )
-# The first is MMPose's.
-custom_hooks = [dict(type='SyncBuffersHook'), dict(type='FusedTestHook')]
+custom_hooks = [
+    dict(type='SyncBuffersHook'),  # MMPose's
+    dict(type='FusedTestHook'),
+    dict(type='RepeatableTrainingHook'),
+    dict(type='SkipNonFiniteHook'),
+    dict(type='BadImagesHook'),
+]

@@ -8,6 +8,8 @@ from .coco import CocoPersonDataset
 from .coco2014 import Coco2014Dataset
 from .collate import collate_people
 from .mpii import MegviiMpiiDataset
+from .resumable import ResumableBatchSampler
+from .tolerant import GuardedLoading
 from .transforms import BoxMargins, HalfBodyBox, RawAnnotation, UniformBoxTransform
 
 __all__ = [
@@ -17,10 +19,12 @@ __all__ = [
     'FastBBoxTransform',
     'FastPackPoseInputs',
     'FastTopdownAffine',
+    'GuardedLoading',
     'HalfBodyBox',
     'LoadPersonImage',
     'MegviiMpiiDataset',
     'RawAnnotation',
+    'ResumableBatchSampler',
     'UniformBoxTransform',
     'collate_people',
 ]

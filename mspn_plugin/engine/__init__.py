@@ -1,7 +1,19 @@
 """Hooks for the stock runner, and checks before it starts. Importing this registers the hooks."""
 
+from .bad_images import BadImagesHook
 from .deferred_log import DeferredRuntimeInfoHook
 from .fused_test import FusedTestHook
 from .memory_format import ChannelsLastHook
+from .nonfinite import SkipNonFiniteHook
+from .repeatable import RepeatableTrainingHook
+from .safe_checkpoint import SafeCheckpointHook
 
-__all__ = ['ChannelsLastHook', 'DeferredRuntimeInfoHook', 'FusedTestHook']
+__all__ = [
+    'BadImagesHook',
+    'ChannelsLastHook',
+    'DeferredRuntimeInfoHook',
+    'FusedTestHook',
+    'RepeatableTrainingHook',
+    'SafeCheckpointHook',
+    'SkipNonFiniteHook',
+]

@@ -13,6 +13,8 @@ from mmengine.registry import init_default_scope
 
 from ..errors import InputError
 from ..zoo import get_config, list_configs
+from .bad_images import BUDGET, guard_loading
+from .processes import join_processes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='evaluate with the annotated boxes instead of the file of detected ones',
     )
     parser.add_argument(
+        '--blank-bad-images',
+        action='store_true',
+        help='evaluate black images in place of those that cannot be read, instead of failing',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -45,6 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it, torchrun sets the environment variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def fraction(text: str) -> float:
+    """Reads an option's value from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a number from 0 to 1')
+    return value
 
 
 def read_config(name: str) -> Config:
@@ -135,7 +150,7 @@ def make_config(args: argparse.Namespace) -> Config:
         The config of the run.
 
     Raises:
-        InputError: The config cannot be read.
+        InputError: The config cannot be read, or a distributed run was not started as one.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
@@ -157,8 +172,10 @@ def make_config(args: argparse.Namespace) -> Config:
     override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
+    guard_loading(cfg, budget=getattr(args, 'bad_images', BUDGET), blank=args.blank_bad_images)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    join_processes(cfg)
     return cfg

@@ -150,7 +150,9 @@ def decode_heatmaps(
 
     Returns:
         Positions ``(B, K, 2)`` in heatmap cells, the centre of the first cell at 0.5; and scores
-        ``(B, K)``, 0.5 for an empty map and 1.5 for a perfect peak.
+        ``(B, K)``, 0.5 for an empty map and 1.5 for a perfect peak. A map with a NaN or an infinity
+        in it gives the first cell and the score 0, which no other map gives but one of -127.5 or
+        less everywhere.
 
     Raises:
         ValueError: ``refine`` is unknown.
@@ -159,7 +161,11 @@ def decode_heatmaps(
         raise ValueError(f'refine is {refine!r}, expected one of {", ".join(REFINEMENTS)}')
     find = _second_peak if refine == 'second_peak' else _gradient_sign
     batch, num_keypoints = heatmaps.shape[:2]
-    position, score = find(heatmaps.float().flatten(0, 1), kernel_size)
+    maps = heatmaps.float().flatten(0, 1)
+    position, score = find(maps, kernel_size)
+    finite = maps.sum((1, 2)).isfinite()
+    position = torch.where(finite[:, None], position, 0.0)
+    score = torch.where(finite, score, 0.0)
     return (
         (position + 0.5).view(batch, num_keypoints, 2),
         score.view(batch, num_keypoints),

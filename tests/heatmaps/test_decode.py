@@ -89,3 +89,18 @@ def test_gradient_sign_equals_mmpose_inside_the_map():
 def test_unknown_refinement_is_an_error_that_names_the_choice():
     with pytest.raises(ValueError, match='second_peak, gradient_sign'):
         decode_heatmaps(torch.zeros(1, 1, 8, 8), 5, refine='taylor')
+
+
+@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
+    maps = torch.rand(2, 3, 16, 12) * 200
+    expected, expected_scores = decode_heatmaps(maps, 5, refine=refine)
+    maps[0, 1, 7, 5] = value
+    maps[1, 2] = value
+    position, score = decode_heatmaps(maps, 5, refine=refine)
+    bad = torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    assert (score[bad] == 0).all() and (position[bad] == 0.5).all()
+    assert torch.equal(position[~bad], expected[~bad])
+    assert torch.equal(score[~bad], expected_scores[~bad])
+    assert (score[~bad] >= 0.5).all()

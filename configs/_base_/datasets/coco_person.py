@@ -32,6 +32,7 @@ train_dataloader = dict(
     persistent_workers=True,
     collate_fn=dict(type='collate_people'),
     sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

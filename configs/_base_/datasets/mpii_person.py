@@ -41,6 +41,7 @@ train_dataloader = dict(
     persistent_workers=True,
     collate_fn=dict(type='collate_people'),
     sampler=dict(type='InfiniteSampler', shuffle=True),  # the schedule counts iterations
+    batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

@@ -1,0 +1,92 @@
+"""A resumed training goes on as if it had not been interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+from torch.utils.data import DataLoader
+
+from ..datasets.resumable import ResumableBatchSampler, seed_everything
+
+_ITERATIONS = 1  # first word of these seeds; those of samples begin with 0
+
+
+@HOOKS.register_module()
+class RepeatableTrainingHook(Hook):
+    """Makes every random number a function of the seed and the iteration.
+
+    Before each iteration it seeds the process, so that what the network draws (dropout, ...) does
+    not depend on what was drawn before. Together with a `ResumableBatchSampler`, which it sets to
+    the right place, and a checkpoint, a resumed run is the uninterrupted run.
+    """
+
+    # Before the loop asks for the first batch, after the sampler's hook has set the epoch.
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._seed = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Sets the sampler to where the training goes on."""
+        # With diff_rank_seed a process's seed is that of the run plus its rank.
+        own = runner._randomness_cfg.get('diff_rank_seed', False)
+        self._seed = runner.seed - (get_rank() if own else 0)
+        loop = runner.train_loop
+        batches = loop.dataloader.batch_sampler
+        if not isinstance(batches, ResumableBatchSampler):
+            return
+        same_seed = getattr(batches.sampler, 'seed', self._seed) == self._seed
+        if hasattr(loop, 'dataloader_iterator'):
+            if loop.iter == 0 and same_seed:
+                return  # its workers are at it already
+            endless = hasattr(batches.sampler, 'indices')
+            epoch, batch = (0, loop.iter) if endless else divmod(loop.iter, len(batches))
+            batches.start_at(self._seed, batch)
+            loop.dataloader_iterator = _Onward(loop.dataloader, epoch, skip=loop.iter)
+        else:
+            batches.start_at(self._seed, loop.iter - loop.epoch * len(batches))
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seeds the process for this iteration."""
+        seed_everything(_ITERATIONS, self._seed, get_rank(), runner.iter)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(torch.initial_seed())
+
+
+class _Onward:
+    """Stands for MMEngine's iterator over batches where a run counted in iterations goes on.
+
+    MMEngine asks for all batches of the past first, to get rid of them. It gets ``None`` for each.
+    """
+
+    def __init__(self, dataloader: DataLoader, epoch: int, *, skip: int) -> None:
+        self._dataloader = dataloader
+        self._epoch = epoch
+        self._skip = skip
+        self._iterator = self._begin()
+
+    def _begin(self) -> Iterator[Any]:
+        sampler = getattr(self._dataloader.batch_sampler, 'sampler', None)
+        if sampler is not None and hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(self._epoch)
+        return iter(self._dataloader)
+
+    def __iter__(self) -> _Onward:
+        return self
+
+    def __next__(self) -> Any:
+        if self._skip:
+            self._skip -= 1
+            return None
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            self._epoch += 1
+            self._iterator = self._begin()
+            return next(self._iterator)

@@ -1,0 +1,143 @@
+"""Checkpoints that survive whatever ends the process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import all_reduce_params, is_distributed, is_main_process
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+
+from .whole_files import (
+    WHOLE_FILES,
+    newest_whole_checkpoint,
+    remove_partial_files,
+    write_whole,
+)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, which loses nothing when the process dies at any moment.
+
+    - A file is written under another name, synced to the disk and then renamed, so that a
+      checkpoint is whole or not there. Where there is no local folder (S3, ...) files are written
+      as the stock hook writes them.
+    - An old checkpoint, or the previous best one, is removed after the new one is in its place.
+    - ``last_checkpoint`` is written in the same way, last, so it names a whole file.
+    - Resuming without a named file takes the newest checkpoint that is not damaged, and removes
+      what was half written. A validation that the end of the process cut short is done first.
+    - With several processes the file holds the mean of their normalisation statistics, so that it
+      does not matter who wrote it.
+
+    Parameters as in MMEngine.
+    """
+
+    file_backend: Any
+
+    def before_run(self, runner: Runner) -> None:
+        """Chooses the file to resume from, if the user did not."""
+        if runner._resume and runner._load_from is None:
+            newest = newest_whole_checkpoint(Path(runner.work_dir))
+            runner._load_from = str(newest) if newest else None
+
+    def before_train(self, runner: Runner) -> None:
+        """Clears up, and does the validation that was due when the checkpoint was written."""
+        super().before_train(runner)
+        if type(self.file_backend) is LocalBackend and self.file_client_args is None:
+            self.backend_args = dict(backend=WHOLE_FILES)
+            if is_main_process():
+                for folder in {Path(self.out_dir), Path(runner.work_dir)}:
+                    for path in remove_partial_files(folder):
+                        runner.logger.warning(f'removed {path}, which was only half written')
+        if runner._resume and runner.iter and _validation_is_due(runner):
+            if runner.message_hub.runtime_info.get('validated') != runner.iter:
+                runner.logger.info('The validation after this checkpoint was not finished')
+                # That there is one makes the best score part of it.
+                self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+                runner.val_loop.run()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Keeps the best checkpoint."""
+        runner.message_hub.update_info('validated', runner.iter)
+        super().after_val_epoch(runner, metrics)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        if is_distributed():
+            all_reduce_params(runner.model.buffers(), op='mean')
+        outdated = None
+        if self.max_keep_ckpts > 0 and list(self.keep_ckpt_ids)[-1:] != [step]:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_whole(Path(runner.work_dir) / 'last_checkpoint', str(self.last_ckpt).encode())
+            if outdated is not None:
+                _remove(
+                    self.file_backend,
+                    self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)),
+                )
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        own, self.file_backend = self.file_backend, _LateRemoval(self.file_backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+            late = self.file_backend.waiting
+        finally:
+            self.file_backend = own
+        best = {getattr(self, 'best_ckpt_path', None)}
+        best.update(getattr(self, 'best_ckpt_path_dict', {}).values())
+        for path in late:
+            if path not in best:
+                _remove(own, path)
+
+
+def _validation_is_due(runner: Runner) -> bool:
+    loop, by_iteration = runner.train_loop, hasattr(runner.train_loop, 'dataloader_iterator')
+    if runner.val_loop is None:
+        return False
+    now, end = (loop.iter, loop.max_iters) if by_iteration else (loop.epoch, loop.max_epochs)
+    if not by_iteration and loop.iter != loop.epoch * len(loop.dataloader):
+        return False  # within an epoch
+    return now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
+
+
+def _remove(backend: Any, path: str) -> None:
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):  # DeepSpeed's checkpoints are folders
+        backend.rmtree(path)
+
+
+class _LateRemoval:
+    """A file backend that only notes what is to be removed."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.waiting: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self.waiting.append(path)
+
+    rmtree = remove

@@ -1,0 +1,111 @@
+"""Trainings and evaluations that meet bad images: named, counted, replaced or refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.registry import MODELS
+
+from mspn_plugin import get_config
+
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+
+
+def logged(work):
+    return '\n'.join(path.read_text() for path in work.rglob('*.log'))
+
+
+@pytest.fixture
+def copied(people, tmp_path):
+    shutil.copytree(people, tmp_path / 'data')
+    return tmp_path / 'data'
+
+
+def spoil(folder, part):
+    path = sorted((folder / part).glob('*.jpg'))[0]
+    path.write_bytes(path.read_bytes()[:3000])
+    return path
+
+
+@pytest.fixture(scope='module')
+def thousand(tmp_path_factory):
+    """1,000 small images of one person each; one file is cut in half."""
+    folder = tmp_path_factory.mktemp('thousand')
+    (folder / 'train2017').mkdir()
+    (folder / 'annotations').mkdir()
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number in range(1, 1001):
+        name = f'{number:06}.jpg'
+        cv2.imwrite(str(folder / 'train2017' / name), rng.integers(0, 255, (32, 24, 3), np.uint8))
+        images.append(dict(id=number, file_name=name, width=24, height=32))
+        keypoints = np.stack([rng.uniform(2, 22, 17), rng.uniform(2, 30, 17), np.full(17, 2)], 1)
+        annotations.append(
+            dict(id=number, image_id=number, category_id=1, iscrowd=0, bbox=[1, 1, 22, 30],
+                 area=660, num_keypoints=17, keypoints=keypoints.round(1).ravel().tolist())
+        )  # fmt: skip
+    category = dict(id=1, name='person', keypoints=[str(k) for k in range(17)], skeleton=[])
+    content = dict(images=images, annotations=annotations, categories=[category])
+    path = folder / 'annotations' / 'person_keypoints_train2017.json'
+    path.write_text(json.dumps(content))
+    broken = folder / 'train2017' / '000500.jpg'
+    broken.write_bytes(broken.read_bytes()[:600])
+    return folder
+
+
+@pytest.mark.slow
+def test_one_corrupt_image_in_a_thousand(train, thousand, tmp_path):
+    options = [
+        'train_dataloader.batch_size=50',
+        'train_cfg.max_epochs=1',
+    ]
+    train(tmp_path / 'work', *options, arguments=['--no-validate'], data=thousand)
+    assert (tmp_path / 'work' / 'epoch_1.pth').is_file()
+    text = logged(tmp_path / 'work')
+    name = re.escape(str(thousand / 'train2017' / '000500.jpg'))
+    assert len(re.findall(rf'the image {name} cannot be read \(the file is truncated\)', text)) == 1
+    times = re.search(rf'1 bad images; another person was taken (\d+) times: {name}', text)
+    assert int(times[1]) >= 1  # more if it was drawn in its own place
+
+
+@pytest.mark.slow
+def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, copied, tmp_path, capsys):
+    for path in sorted((copied / 'train2017').glob('*.jpg'))[:3]:
+        path.write_bytes(b'')
+    with pytest.raises(SystemExit) as caught:
+        train(tmp_path / 'work', arguments=['--no-validate', '--bad-images', '0.1'], data=copied)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('error: ') and 'Traceback' not in error
+    assert re.search(
+        r'of \d+ training samples have an image .* 10.000% that may: .*the file is empty', error
+    )
+
+
+@pytest.mark.slow
+def test_an_evaluation_fails_unless_told_otherwise(call_tool, copied, tmp_path, capsys):
+    path = spoil(copied, 'val2017')
+    weights = tmp_path / 'weights.pth'
+    torch.save(MODELS.build(Config.fromfile(get_config(TINY)).model).state_dict(), weights)
+    command = ['test', TINY, weights, '--data-root', copied, '--gt-boxes']
+    # With workers, as by default.
+    options = ['--cfg-options', 'test_dataloader.num_workers=1']
+    with pytest.raises(SystemExit) as caught:
+        call_tool(*command, '--work-dir', tmp_path / 'a', *options)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f'error: the image {path} cannot be read (the file is truncated)')
+    out = tmp_path / 'numbers.json'
+    arguments = ['--work-dir', tmp_path / 'b', '--blank-bad-images', '--out', out]
+    call_tool(*command, *arguments, *options)
+    assert len(json.loads(out.read_text())) == 10
+    text = logged(tmp_path / 'b')
+    assert f'the image {path} cannot be read' in text
+    assert re.search(rf'1 bad images; a black image was taken \d+ times: {path}', text)

@@ -1,0 +1,125 @@
+"""A resumed training is the uninterrupted one: same data, same augmentation, same weights."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.hooks import Hook
+from torch.utils.data import DataLoader, Dataset
+
+from mspn_plugin import get_config
+from mspn_plugin.datasets.resumable import ResumableBatchSampler
+
+from mmpose.registry import HOOKS  # isort: skip  # after the plugin, which closes the gaps
+
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+
+
+@HOOKS.register_module()
+class NoisyWeights(Hook):
+    """Stands for dropout: what it draws, it draws in the training process."""
+
+    priority = 'VERY_LOW'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for parameter in runner.model.parameters():
+            parameter.data.add_(torch.randn_like(parameter) * np.random.rand(), alpha=1e-3)
+
+
+class Draws(Dataset):
+    """Gives its index and what the global generator draws."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        return index, np.random.rand(), torch.rand(()).item()
+
+
+def seen(sampler, workers, *, skip=0, epoch=0, take=None):
+    batches = ResumableBatchSampler(sampler, 3)
+    batches.start_at(5, skip)
+    if epoch:
+        batches.sampler.set_epoch(epoch)
+    loader = DataLoader(Draws(), batch_sampler=batches, num_workers=workers, collate_fn=list)
+    found = []
+    for batch in loader:
+        found.append(batch)
+        if len(found) == take:
+            break
+    return found
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_what_is_drawn_depends_on_the_place_alone(workers):
+    whole = seen(DefaultSampler(Draws(), seed=5), 0, epoch=1)
+    assert [len(batch) for batch in whole] == [3, 3, 3, 1]
+    assert sorted(index for batch in whole for index, *_ in batch) == list(range(10))
+    draws = [draw for batch in whole for draw in batch]
+    assert len({draw[1] for draw in draws}) == len({draw[2] for draw in draws}) == 10
+    # The seed of the run counts, not that with which the sampler was made.
+    assert seen(DefaultSampler(Draws(), seed=8), workers, epoch=1) == whole
+    assert seen(DefaultSampler(Draws(), seed=5), workers, epoch=1, skip=2) == whole[2:]
+    assert seen(DefaultSampler(Draws(), seed=5), workers, epoch=2) != whole
+
+
+def test_an_endless_order_goes_on_where_it_was():
+    whole = seen(InfiniteSampler(Draws(), seed=5), 0, take=8)
+    used = InfiniteSampler(Draws(), seed=1)
+    next(iter(used))
+    assert seen(used, 0, skip=6, take=2) == whole[6:]
+
+
+def test_drop_last_and_length():
+    sampler = DefaultSampler(Draws(), seed=5)
+    assert len(ResumableBatchSampler(sampler, 3)) == 4
+    batches = ResumableBatchSampler(sampler, 3, drop_last=True)
+    assert len(batches) == len(list(batches)) == 3
+
+
+@pytest.mark.slow
+def test_resumed_by_epochs(train, differences, tmp_path):
+    """With two workers that live on, noise, a moving average, and a seed made up by MMEngine."""
+    config = tmp_path / 'noisy.py'
+    config.write_text(
+        f'_base_ = [{get_config(TINY)!r}]\n'
+        "custom_hooks = [*_base_.custom_hooks, dict(type='NoisyWeights'), "
+        "dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1)]\n"
+    )
+    options = dict(config=config, drop=['seed'])
+    train(tmp_path / 'whole', **options)
+    (tmp_path / 'part').mkdir()
+    shutil.copy(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'part')
+    (tmp_path / 'part' / 'last_checkpoint').write_text('/gone/epoch_1.pth')
+    train(tmp_path / 'part', arguments=['--resume'], **options)
+    parts = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+    paths = [tmp_path / run / 'epoch_3.pth' for run in ('whole', 'part')]
+    assert max(differences(*paths, parts).values()) == 0
+    # Something changed since, and the comparison would see it.
+    assert differences(tmp_path / 'whole' / 'epoch_2.pth', paths[0])['state_dict'] > 0
+
+
+@pytest.mark.slow
+def test_resumed_by_iterations_without_loading_the_past_again(train, differences, tmp_path):
+    loop = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=7, val_interval=7)
+    config = tmp_path / 'iterations.py'
+    config.write_text(
+        f'_base_ = [{get_config(TINY)!r}]\n'
+        f'train_cfg = {loop}\n'
+        'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2))\n'
+        "train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))\n"
+        'log_processor = dict(by_epoch=False)\n'
+        "param_scheduler = [dict(type='LinearLR', begin=0, end=9, by_epoch=False)]\n"
+    )
+    late = ['train_cfg.max_epochs', 'train_cfg.val_interval', 'checkpoint.interval']
+    options = dict(config=config, drop=late)
+    train(tmp_path / 'whole', **options)
+    (tmp_path / 'part').mkdir()
+    shutil.copy(tmp_path / 'whole' / 'iter_4.pth', tmp_path / 'part')
+    train(tmp_path / 'part', arguments=['--resume', tmp_path / 'part' / 'iter_4.pth'], **options)
+    paths = [tmp_path / run / 'iter_7.pth' for run in ('whole', 'part')]
+    assert max(differences(*paths).values()) == 0

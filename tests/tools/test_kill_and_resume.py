@@ -1,0 +1,126 @@
+"""A training that is killed again and again ends with the weights of one that was not."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+
+# A disk so slow that half a file is there long enough to be met.
+SLOW_DISK = """
+import os, runpy, sys, time
+fsync = os.fsync
+def slow(descriptor):
+    time.sleep(0.1)
+    fsync(descriptor)
+os.fsync = slow
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+def command(work, people, epochs):
+    return [
+        sys.executable, '-W', 'ignore', '-c', SLOW_DISK, str(REPOSITORY / 'tools' / 'train.py'),
+        TINY, '--data-root', str(people), '--gt-boxes', '--work-dir', str(work), '--resume',
+        '--cfg-options',
+        'model.backbone.stem_channels=8', 'model.backbone.base_channels=4',
+        'model.backbone.unit_channels=8', 'model.neck.unit_channels=8',
+        'model.head.unit_channels=8', 'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=1', 'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False', f'train_cfg.max_epochs={epochs}',
+        'train_cfg.val_interval=4', 'default_hooks.checkpoint.interval=1', 'randomness.seed=3',
+    ]  # fmt: skip
+
+
+def written(work):
+    """Epochs that are over, as far as the folder tells."""
+    numbers = [int(path.stem.split('_')[1]) for path in work.glob('epoch_*.pth')]
+    return max(numbers, default=0)
+
+
+def has_gone_on(work, before):
+    return written(work) > before
+
+
+def is_saving(work):
+    return any(work.glob('.*.partial'))
+
+
+def wait(process, condition, *arguments, seconds=300):
+    """Gives whether the condition came true before the process ended."""
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end:
+        if condition(*arguments):
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def killed_and_resumed(work, people, kills, epochs, seed):
+    """Kills a training so many times, every other time while it saves; gives what was met."""
+    draw = random.Random(seed)
+    half_files = 0
+    for kill in range(kills + 1):
+        before = written(work)
+        process = subprocess.Popen(
+            command(work, people, epochs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        if kill < kills:
+            saving = kill % 2 == 0
+            assert wait(process, has_gone_on, work, before), process.communicate()[1]
+            if saving:
+                assert wait(process, is_saving, work), process.communicate()[1]
+            time.sleep(draw.uniform(0, 0.05 if saving else 1.0))
+            assert process.poll() is None, 'it was over before it was killed'
+            process.send_signal(signal.SIGKILL)
+            half_files += is_saving(work)
+        error = process.communicate(timeout=300)[1].decode()
+        if kill < kills:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 0, error
+    return half_files
+
+
+def check(work, people, *, kills, epochs, seed=0):
+    whole, torn = work / 'whole', work / 'torn'
+    done = subprocess.run(command(whole, people, epochs), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    half_files = killed_and_resumed(torn, people, kills, epochs, seed)
+    assert half_files > 0
+    logs = '\n'.join(path.read_text() for path in torn.rglob('*.log'))
+    assert logs.count('resumed epoch: ') == kills
+    assert 'which was only half written' in logs
+    assert not list(torn.glob('.*.partial'))
+    a, b = (torch.load(run / f'epoch_{epochs}.pth') for run in (whole, torn))
+    difference = max(
+        float((a['state_dict'][name] - value).abs().max())
+        for name, value in b['state_dict'].items()
+    )
+    print(f'{kills} kills, {half_files} with a half file, difference {difference}')
+    assert difference <= 1e-6
+    moments = (run['optimizer']['state'].values() for run in (a, b))
+    for one, other in zip(*moments, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    best = [sorted(path.name for path in run.glob('best_*')) for run in (whole, torn)]
+    assert best[0] == best[1]
+
+
+@pytest.mark.slow
+def test_killed_twice(people, tmp_path):
+    check(tmp_path, people, kills=2, epochs=8)
+
+
+@pytest.mark.nightly
+def test_killed_twenty_times(people, tmp_path):
+    check(tmp_path, people, kills=20, epochs=100, seed=time.time_ns())

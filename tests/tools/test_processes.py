@@ -1,0 +1,240 @@
+"""Two processes without a GPU: the same weights in both, and the numbers of one process."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import convert_sync_batchnorm
+from mmpose.registry import MODELS
+from torch import distributed, nn
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.datasets.synthetic import make_synthetic_people
+from mspn_plugin.engine.processes import join_processes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+SMALL = [
+    'model.backbone.stem_channels=8',
+    'model.backbone.base_channels=4',
+    'model.backbone.unit_channels=8',
+    'model.neck.unit_channels=8',
+    'model.head.unit_channels=8',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=1',
+    'default_hooks.logger.interval=1',
+    'randomness.seed=3',
+]
+
+# What each process has at the end, and what it wrote into the work folder.
+SPY = """
+import sys, torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmpose.registry import HOOKS
+
+@HOOKS.register_module()
+class Spy(Hook):
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        self.losses, self.written = [], []
+        def audit(event, arguments):
+            if event == 'open' and isinstance(arguments[0], str) and arguments[1]:
+                if arguments[0].startswith(runner.work_dir) and 'r' not in arguments[1]:
+                    self.written.append(arguments[0])
+        sys.addaudithook(audit)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(float(outputs['loss']))
+
+    def after_train(self, runner):
+        weights = {n: p.detach().clone() for n, p in runner.model.named_parameters()}
+        kept = dict(weights=weights, losses=self.losses, written=self.written)
+        torch.save(kept, f'rank_{get_rank()}.pth')
+"""
+
+
+@pytest.fixture(scope='module')
+def seven(tmp_path_factory):
+    """Synthetic people: seven images of one person each, to train and to evaluate."""
+    folder = tmp_path_factory.mktemp('seven')
+    make_synthetic_people(folder, num_train=7, num_val=7, seed=1, workers=1)
+    for path in (folder / 'annotations').glob('person_keypoints_*.json'):
+        content = json.loads(path.read_text())
+        first = {person['image_id']: person for person in reversed(content['annotations'])}
+        path.write_text(json.dumps(dict(content, annotations=list(first.values()))))
+    return folder
+
+
+@pytest.mark.slow
+def test_torchrun_trains_one_model(seven, tmp_path):
+    (tmp_path / 'spy.py').write_text(SPY)
+    (tmp_path / 'spied.py').write_text(
+        f'_base_ = [{get_config(TINY)!r}]\n'
+        "custom_imports = dict(imports=['mspn_plugin', 'spy'], allow_failed_imports=False)\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='Spy')]\n"
+    )
+    work = tmp_path / 'work'
+    command = [
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
+        str(REPOSITORY / 'tools' / 'train.py'), 'spied.py', '--launcher', 'pytorch',
+        '--data-root', str(seven), '--no-validate', '--work-dir', str(work),
+        '--cfg-options', *SMALL, 'train_cfg.max_epochs=2',
+    ]  # fmt: skip
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = (torch.load(tmp_path / f'rank_{rank}.pth') for rank in (0, 1))
+    assert one['losses'] != other['losses']  # they saw different people
+    assert len(one['losses']) == len(other['losses']) == 4  # 7 people, 2 processes, pairs, 2 epochs
+    for name, weight in one['weights'].items():
+        assert torch.equal(weight, other['weights'][name])
+    assert one['written'] and not other['written']
+    assert len(list(work.rglob('*.log'))) == len(list(work.rglob('scalars.json'))) == 1
+    saved = torch.load(work / 'epoch_2.pth')['state_dict']
+    assert all(torch.equal(saved[n.removeprefix('module.')], w) for n, w in one['weights'].items())
+
+
+def evaluate_in(rank, port, call_tool, arguments):
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )  # fmt: skip
+    call_tool('test', *arguments, '--launcher', 'pytorch')
+
+
+def two_processes(call_tool, arguments):
+    """The tool in two copies of this process, which saves the imports."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context('fork')
+    workers = [
+        context.Process(target=evaluate_in, args=(rank, port, call_tool, arguments))
+        for rank in (0, 1)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(200)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(seven, call_tool, tmp_path, monkeypatch):
+    """Seven people do not divide by two. The truth is what the model says, more or less."""
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(get_config(TINY))
+    cfg.model.backbone.update(stem_channels=8, base_channels=4, unit_channels=8)
+    for part in ('neck', 'head'):
+        cfg.model[part].unit_channels = 8
+    torch.manual_seed(0)
+    torch.save(MODELS.build(cfg.model).state_dict(), 'weights.pth')
+    common = [TINY, 'weights.pth', '--gt-boxes', '--data-root', seven]
+
+    def arguments(name, *more):
+        options = [f'test_evaluator.outfile_prefix={tmp_path / name}', *SMALL[:5], *more]
+        options += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False',
+                    'test_dataloader.batch_size=2']  # fmt: skip
+        out = ['--out', tmp_path / f'{name}.out.json', '--work-dir', tmp_path / name]
+        return [*common, *out, '--cfg-options', *options]
+
+    call_tool('test', *arguments('first'))
+    said = {pose['image_id']: pose for pose in json.loads(Path('first.keypoints.json').read_text())}
+    path = seven / 'annotations' / 'person_keypoints_val2017.json'
+    content = json.loads(path.read_text())
+    rng = np.random.default_rng(0)
+    for number, person in enumerate(content['annotations']):
+        points = np.array(said[person['image_id']]['keypoints']).reshape(-1, 3)
+        points[:, :2] += rng.normal(0, 1 + 2 * number, (len(points), 2))
+        points[:, 2] = 2
+        person.update(keypoints=points.round(2).ravel().tolist(), num_keypoints=len(points))
+    Path('truth.json').write_text(json.dumps(content))
+    truth = f'test_evaluator.ann_file={tmp_path / "truth.json"}'
+
+    call_tool('test', *arguments('one', truth))
+    two_processes(call_tool, arguments('two', truth))
+    one, two = (json.loads(Path(f'{name}.out.json').read_text()) for name in ('one', 'two'))
+    assert len(one) == 10 and 0.1 < one['coco/AP'] < 0.9
+    assert two == pytest.approx(one, abs=1e-9)
+    found = [json.loads(Path(f'{name}.keypoints.json').read_text()) for name in ('one', 'two')]
+    people = [sorted(person['image_id'] for person in run) for run in found]
+    assert people[0] == people[1] and len(people[0]) == 7
+    assert len(list(Path('two').rglob('*.log'))) == 1
+
+
+def config(launcher, **more):
+    return Config(dict(launcher=launcher, **more))
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """An environment that no launcher has touched, and a machine without CUDA."""
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '')  # so that it is restored afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    backends = []
+    monkeypatch.setattr(distributed, 'init_process_group', backends.append)
+    return backends
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'how'), [('pytorch', 'torchrun'), ('slurm', 'srun'), ('mpi', 'mpirun')]
+)
+def test_a_launcher_that_was_not_used(bare, launcher, how):
+    with pytest.raises(
+        InputError, match=f'lacks RANK, WORLD_SIZE, .*`{how} .*leave out --launcher'
+    ):
+        join_processes(config(launcher))
+    assert not bare
+
+
+def test_slurm_and_mpi_say_who_is_who(bare, monkeypatch):
+    slurm = dict(SLURM_PROCID='3', SLURM_NTASKS='4', SLURM_LOCALID='1', SLURM_NODELIST='n[1-2]')
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    hosts = subprocess.CompletedProcess([], 0, stdout='n1\nn2\n')
+    monkeypatch.setattr(subprocess, 'run', lambda command, **_: hosts)
+    cfg = config('slurm')
+    join_processes(cfg)
+    expected = dict(RANK='3', WORLD_SIZE='4', LOCAL_RANK='1', MASTER_ADDR='n1', MASTER_PORT='29500')
+    assert {name: os.environ[name] for name in expected} == expected
+    assert bare == ['gloo'] and cfg.model_wrapper_cfg.device_ids is None
+
+
+def test_with_cuda_or_alone_all_is_left_to_mmengine(bare, monkeypatch):
+    cfg = config('none')
+    join_processes(cfg)
+    assert 'model_wrapper_cfg' not in cfg
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = config('pytorch', sync_bn='torch')
+    join_processes(cfg)
+    assert 'model_wrapper_cfg' not in cfg and not bare
+
+
+def test_synchronised_normalisation(bare):
+    """With GPUs MMEngine converts the model; without it is refused before anything is built."""
+    with pytest.raises(InputError, match='sync_bn needs GPUs'):
+        join_processes(config('pytorch', sync_bn='torch'))
+    cfg = Config.fromfile(get_config(TINY))
+    model = MODELS.build(cfg.model)
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    names = model.state_dict().keys()
+    converted = convert_sync_batchnorm(model, 'torch')
+    found = [module for module in converted.modules() if isinstance(module, nn.SyncBatchNorm)]
+    assert len(found) == norms > 0
+    assert converted.state_dict().keys() == names
