@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import InstanceData
+from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from mmpose.structures import PoseDataSample
 
@@ -130,6 +131,9 @@ def test_pipelines_agree_with_the_model(name):
         dict(DATASETS.get(cfg.dataset_type).METAINFO)
     )
     assert metainfo['num_keypoints'] == cfg.model.head.num_keypoints
+    # By the module of the data set MMPose's inferencer chooses its detector if none is named.
+    module = DATASETS.get(cfg.dataset_type).__module__
+    assert module.split('datasets.')[-1].split('.')[0] in default_det_models
 
 
 @pytest.mark.parametrize('name', FULL_SIZE)

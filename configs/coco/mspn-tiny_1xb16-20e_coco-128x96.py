@@ -46,7 +46,6 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=20, by_epoch=True, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=16)
-custom_hooks = [*_base_.custom_hooks, dict(type='ChannelsLastHook')]
 
 train_dataloader = dict(batch_size=16, num_workers=2, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=2, dataset=dict(pipeline=val_pipeline))

@@ -3,11 +3,9 @@
 Importing this registers the data sets and the transforms.
 """
 
+from .body import Coco2014Dataset, CocoPersonDataset, MegviiMpiiDataset
 from .cheap import FastBBoxTransform, FastPackPoseInputs, FastTopdownAffine, LoadPersonImage
-from .coco import CocoPersonDataset
-from .coco2014 import Coco2014Dataset
 from .collate import collate_people
-from .mpii import MegviiMpiiDataset
 from .resumable import ResumableBatchSampler
 from .tolerant import GuardedLoading
 from .transforms import BoxMargins, HalfBodyBox, RawAnnotation, UniformBoxTransform

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..datasets.coco2014 import image_path
+from ..datasets.body.coco2014 import image_path
 from ..errors import InputError
 from .annotation_files import REMEDY, check_annotations, check_mpii_annotations
 from .launch import plain_datasets

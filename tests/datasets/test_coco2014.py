@@ -10,7 +10,7 @@ import pytest
 from mmpose.registry import DATASETS
 
 from mspn_plugin import InputError
-from mspn_plugin.datasets import coco2014 as module
+from mspn_plugin.datasets.body import coco2014 as module
 
 TRAINING, MINIVAL = 'gt_json/train_val_minus_minival_2014.json', 'gt_json/minival_2014.json'
 BOXES = [
