@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ..dataset_checks.images import file_name_problem, image_problems, is_id
+from ..dataset_checks.people import person_problems
+from ..dataset_checks.problems import ERRORS, Problem
 from ..errors import InputError
+from ..json_files import is_number, read_json, shown
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
-
-
-def _read_json(path: Path, expected: str, remedy: str) -> Any:
-    if not path.is_file():
-        raise InputError(f'the annotation file {path} does not exist; {remedy}')
-    try:
-        with path.open(encoding='utf-8') as file:
-            return json.load(file)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f'the annotation file {path} cannot be read as JSON ({error}); expected {expected}'
-        ) from error
 
 
 def _check_fields(record: Any, fields: tuple[str, ...], what: str) -> None:
     missing = [name for name in fields if name not in record] if isinstance(record, dict) else ['{']
     if missing:
-        text = json.dumps(record)
         raise InputError(
-            f'{what} lacks {", ".join(missing)} (it reads {text[:80]}); '
+            f'{what} lacks {", ".join(missing)} (it reads {shown(record, 80)}); '
             f'expected an object with {", ".join(fields)}; correct the file'
         )
 
@@ -47,7 +37,9 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
     Raises:
         InputError: The file is absent or is something else.
     """
-    content = _read_json(path, 'a COCO keypoint file', remedy)
+    content = read_json(
+        path, 'the annotation file', expected='a COCO keypoint file', remedy=remedy
+    )
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
     ):
@@ -62,7 +54,7 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
     people = 0
     for annotation in content['annotations']:
         _check_fields(annotation, ('id', 'image_id', 'category_id', 'bbox'), f'a person in {path}')
-        name = f'annotation {annotation["id"]} in {path}'
+        name = f'annotation {shown(annotation["id"])} in {path}'
         keypoints = annotation.get('keypoints')
         if not isinstance(keypoints, list):
             raise InputError(
@@ -97,7 +89,9 @@ def check_mpii_annotations(
     Raises:
         InputError: The file is absent or is something else.
     """
-    content = _read_json(path, "MMPose's JSON file of MPII", remedy)
+    content = read_json(
+        path, 'the annotation file', expected="MMPose's JSON file of MPII", remedy=remedy
+    )
     if not isinstance(content, list) or not content:
         raise InputError(
             f'{path} is no annotation file of MPII; expected a list with an object for each person'
