@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..dataset_checks.images import file_name_problem, image_problems, is_id
+from ..dataset_checks.images import file_name_problem, image_problems
 from ..dataset_checks.people import person_problems
-from ..dataset_checks.problems import ERRORS, Problem
+from ..dataset_checks.problems import Problem
 from ..errors import InputError
 from ..json_files import is_number, read_json, shown
+
+_STOPPING = ('annotation-record', 'bad-box', 'keypoint-count', 'bad-keypoints', 'visibility')
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
 
@@ -37,9 +40,7 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
     Raises:
         InputError: The file is absent or is something else.
     """
-    content = read_json(
-        path, 'the annotation file', expected='a COCO keypoint file', remedy=remedy
-    )
+    content = read_json(path, 'the annotation file', expected='a COCO keypoint file', remedy=remedy)
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
     ):
@@ -70,7 +71,23 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
         people += any(keypoints[2::3])
     if not people:
         raise InputError(f'{path} has no person with a labelled keypoint; give a file that does')
+    for problem in _stopping(content, num_keypoints):
+        raise InputError(
+            f'{path}: {problem}; correct the file (tools/check_dataset.py lists all of its faults)'
+        )
     return content
+
+
+def _stopping(content: dict[str, Any], num_keypoints: int) -> Iterator[Problem]:
+    """Values that a run would stumble over, or learn from as if they were labels."""
+    for index, image in enumerate(content['images']):
+        yield from image_problems(image, index)
+    # Where a box or a keypoint lies in its image is no reason to stop: COCO's own reach out of it.
+    sizes = {image['id']: None for image in content['images']}
+    for index, person in enumerate(content['annotations']):
+        for problem in person_problems(person, index, sizes, num_keypoints):
+            if problem.kind in _STOPPING:
+                yield problem
 
 
 def check_mpii_annotations(
@@ -108,4 +125,24 @@ def check_mpii_annotations(
                 f'predicts {num_keypoints} keypoints, so expected as many of both; correct the '
                 "file or set the head's num_keypoints"
             )
+        if text := _mpii_problem(person):
+            raise InputError(f'{name} {text}; correct the file')
     return content
+
+
+def _mpii_problem(person: dict[str, Any]) -> str | None:
+    """What is wrong with the values of a person of MPII, or ``None``."""
+    if text := file_name_problem(person['image']):
+        return text
+    if not person['image'].split('.')[0].isdecimal():
+        return f'has the image {shown(person["image"])}; expected a number, as 015601864.jpg'
+    if not is_number(person['scale']) or person['scale'] <= 0:
+        return f'has the scale {shown(person["scale"])}; expected a positive number'
+    for key, points in (('center', [person['center']]), ('joints', person['joints'])):
+        for point in points:
+            if type(point) is not list or len(point) != 2 or not all(map(is_number, point)):
+                return f'has {shown(point)} in {key}; expected x and y'
+    flags = person['joints_vis']
+    if not all(flag in (0, 1) for flag in flags):
+        return f'has joints_vis {shown(flags)}; expected 0 or 1 for each joint'
+    return None
