@@ -19,7 +19,7 @@ from ..errors import InputError
 from .problems import Problem
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
-_EARLY_END = re.compile(r'Premature end|libpng error')
+_DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)
 _CHUNK = 16  # images at a time for a process: enough to make the way there cheap
 _SCAN, _END = b'\xff\xda', b'\xff\xd9'  # JPEG's markers: of the pixels, and of the end
 
@@ -113,7 +113,7 @@ def _presence(image: ImageFile) -> Iterator[Problem]:
     except OSError:  # a name that is too long
         there = False
     if not there:
-        what = 'is a folder' if image.path.is_dir() else 'does not exist'
+        what = 'is a folder' if os.path.isdir(image.path) else 'does not exist'
         yield Problem('missing-image', image.name, f'{what} at {image.path}')
 
 
@@ -128,9 +128,10 @@ def _content(image: ImageFile) -> Iterator[Problem]:
         yield Problem('unreadable-image', image.name, f'cannot be decoded at {image.path}')
         return
     complaints = _COMPLAINT.findall(_complaints())
-    if _ends_early(image.path) or any(map(_EARLY_END.match, complaints)):
-        text = f'ends early at {image.path}; the decoder fills the rest with grey'
-        yield Problem('damaged-image', image.name, text)
+    damage = [complaint for complaint in complaints if _DAMAGE.search(complaint)]
+    if damage or _ends_early(image.path):
+        reason = damage[0] if damage else 'it has no end'
+        yield Problem('damaged-image', image.name, f'decodes, but {reason} at {image.path}')
     elif complaints:
         yield Problem('image-decoder', image.name, f'is odd to the decoder: {complaints[0]}')
     height, width = pixels.shape[:2]
@@ -141,7 +142,7 @@ def _content(image: ImageFile) -> Iterator[Problem]:
 
 
 def _ends_early(path: Path) -> bool:
-    """Whether a JPEG has no end after the start of its pixels; OpenCV decodes it all the same."""
+    """Whether a JPEG has no end after the start of its pixels; OpenCV before 4.12 decodes it."""
     try:
         content = path.read_bytes()
     except OSError:

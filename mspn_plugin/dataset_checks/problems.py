@@ -23,7 +23,7 @@ ERRORS = {
     'skeleton': 'faults of the skeleton',
     'missing-image': 'images that are not there',
     'unreadable-image': 'images that cannot be decoded',
-    'damaged-image': 'images that end early',
+    'damaged-image': 'images that decode, with pixels that are damaged or end early',
     'image-size': 'images of another size than recorded',
 }
 """Kinds that break a run or make it learn something else than the labels, and what they are."""
