@@ -22,14 +22,15 @@ MAX_DEPTH = 32
 """Deeper nesting is refused; the formats read here need 6 levels."""
 
 
-def read_json(path: Path, what: str, *, expected: str, remedy: str = '') -> Any:
-    """Reads a JSON file in UTF-8, with or without a byte order mark.
+def read_json(path: Path, what: str, *, expected: str, remedy: str = '', mark: bool = False) -> Any:
+    """Reads a JSON file in UTF-8.
 
     Args:
         path: The file.
         what: What the file is for, such as ``'the detection file'``.
         expected: What it should hold, for messages.
         remedy: What to do where there is no such file; ``expected`` if empty.
+        mark: Whether it may begin with a byte order mark, which COCO's API does not read.
 
     Returns:
         Its content. ``NaN`` and infinite numbers pass: their place is for the caller to name.
@@ -49,7 +50,7 @@ def read_json(path: Path, what: str, *, expected: str, remedy: str = '') -> Any:
             raise InputError(
                 f'{what} {path} has {size:,} bytes; expected at most {MAX_BYTES:,}; split it'
             )
-        text = path.read_text(encoding='utf-8-sig')
+        text = path.read_text(encoding='utf-8-sig' if mark else 'utf-8')
         with _no_garbage_collection():
             content = json.loads(text, object_pairs_hook=_object)
             deep = _is_deeper(content, MAX_DEPTH)

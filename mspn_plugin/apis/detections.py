@@ -73,7 +73,7 @@ def read_detections(path: str | Path, *, category_id: int = 1) -> Detections:
 
 def _read_list(path: Path) -> list[Any]:
     expected = 'a JSON list of detections in the format of COCO'
-    content = read_json(path, 'the detection file', expected=expected)
+    content = read_json(path, 'the detection file', expected=expected, mark=True)
     if not isinstance(content, list):
         kinds = {dict: 'an object', str: 'a text', type(None): 'null'}
         kind = kinds.get(type(content), 'a number')

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from conftest import PLACES, WRITERS, gadgets
+from evil import PLACES, WRITERS, gadgets
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmpose.apis import MMPoseInferencer, init_model
@@ -20,8 +20,7 @@ from mspn_plugin.checkpoints.fit import check_weights_fit
 from mspn_plugin.checkpoints.resnet import load_resnet_into
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
-# Formats of which torch reads nothing weights-only, so that no name is known.
-UNNAMED = ('tar', 'torchscript')
+UNNAMED = ('tar',)  # a format of which torch reads nothing weights-only
 # Kinds that need something of their own to do harm, such as a network.
 HARMLESS_ALONE = ('import', 'runpy', 'torch.load', 'torch.hub', 'partial', 'methodcaller')
 
@@ -54,7 +53,9 @@ def test_under_another_name(suffix, writer, malicious):
     path, name = malicious(writer=writer, name=f'evil.{suffix}')
     with pytest.raises(InputError, match=refused(path, name)):
         read_state_dict(str(path))
-    with pytest.raises((InputError, pickle.UnpicklingError), match=re.escape(name)):
+    # Torch itself does not get as far as the name in the newer pickle formats.
+    words = None if writer == 'pickle, protocol 4' else re.escape(name)
+    with pytest.raises((InputError, pickle.UnpicklingError), match=words):
         load_checkpoint(MODELS.build(Config.fromfile(get_config(TINY)).model), str(path))
 
 
