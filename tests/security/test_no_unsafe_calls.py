@@ -115,7 +115,7 @@ def unsafe(source: str, path: str = 'file.py') -> list[str]:
                     refuse(node, f'{name} without {key}={value!r}')
             elif is_forbidden(name):
                 refuse(node, name)
-            elif name.endswith(('add_safe_globals', 'safe_globals')) and name.startswith('torch'):
+            elif name.endswith(('.add_safe_globals', '.safe_globals')) and name.startswith('torch'):
                 refuse(node, name)
             elif isinstance(node, ast.Attribute) and node.attr in METHODS:
                 refuse(node, node.attr)
