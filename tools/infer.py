@@ -27,7 +27,8 @@ from mspn_plugin.apis import infer_people
 from mspn_plugin.apis.coco_results import ResultsFile, coco_results
 from mspn_plugin.apis.detections import Detections, read_detections
 from mspn_plugin.apis.drawing import draw_people
-from mspn_plugin.apis.people import instance_score, read_image
+from mspn_plugin.apis.images import read_image
+from mspn_plugin.apis.people import instance_score
 from mspn_plugin.checkpoints.fit import check_weights_fit
 from mspn_plugin.engine.launch import override, read_config
 from mspn_plugin.errors import exit_with_sentence, listed

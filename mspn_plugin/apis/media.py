@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ..errors import InputError
-from .people import read_image
+from .images import read_image
 
 Kind = Literal['image', 'folder', 'video', 'webcam']
 

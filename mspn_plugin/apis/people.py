@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import Compose
@@ -20,12 +18,13 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..models.fused import fused
 from .boxes import check_boxes
+from .images import Image, decode
+from .in_step import ahead, in_step
 
-Image = str | Path | np.ndarray
 People = list[PoseDataSample]
 
 WHOLE_IMAGE = 'whole_image'
-_END = object()
+_MOST_THREADS = 8
 
 
 def infer_people(
@@ -35,6 +34,7 @@ def infer_people(
     *,
     box_scores: Any = None,
     batch_size: int = 64,
+    threads: int | None = None,
     score_thr: float = 0.0,
 ) -> People | list[People] | Iterator[People]:
     """Predicts the poses of people, given their boxes.
@@ -52,6 +52,9 @@ def infer_people(
         box_scores: The boxes' scores, ``(N,)`` from 0 to 1, in the same arrangement; 1 if absent.
         batch_size: People in a batch; more need more memory. For every image's result to come at
             once, as for a camera, give 1.
+        threads: How many decode and crop images while the network works. With 0 nothing is read
+            before it is needed, which is the default on a CPU, where the network itself uses every
+            core, and for a ``batch_size`` of 1.
         score_thr: Leaves out people whose score, the box's times the mean of the keypoints', is
             not above this.
 
@@ -66,11 +69,14 @@ def infer_people(
     """
     if batch_size < 1:
         raise ValueError(f'batch_size is {batch_size}, expected at least 1')
+    if threads is None:
+        waits = batch_size == 1 or next(model.parameters()).device.type == 'cpu'
+        threads = 0 if waits else min(_MOST_THREADS, os.cpu_count() or 1)
     if isinstance(images, (str, Path, np.ndarray)):
         boxes = boxes if isinstance(boxes, str) else [boxes]
         box_scores = None if box_scores is None else [box_scores]
-        return next(_stream(model, [images], boxes, box_scores, batch_size, score_thr))
-    results = _stream(model, images, boxes, box_scores, batch_size, score_thr)
+        return next(_stream(model, [images], boxes, box_scores, batch_size, 0, score_thr))
+    results = _stream(model, images, boxes, box_scores, batch_size, threads, score_thr)
     return results if isinstance(images, Iterator) else list(results)
 
 
@@ -78,14 +84,6 @@ def instance_score(person: PoseDataSample) -> float:
     """A person's score: the box's times the mean of the keypoints'."""
     found = person.pred_instances
     return float(found.bbox_scores[0] * found.keypoint_scores[0].mean())
-
-
-def read_image(path: Path) -> np.ndarray | None:
-    """Pixels as MMPose's LoadImage decodes them; ``None`` if they cannot be read."""
-    try:
-        return mmcv.imread(str(path))
-    except (OSError, cv2.error, ValueError):
-        return None
 
 
 class _Batch:
@@ -135,28 +133,27 @@ def _stream(
     boxes: Any,
     box_scores: Any,
     batch_size: int,
+    threads: int,
     score_thr: float,
 ) -> Iterator[People]:
     init_default_scope(model.cfg.get('default_scope', 'mmpose'))
-    pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
+    crop = _Crop(model)
     batch = _Batch(fused(model))
     waiting: deque[list[PoseDataSample | None]] = deque()
-    for index, (image, given, scores) in enumerate(_in_step(images, boxes, box_scores)):
-        name = f'image {index}' + (f' ({image})' if isinstance(image, (str, Path)) else '')
-        pixels = _decode(image, name)
-        height, width = pixels.shape[:2]
-        if isinstance(given, str):
-            if given != WHOLE_IMAGE:
-                raise InputError(f"boxes is {given!r}; expected numbers or '{WHOLE_IMAGE}'")
-            given = [[0, 0, width, height]]
-        checked, checked_scores = check_boxes(given, scores, (width, height), name)
-        results: list[PoseDataSample | None] = [None] * len(checked)
+    given = ((i, *each) for i, each in enumerate(in_step(images, boxes, box_scores)))
+    prepared = ahead(crop, given, threads)
+    failure: Exception | None = None
+    while True:
+        try:
+            crops = next(prepared, None)
+        except Exception as error:  # what came before it is not lost
+            failure, crops = error, None
+        if crops is None:
+            break
+        results: list[PoseDataSample | None] = [None] * len(crops)
         waiting.append(results)
-        for person, (box, score) in enumerate(zip(checked, checked_scores, strict=True)):
-            data = dict(model.dataset_meta, img=pixels, bbox=box[None], bbox_score=score[None])
-            if isinstance(image, (str, Path)):
-                data['img_path'] = str(image)
-            batch.add(results, person, pipeline(data))
+        for person, data in enumerate(crops):
+            batch.add(results, person, data)
             if len(batch) == batch_size:
                 batch.run()
         if len(waiting) > batch_size:  # most images have nobody: do not let the others wait
@@ -166,62 +163,40 @@ def _stream(
     batch.run()
     for results in waiting:
         yield _kept(results, score_thr)
+    if failure is not None:
+        raise failure
+
+
+class _Crop:
+    """Cuts the people out of an image, which is decoded once."""
+
+    def __init__(self, model: Any) -> None:
+        self._meta = model.dataset_meta
+        self._pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
+
+    def __call__(self, index: int, image: Any, boxes: Any, scores: Any) -> list[dict[str, Any]]:
+        """What the pipeline of the config makes of every person.
+
+        Raises:
+            InputError: The image or a box cannot be used.
+        """
+        name = f'image {index}' + (f' ({image})' if isinstance(image, (str, Path)) else '')
+        pixels = decode(image, name)
+        height, width = pixels.shape[:2]
+        if isinstance(boxes, str):
+            if boxes != WHOLE_IMAGE:
+                raise InputError(f"boxes is {boxes!r}; expected numbers or '{WHOLE_IMAGE}'")
+            boxes = [[0, 0, width, height]]
+        boxes, scores = check_boxes(boxes, scores, (width, height), name)
+        path = dict(img_path=str(image)) if isinstance(image, (str, Path)) else {}
+        return [
+            self._pipeline(
+                dict(self._meta, img=pixels, bbox=box[None], bbox_score=score[None], **path)
+            )
+            for box, score in zip(boxes, scores, strict=True)
+        ]
 
 
 def _kept(results: list[PoseDataSample | None], score_thr: float) -> People:
     people = [person for person in results if person is not None]
     return [p for p in people if instance_score(p) > score_thr] if score_thr > 0 else people
-
-
-def _in_step(images: Iterable[Image], boxes: Any, scores: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Images with their boxes and scores; all of them must be as many."""
-    forever = itertools.repeat
-    each = [
-        images,
-        forever(boxes) if boxes is None or isinstance(boxes, str) else boxes,
-        forever(None) if scores is None else scores,
-    ]
-    iterators = [iter(values) for values in each]
-    for index in itertools.count():
-        image, their_boxes, their_scores = (next(iterator, _END) for iterator in iterators)
-        rest = (their_boxes, their_scores)
-        ended = [
-            value is _END
-            for value, values in zip(rest, each[1:], strict=True)
-            if not isinstance(values, itertools.repeat)
-        ]
-        if image is _END and all(ended):
-            return
-        if image is _END or any(ended):
-            what = ('images', 'boxes or scores')
-            more, fewer = what[::-1] if image is _END else what
-            raise InputError(
-                f'there are more {more} than {fewer}, which ended after {index}; give an entry for '
-                'every image, None for nobody'
-            )
-        yield image, their_boxes, their_scores
-
-
-def _decode(image: Any, name: str) -> np.ndarray:
-    """Pixels of an image, as MMPose's LoadImage decodes it.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise InputError(
-                f'{name} is an array of shape {image.shape} and type {image.dtype}; expected '
-                '(h, w, 3) uint8, blue green red'
-            )
-        return image
-    if not isinstance(image, (str, Path)):
-        raise InputError(f'{name} is a {type(image).__name__}; expected a path or an array')
-    path = Path(image)
-    if not path.is_file():
-        what = 'is a folder' if path.is_dir() else 'does not exist'
-        raise InputError(f'{name} {what}; expected the file of an image')
-    pixels = read_image(path)
-    if pixels is None:
-        raise InputError(f'{name} cannot be read as an image; it is damaged, or something else')
-    return pixels

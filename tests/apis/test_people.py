@@ -73,7 +73,7 @@ def test_every_image_is_decoded_once(model, crowd, monkeypatch):
     monkeypatch.setattr(mmcv, 'imread', lambda path: decoded.append(path) or real(path))
     monkeypatch.setattr(mmcv, 'imfrombytes', lambda *_, **__: pytest.fail('decoded again'))
     infer_people(model, paths, boxes)
-    assert decoded == [str(path) for path in paths]
+    assert sorted(decoded) == sorted(str(path) for path in paths)
 
 
 def test_one_image_as_path_or_array(model, crowd):
@@ -111,7 +111,8 @@ def test_scores_and_threshold(model, crowd):
     assert instance_score(everybody[0][0]) == pytest.approx(float(mean))
 
 
-def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd):
+@pytest.mark.parametrize(('threads', 'ahead'), [(0, 0), (1, 8), (2, 9)])
+def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd, threads, ahead):
     paths, boxes = crowd
     read = []
 
@@ -124,15 +125,49 @@ def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd):
         for index in range(1000):
             yield boxes[index % 9][:1]
 
-    results = infer_people(model, frames(), their_boxes(), batch_size=4)
+    results = infer_people(model, frames(), their_boxes(), batch_size=4, threads=threads)
     assert read == []
     first = next(results)
-    assert len(first) == 1 and len(read) <= 5
+    assert len(first) == 1 and len(read) <= 5 + ahead
     # Nobody in sight: the few that are do not wait for a full batch.
     seldom = ([boxes[0][0]] if index == 0 else None for index in range(1000))
     read.clear()
-    assert len(next(infer_people(model, frames(), seldom, batch_size=4))) == 1
-    assert len(read) <= 6
+    assert len(next(infer_people(model, frames(), seldom, batch_size=4, threads=threads))) == 1
+    assert len(read) <= 6 + ahead
+
+
+def test_a_camera_is_not_read_ahead(model, crowd):
+    paths, boxes = crowd
+    read = []
+
+    def frames():
+        for index in range(9):
+            read.append(index)
+            yield cv2.imread(str(paths[index]))
+
+    results = infer_people(model, frames(), iter(each[:1] for each in boxes), batch_size=1)
+    assert [(len(people), len(read)) for people in results] == [(1, n + 1) for n in range(9)]
+
+
+@pytest.mark.parametrize('threads', [0, 1, 3])
+def test_what_came_before_a_bad_image_is_not_lost(model, crowd, threads):
+    paths, boxes = crowd
+    images = iter([*paths[:3], paths[0].with_name('no.jpg'), *paths[4:]])
+    results = infer_people(model, images, boxes, threads=threads)
+    good = [next(results) for _ in range(3)]
+    with pytest.raises(InputError, match='image 3 .*does not exist'):
+        next(results)
+    for people, wanted in zip(good, infer_people(model, paths[:3], boxes[:3]), strict=True):
+        assert_same(people, wanted)
+
+
+@pytest.mark.parametrize('threads', [0, 1, 3])
+def test_what_came_before_the_end_of_the_boxes_is_not_lost(model, crowd, threads):
+    paths, boxes = crowd
+    results = infer_people(model, iter(paths), boxes[:4], threads=threads)
+    assert [len(next(results)) for _ in range(4)] == [len(each) for each in boxes[:4]]
+    with pytest.raises(InputError, match='more images than boxes'):
+        next(results)
 
 
 @pytest.mark.parametrize(

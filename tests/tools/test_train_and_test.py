@@ -17,6 +17,7 @@ TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 PLAIN = [
     'train_dataloader.dataset.pipeline.2.prob=0.0',
     'train_dataloader.dataset.pipeline.3.scale=(1,1)',
+    'train_dataloader.dataset.pipeline.3.shift=0.0',
 ]
 
 
