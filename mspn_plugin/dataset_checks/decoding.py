@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ..apis.people import read_image
+from ..apis.images import read_image
 from ..errors import InputError
 from .problems import Problem
 
