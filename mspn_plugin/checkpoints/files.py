@@ -20,7 +20,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from .foreign_objects import first_foreign_object
 from .mindspore import looks_like_mindspore, read_mindspore
 
@@ -67,7 +67,22 @@ def weights_in(loaded: object, checkpoint: str) -> Mapping[str, Tensor]:
         or not all(isinstance(value, Tensor) for value in weights.values())
     ):
         raise InputError(f'{checkpoint} holds no weights; expected tensors by name')
+    odd = [name for name, value in weights.items() if not _is_plain(value)]
+    if odd:
+        raise InputError(
+            f'{checkpoint} holds {listed(odd, 3)} as sparse, quantized or empty tensors; expected '
+            'plain ones'
+        )
     return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def _is_plain(value: Tensor) -> bool:
+    return (
+        value.layout == torch.strided
+        and not value.is_quantized
+        and not value.is_nested
+        and value.device.type != 'meta'
+    )
 
 
 def read_checkpoint(checkpoint: str) -> Any:

@@ -103,6 +103,8 @@ def test_json_that_is(tmp_path, monkeypatch):
     with pytest.raises(InputError, match='has 10 bytes; expected at most 5'):
         read_json(path, 'the file', expected='a list')
     with pytest.raises(InputError, match='does not exist; expected a list'):
+        read_json(tmp_path / 'no.json', 'the file', expected='a list')
+    with pytest.raises(InputError, match='cannot be read'):
         read_json(tmp_path / ('x' * 300), 'the file', expected='a list')
     with pytest.raises(InputError, match='does not exist'):
         read_json(tmp_path / '/dev/zero', 'the file', expected='a list')
