@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..dataset_checks.images import file_name_problem, image_problems
+from ..dataset_checks.images import file_name_problem, image_problems, is_id
 from ..dataset_checks.people import person_problems
 from ..dataset_checks.problems import Problem
 from ..errors import InputError
@@ -80,6 +80,10 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
 
 def _stopping(content: dict[str, Any], num_keypoints: int) -> Iterator[Problem]:
     """Values that a run would stumble over, or learn from as if they were labels."""
+    for index, category in enumerate(content['categories']):
+        if not isinstance(category, dict) or not is_id(category.get('id')):
+            text = f'is {shown(category)}; expected an object with id and name'
+            yield Problem('category', f'category record {index}', text)
     for index, image in enumerate(content['images']):
         yield from image_problems(image, index)
     # Where a box or a keypoint lies in its image is no reason to stop: COCO's own reach out of it.

@@ -13,6 +13,7 @@ from mspn_plugin.engine.preflight import check_data
 PERSON = dict(
     id=7, image_id=1, category_id=1, bbox=[1, 1, 5, 5], keypoints=[2, 2, 2] * 17, num_keypoints=17
 )
+IMAGE = dict(id=1, file_name='a.jpg', width=9, height=9)
 
 
 @pytest.fixture
@@ -25,8 +26,7 @@ def root(tmp_path):
 
 
 def write(root, **parts):
-    image = dict(id=1, file_name='a.jpg', width=9, height=9)
-    content = dict(images=[image], annotations=[], categories=[dict(id=1)])
+    content = dict(images=[IMAGE], annotations=[], categories=[dict(id=1)])
     (root / 'annotations' / 'train.json').write_text(json.dumps({**content, **parts}))
 
 
@@ -70,6 +70,14 @@ def test_good_data_passes(root):
         (dict(images=[dict(id=1, file_name='a.jpg')]), 'lacks width, height'),
         (dict(images=[]), 'lists no images'),
         (dict(images='x'), 'not a COCO annotation file'),
+        (dict(categories=[None]), 'category record 0 is null'),
+        (dict(images=[dict(IMAGE, id='1')]), 'image "1" has the id "1"'),
+        (dict(images=[dict(IMAGE, width=0)]), 'image 1 has the width 0'),
+        (dict(images=[dict(IMAGE, file_name='../a.jpg')]), 'leaves the image folder'),
+        (dict(annotations=[{**PERSON, 'bbox': [1, 2, 3]}]), 'annotation 7 has the bbox'),
+        (dict(annotations=[{**PERSON, 'keypoints': [float('nan'), 2, 2] * 17}]), 'has NaN in'),
+        (dict(annotations=[{**PERSON, 'keypoints': [2, 2, 3] * 17}]), 'the visibility 3'),
+        (dict(annotations=[{**PERSON, 'image_id': '1'}]), 'the image_id "1"'),
     ],
 )
 def test_wrong_annotations(root, parts, words):
@@ -96,7 +104,12 @@ def test_missing_things_are_named(root):
         check_data(config(root, data_prefix=dict(img='images/')), ('train',))
     with pytest.raises(InputError, match='detected boxes .*boxes.json does not exist.*--gt-boxes'):
         check_data(config(root, bbox_file='boxes.json'), ('train',))
+    with pytest.raises(InputError, match='detected boxes boxes.pkl is not named as JSON'):
+        check_data(config(root, bbox_file='boxes.pkl'), ('train',))
     cfg = config(root)
+    cfg.train_evaluator = dict(type='CocoMetric', ann_file='gone.pickle')
+    with pytest.raises(InputError, match='gone.pickle is not named as JSON'):
+        check_data(cfg, ('train',))
     cfg.train_evaluator = dict(type='CocoMetric', ann_file='gone.json')
     with pytest.raises(InputError, match='gone.json of the train_evaluator does not exist'):
         check_data(cfg, ('train',))

@@ -20,7 +20,8 @@ from mutations import EDGE_TEXTS, VALUES, mutated_bytes
 from safetensors.torch import save as save_safetensors
 
 from mspn_plugin import get_config
-from mspn_plugin.apis.detector import _category_names
+from mspn_plugin.apis.detector import _category_names, _load_weights
+from mspn_plugin.checkpoints.beside import check_beside_weights
 from mspn_plugin.checkpoints.convert import convert_state_dict
 from mspn_plugin.checkpoints.files import read_checkpoint, weights_in
 from mspn_plugin.checkpoints.fit import check_can_resume, fit_weights
@@ -91,6 +92,8 @@ def read(path):
 
 def use(loaded, weights, model):
     """What the tools do with a checkpoint that could be read."""
+    check_beside_weights(loaded, 'file')
+    _load_weights(torch.nn.Linear(2, 2), loaded, 'file', 'config')
     fit_weights(weights, model)
 
 
@@ -158,7 +161,34 @@ NAMES = EDGE_TEXTS | st.sampled_from(
     + ['backbone.stages.0.down.levels.99999999.0.x', 'backbone.stages.' + '9' * 400 + '.x']
 )
 STATES = st.dictionaries(NAMES | st.integers(), TENSORS | VALUES, max_size=4)
+SKELETONS = st.fixed_dictionaries(
+    dict(num_keypoints=st.sampled_from([2, 2, 2, 0, -1, '2', 10**9])),
+    optional={
+        key: VALUES
+        | st.sampled_from([[0, 1], [1, 0], [[0, 1]], [[0, 5]], [-1, 0], [[1, 2, 3]] * 2])
+        for key in ('flip_indices', 'flip_pairs', 'skeleton_links', 'keypoint_colors', 'sigmas')
+    },
+)
+
+
+def versioned(value):
+    weights = OrderedDict(WEIGHTS)
+    weights._metadata = value
+    return weights
+
+
+GOOD = st.one_of(
+    st.just(OrderedDict(WEIGHTS)),
+    (VALUES | st.dictionaries(EDGE_TEXTS, VALUES)).map(versioned),
+)
 CHECKPOINTS = st.one_of(
+    st.fixed_dictionaries(
+        dict(state_dict=GOOD, meta=VALUES | st.fixed_dictionaries(dict(dataset_meta=SKELETONS))),
+        optional=dict(optimizer=VALUES, message_hub=VALUES),
+    ),
+    st.fixed_dictionaries(
+        dict(state_dict=GOOD, meta=st.fixed_dictionaries(dict(classes=VALUES, dataset_meta=VALUES)))
+    ),
     STATES,
     VALUES,
     st.fixed_dictionaries(
