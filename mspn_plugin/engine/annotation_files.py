@@ -150,3 +150,33 @@ def _mpii_problem(person: dict[str, Any]) -> str | None:
     if not all(flag in (0, 1) for flag in flags):
         return f'has joints_vis {shown(flags)}; expected 0 or 1 for each joint'
     return None
+
+
+def check_detections(path: Path) -> None:
+    """Checks that a file holds detected boxes that MMPose's readers do not stumble over.
+
+    What such a box means is theirs to judge: they leave out other categories and low scores.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It is something else.
+    """
+    expected = 'a JSON list of objects with image_id, category_id, bbox (x, y, w, h) and score'
+    content = read_json(path, 'the file of detected boxes', expected=expected)
+    if not isinstance(content, list):
+        raise InputError(f'{path} holds no list of detected boxes; expected {expected}')
+    for index, entry in enumerate(content):
+        good = (
+            isinstance(entry, dict)
+            and all(is_id(entry.get(key)) for key in ('image_id', 'category_id'))
+            and is_number(entry.get('score'))
+            and type(entry.get('bbox')) is list
+            and len(entry['bbox']) == 4
+            and all(map(is_number, entry['bbox']))
+        )
+        if not good:
+            raise InputError(
+                f'entry {index} of {path}, counted from 0, is {shown(entry)}; expected {expected}'
+            )

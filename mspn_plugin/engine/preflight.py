@@ -11,7 +11,12 @@ from mmengine.config import Config
 
 from ..datasets.coco2014 import image_path
 from ..errors import InputError
-from .annotation_files import REMEDY, check_annotations, check_mpii_annotations
+from .annotation_files import (
+    REMEDY,
+    check_annotations,
+    check_detections,
+    check_mpii_annotations,
+)
 from .launch import plain_datasets
 
 __all__ = ['check_annotations', 'check_data']
@@ -59,13 +64,15 @@ def _check_suffix(path: str, what: str) -> None:
 
 def _check_boxes(dataset: dict[str, Any], origin: str) -> None:
     boxes = dataset.get('bbox_file')
-    if boxes:
-        _check_suffix(boxes, 'file of detected boxes')
-    if boxes and not Path(boxes).is_file():
+    if not boxes:
+        return
+    _check_suffix(boxes, 'file of detected boxes')
+    if not Path(boxes).is_file():
         raise InputError(
             f'the file of detected boxes {boxes} does not exist; put it there ({origin}), or use '
             '--gt-boxes to evaluate with the annotated boxes'
         )
+    check_detections(Path(boxes))
 
 
 def _check_coco(dataset: dict[str, Any], num_keypoints: int) -> None:

@@ -116,3 +116,28 @@ def test_missing_things_are_named(root):
     (root / 'train2017' / 'a.jpg').unlink()
     with pytest.raises(InputError, match='image .*a.jpg, the first one that .*train.json lists'):
         check_data(config(root), ('train',))
+
+
+BOX = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ({}, 'holds no list'),
+        ([BOX, 'x'], 'entry 1 of .* is "x"'),
+        ([BOX, dict(BOX, image_id='1')], 'entry 1'),
+        ([dict(BOX, bbox=[1, 2, 3])], 'entry 0'),
+        ([dict(BOX, bbox=[1, 2, 3, float('nan')])], 'entry 0'),
+        ([dict(BOX, score=None)], 'entry 0'),
+        ([[[[BOX] * 2] * 2] * 2], 'entry 0'),
+    ],
+)
+def test_files_of_boxes(root, content, words):
+    path = root / 'boxes.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=words) as caught:
+        check_data(config(root, bbox_file=str(path)), ('train',))
+    assert 'boxes.json' in str(caught.value)
+    path.write_text(json.dumps([BOX, dict(BOX, bbox=[0, 0, 0, 0], category_id=3)]))
+    check_data(config(root, bbox_file=str(path)), ('train',))

@@ -12,6 +12,7 @@ from mutations import VALUES, mutated_bytes, mutated_json
 
 from mspn_plugin.apis.boxes import check_boxes
 from mspn_plugin.apis.detections import read_detections
+from mspn_plugin.engine.annotation_files import check_detections
 
 ENTRIES = [
     dict(category_id=1, image_id=image, bbox=[10.5, 20, 30, 40.25], score=score)
@@ -36,6 +37,7 @@ def path(folder):
 @given(content=FILES)
 def test_boxes_or_a_sentence(content, path, trial):
     path.write_bytes(content)
+    trial(check_detections, path)
     found = trial(read_detections, path)
     assert list(path.parent.iterdir()) == [path]
     if found is None:
