@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..apis.images import read_image
-from ..errors import InputError
+from ..errors import InputError, listed
 from .problems import Problem
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
@@ -76,10 +76,10 @@ def image_file_problems(
                 done += len(chunk)
                 progress(done)
         except BrokenProcessPool as error:
-            names = ', '.join(str(image.path) for image in images[done : done + _CHUNK * jobs])
+            paths = [image.path for image in images[done : done + _CHUNK * jobs]]
             raise InputError(
-                f'a process ended while it decoded, by a signal; one of these images or too little '
-                f'memory did it: {names}; check them one by one, or use fewer --jobs'
+                'a process was ended by the system while it decoded one of the images '
+                f'{listed(paths)}; look at them, or use fewer --jobs if the memory was too small'
             ) from error
 
 

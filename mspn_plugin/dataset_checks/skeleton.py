@@ -95,12 +95,12 @@ def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
     info = skeleton.get('keypoint_info')
     if not isinstance(info, Mapping):
         return []
-    points = [info[number] for number in sorted(info, key=str_or_int)]
+    points = [info[number] for number in sorted(info, key=_by_number)]
     return [str(point.get('name')) if isinstance(point, Mapping) else '' for point in points]
 
 
-def str_or_int(key: Any) -> tuple[int, str]:
-    """Order of keys of which some may be no numbers."""
+def _by_number(key: Any) -> tuple[int, str]:
+    """For sorting keys of which some may be no numbers."""
     return (key, '') if isinstance(key, int) else (2**31, str(key))
 
 
@@ -118,7 +118,7 @@ def skeleton_problems(skeleton: Mapping[str, Any]) -> Iterator[Problem]:
         text = 'is no table of keypoints, each with a name'
         yield Problem('skeleton', 'keypoint_info', text)
         return
-    if not isinstance(info, Mapping) or sorted(info, key=str_or_int) != list(range(len(points))):
+    if not isinstance(info, Mapping) or sorted(info, key=_by_number) != list(range(len(points))):
         text = f'has the numbers {shown(list(info or ()))}; expected 0 to {len(points) - 1}'
         yield Problem('skeleton', 'keypoint_info', text)
     names = keypoint_names(skeleton)

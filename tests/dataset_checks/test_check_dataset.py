@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -267,6 +269,12 @@ def test_processes_find_what_one_finds_in_the_same_order(place):
     two = check(place, jobs=2, progress=done.append)[0]
     assert one == two and len(one['missing-image']) == 3
     assert done == [16, 32, 48, 50]
+
+
+def test_a_decoder_that_takes_its_process_down(place, monkeypatch):
+    monkeypatch.setattr('mspn_plugin.dataset_checks.decoding.read_image', lambda _: os._exit(9))
+    with pytest.raises(InputError, match=r'was ended by the system .*a\.jpg.*fewer --jobs'):
+        check(place, jobs=2)
 
 
 def test_coco_and_this_packages_own_skeletons_are_good(place):

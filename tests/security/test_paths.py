@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 
 import pytest
 
 from mspn_plugin import InputError
 from mspn_plugin.apis.detections import read_detections
+from mspn_plugin.apis.media import open_media
 from mspn_plugin.dataset_checks.images import file_name_problem
 from mspn_plugin.engine.annotation_files import check_annotations
 from mspn_plugin.errors import exit_with_sentence, printable
@@ -69,6 +71,25 @@ def test_nothing_is_written_outside_the_output_folder(
         *(f'{number}_res.jpg' for number in range(8, 14)),
     }
     assert '\x1b' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['a.mp4', 'a.m3u8', 'a.ffconcat', 'a.mpd', 'a.sdp'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n',
+        'ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n',
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://127.0.0.1:{port}/</BaseURL></MPD>',
+    ],
+)
+def test_a_playlist_for_a_video_reaches_no_network(name, text, tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        server.setblocking(False)
+        (tmp_path / name).write_text(text.format(port=server.getsockname()[1]))
+        with pytest.raises(InputError, match='cannot be read as an image or a video'):
+            open_media(tmp_path / name)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
 
 
 @pytest.mark.parametrize(
