@@ -115,7 +115,8 @@ def _record_problems(
             sizes[image['id']] = None if found else (image['width'], image['height'])
     yield from image_checks.doubled_images(content['images'])
     first = yield from _category_problems(content['categories'], names)
-    known = {c['id'] for c in content['categories'] if isinstance(c, dict) and 'id' in c}
+    ids = [c.get('id') for c in content['categories'] if isinstance(c, dict)]
+    known = {number for number in ids if image_checks.is_id(number)}
     annotations = content['annotations']
     yield from people_checks.foreign_categories(annotations, known, first)
     labelled = set()

@@ -113,6 +113,7 @@ RECORDS = [
     (lambda place: place.content['categories'].clear(), 'category', 'no usable category'),
     (add('categories'), 'category', 'category 1 is there more than once'),
     (lambda place: place.content['categories'].append({}), 'category', 'record 1 is {}'),
+    (add('categories', id=[1]), 'category', 'record 1 is {"id": [1]'),
 ]
 
 
