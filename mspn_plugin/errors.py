@@ -28,6 +28,15 @@ def _sentence(error: InputError) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """A text on one line, for a terminal.
+
+    Names come from files of others: one with a line break, a terminal's control codes or half a
+    surrogate pair is written as Python would escape it.
+    """
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
     """Decorates a tool's ``main``: an `InputError` ends the process with its message and status 2.
 
@@ -43,7 +52,7 @@ def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except InputError as error:
-            print(f'error: {_sentence(error)}', file=sys.stderr)
+            print(f'error: {printable(_sentence(error))}', file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print('stopped by the keyboard', file=sys.stderr)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 
 # Before torch: the tests run in parallel processes, and the machine's cores are shared.
@@ -82,6 +85,22 @@ def untrained_models(tmp_path_factory) -> tuple[Path, Path, str, Path]:
         pose = MODELS.build(Config.fromfile(get_config(TINY)).model)
     torch.save(pose.state_dict(), folder / 'pose.pth')
     return folder / 'rtmdet.py', folder / 'rtmdet.pth', TINY, folder / 'pose.pth'
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a web server on this machine, which serves the folder ``served``."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path / 'served'))
+    (tmp_path / 'served').mkdir()
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{running.server_port}'
+        running.shutdown()
 
 
 @pytest.fixture

@@ -58,7 +58,12 @@ def test_a_healthy_environment_is_fine(tmp_path):
     assert (run.returncode, report['ok']) == (0, True), report['problems']
     assert report['versions']['mspn_plugin'] == mspn_plugin.__version__
     assert all(report['versions'].values())
-    assert {gap['name'] for gap in report['gaps']} == {'mmcv._ext', 'xtcocotools', 'torch.load'}
+    assert {gap['name'] for gap in report['gaps']} == {
+        'mmcv._ext',
+        'xtcocotools',
+        'torch.load',
+        'load_url',
+    }
     assert report['device'].startswith(('CPU, ', 'CUDA '))
 
 

@@ -46,13 +46,24 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise InputError(f'{target} exists; give another name, or --overwrite to replace it')
 
 
+def _apart(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with memory of their own each, as the format wants them."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in weights.items():
+        value = value.contiguous()
+        memory = value.untyped_storage().data_ptr()
+        apart[name] = value.clone() if memory in seen else value
+        seen.add(memory)
+    return apart
+
+
 def write(target: Path, weights: dict[str, Tensor], record: dict[str, str]) -> None:
     """Writes the weights beside their final place, then moves them there: all or nothing."""
     unfinished = target.with_name(f'.{target.name}.unfinished')
     try:
         if target.suffix == '.safetensors':
-            whole = {name: value.contiguous() for name, value in weights.items()}
-            save_file(whole, unfinished, metadata=record)
+            save_file(_apart(weights), unfinished, metadata=record)
         else:
             torch.save({'state_dict': weights, 'meta': record}, unfinished)
         os.replace(unfinished, target)

@@ -31,7 +31,7 @@ from mspn_plugin.apis.images import read_image
 from mspn_plugin.apis.people import instance_score
 from mspn_plugin.checkpoints.fit import check_weights_fit
 from mspn_plugin.engine.launch import override, read_config
-from mspn_plugin.errors import exit_with_sentence, listed
+from mspn_plugin.errors import exit_with_sentence, listed, printable
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 
@@ -337,7 +337,8 @@ def main() -> None:
             '--batch-size'
         ) from error
     seconds = time.monotonic() - begin
-    print('\n'.join(report(tally, images, unnumbered, detections, args)))
+    for line in report(tally, images, unnumbered, detections, args):
+        print(printable(line))
     print(f'time        {seconds:.1f} s, {tally.people / max(seconds, 1e-9):.1f} people/s')
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mspn_plugin import InputError
 from mspn_plugin.errors import exit_with_sentence
+from mspn_plugin.json_files import read_json
 
 TRAIN, VAL = 'person_keypoints_train2014.json', 'person_keypoints_val2014.json'
 TRAINING, MINIVAL = 'train_val_minus_minival_2014.json', 'minival_2014.json'
@@ -61,11 +62,7 @@ def read_text(path: Path, what: str) -> str:
 def read_annotations(path: Path) -> dict[str, Any]:
     """Reads one of COCO's annotation files."""
     expected = 'get annotations_trainval2014.zip from cocodataset.org and unpack it'
-    text = read_text(path, 'the annotation file')
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{path} is not JSON ({error}); {expected}') from error
+    content = read_json(path, 'the annotation file', expected="COCO's", remedy=expected)
     fields = dict(images=('id', 'file_name'), annotations=('id', 'image_id'), categories=())
     if not isinstance(content, dict) or not all(
         isinstance(content.get(part), list)

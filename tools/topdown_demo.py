@@ -38,7 +38,7 @@ from mspn_plugin.apis.outputs import Outputs
 from mspn_plugin.apis.pipeline import people_in_frames
 from mspn_plugin.checkpoints.fit import check_weights_fit
 from mspn_plugin.engine.launch import override, read_config
-from mspn_plugin.errors import exit_with_sentence, listed
+from mspn_plugin.errors import exit_with_sentence, listed, printable
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 from mmpose.models.pose_estimators import TopdownPoseEstimator  # isort: skip
@@ -262,7 +262,7 @@ def report(source: Media, outputs: Outputs, counts: dict[str, int]) -> None:
     print(f'{counts["people"]} people in {counts["frames"]} {what}')
     if source.unreadable:
         names = listed(source.unreadable)
-        print(f'{len(source.unreadable)} images could not be read: {names}')
+        print(printable(f'{len(source.unreadable)} images could not be read: {names}'))
     if source.kind == 'video' and (source.num_frames or 0) > 1.02 * counts['frames'] + 2:
         print(
             f'the video ended after {counts["frames"]} of the {source.num_frames} frames that it '

@@ -63,5 +63,5 @@ def check_boxes(boxes: Any, scores: Any, size: tuple[int, int], image: str) -> t
 def _numbers(values: Any, what: str, image: str) -> np.ndarray:
     try:
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f'the {what} of {image} are not numbers: {error}') from error

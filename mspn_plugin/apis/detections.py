@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..json_files import read_json, shown
 
 _NAMED = 10  # entries that a message names; it counts the others
 _PIXELS = 1e9  # no coordinate comes near it, and float32 holds it
@@ -62,7 +59,7 @@ def read_detections(path: str | Path, *, category_id: int = 1) -> Detections:
     _refuse(
         path,
         {
-            kept[row]: f'bbox {_text(entries[kept[row]]["bbox"])} is too small for where it lies'
+            kept[row]: f'bbox {shown(entries[kept[row]]["bbox"])} is too small for where it lies'
             for row in np.flatnonzero(lost)
         },
     )
@@ -75,45 +72,22 @@ def read_detections(path: str | Path, *, category_id: int = 1) -> Detections:
 
 
 def _read_list(path: Path) -> list[Any]:
-    expected = 'expected a JSON list of detections in the format of COCO'
-    if path.is_dir():
-        raise InputError(f'{path} is a folder; give the JSON file of the detections')
-    if not path.is_file():
-        raise InputError(f'the detection file {path} does not exist; {expected}')
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-        with _no_garbage_collection():
-            content = json.loads(text)
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path} is not UTF-8 text ({error}); {expected}') from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f'{path} cannot be read as JSON ({error}); {expected}') from error
+    expected = 'a JSON list of detections in the format of COCO'
+    content = read_json(path, 'the detection file', expected=expected, mark=True)
     if not isinstance(content, list):
         kinds = {dict: 'an object', str: 'a text', type(None): 'null'}
         kind = kinds.get(type(content), 'a number')
         raise InputError(
-            f'{path} holds {kind}, not a list; {expected}: '
+            f'{path} holds {kind}, not a list; expected {expected}: '
             '[{"image_id": 1, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}, ...]'
         )
     return content
 
 
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Parsing makes no garbage, but so many objects that looking for it takes half of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _problem(entry: Any) -> str | None:
     """What is wrong with an entry; JSON has few types, and a bool is not a number."""
     if type(entry) is not dict:
-        return f'{_text(entry)} is not an object'
+        return f'{shown(entry)} is not an object'
     for key in _KEYS:
         if key not in entry:
             return f'{key} is missing'
@@ -121,25 +95,20 @@ def _problem(entry: Any) -> str | None:
         value = entry[key]
         if type(value) is not int:
             kind = ' is a text' if type(value) is str else ''
-            return f'{key} {_text(value)}{kind or " is not an integer"}, expected an integer'
+            return f'{key} {shown(value)}{kind or " is not an integer"}, expected an integer'
     box = entry['bbox']
     if type(box) is not list or len(box) != 4:
-        return f'bbox {_text(box)} is not a list of 4 numbers'
+        return f'bbox {shown(box)} is not a list of 4 numbers'
     for value in box:
         # One comparison also refuses NaN, the infinities and integers of a thousand digits.
         if type(value) not in (int, float) or not -_PIXELS < value < _PIXELS:
-            return f'bbox {_text(box)} is not 4 finite numbers of pixels'
+            return f'bbox {shown(box)} is not 4 finite numbers of pixels'
     if box[2] <= 0 or box[3] <= 0:
-        return f'bbox {_text(box)} has a width or height that is not above 0'
+        return f'bbox {shown(box)} has a width or height that is not above 0'
     score = entry['score']
     if type(score) not in (int, float) or not 0 <= score <= 1:
-        return f'score {_text(score)} is not a number from 0 to 1'
+        return f'score {shown(score)} is not a number from 0 to 1'
     return None
-
-
-def _text(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + '...'
 
 
 def _refuse(path: Path, problems: dict[int, str]) -> None:

@@ -19,6 +19,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from ..checkpoints.beside import check_beside_weights
 from ..checkpoints.compare import differences
 from ..checkpoints.files import read_checkpoint, weights_in
 from ..errors import InputError, listed
@@ -229,6 +230,7 @@ def _load_weights(model: nn.Module, loaded: Any, weights: str, config: str) -> N
         InputError: They are not those of the model.
     """
     given = dict(weights_in(loaded, weights))
+    check_beside_weights(loaded, weights)
     holder = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
     state: Any = OrderedDict(given)  # a plain dict cannot have the modules' versions, by which ...
     state._metadata = getattr(holder, '_metadata', None)  # ... MMDet translates older files
@@ -264,6 +266,8 @@ def _array_pipeline(cfg: Config) -> Any:
 def _category_names(loaded: Any) -> Sequence[str]:
     meta = loaded.get('meta') if isinstance(loaded, Mapping) else None
     meta = meta if isinstance(meta, Mapping) else {}
-    data = {str(key).lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    given = meta.get('dataset_meta') or meta
+    data = {str(k).lower(): v for k, v in given.items()} if isinstance(given, Mapping) else {}
     names = data.get('classes')
-    return (names,) if isinstance(names, str) else tuple(names or ())
+    names = (names,) if isinstance(names, str) else names
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()

@@ -7,7 +7,6 @@ address to it, ``*.ckpt`` (MindSpore) and ``*.safetensors``, so that ``load_from
 
 from __future__ import annotations
 
-import pickletools
 import re
 import struct
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, listed
+from .foreign_objects import first_foreign_object
 from .mindspore import looks_like_mindspore, read_mindspore
 
 _HOLDERS = ('state_dict', 'model')  # where MMEngine and the original code keep the weights
@@ -63,10 +63,26 @@ def weights_in(loaded: object, checkpoint: str) -> Mapping[str, Tensor]:
     if (
         not isinstance(weights, Mapping)
         or not weights
+        or not all(isinstance(name, str) for name in weights)
         or not all(isinstance(value, Tensor) for value in weights.values())
     ):
         raise InputError(f'{checkpoint} holds no weights; expected tensors by name')
+    odd = [name for name, value in weights.items() if not _is_plain(value)]
+    if odd:
+        raise InputError(
+            f'{checkpoint} holds {listed(odd, 3)} as sparse, quantized or empty tensors; expected '
+            'plain ones'
+        )
     return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def _is_plain(value: Tensor) -> bool:
+    return (
+        value.layout == torch.strided
+        and not value.is_quantized
+        and not value.is_nested
+        and value.device.type != 'meta'
+    )
 
 
 def read_checkpoint(checkpoint: str) -> Any:
@@ -111,41 +127,22 @@ def _unreadable(checkpoint: str, error: Exception) -> InputError:
     """Says why a file cannot be read; names the code in it if that is the reason."""
     text = str(error) or type(error).__name__
     refused = re.search(r'GLOBAL ([\w.]+)', text)
-    name = refused[1] if refused else _first_foreign_object(Path(checkpoint))
+    name = refused[1] if refused else first_foreign_object(checkpoint)
     if name:
         return InputError(
             f'{checkpoint} refers to the Python object {name}, which is no part of weights; '
             'nothing in the file was run; expected a file of tensors only, so ask its author for '
             'the plain state_dict'
         )
-    reason = text.strip().splitlines()[0].rstrip('.')
+    # Torch begins with the advice to load without the restriction, which is not ours.
+    text = text.rpartition('WeightsUnpickler error:')[2] or text
+    reason = next(filter(None, map(str.strip, text.splitlines())), 'nothing is known').rstrip('.')
+    if 'weights_only' in reason:
+        reason = 'it is of a format that cannot be read without running what it holds'
     return InputError(
-        f'{checkpoint} cannot be read as a checkpoint ({reason}); expected a .pth, .safetensors or '
-        'MindSpore .ckpt file; if it was copied or downloaded, fetch it again'
+        f'{checkpoint} cannot be read as a checkpoint ({reason[:200]}); expected a .pth, '
+        '.safetensors or MindSpore .ckpt file; if it was copied or downloaded, fetch it again'
     )
-
-
-def _first_foreign_object(path: Path) -> str | None:
-    """The first Python object outside torch that a bare pickle names; reads it, loads nothing.
-
-    Torch does not understand the newer pickle formats enough to name it.
-    """
-    strings: list[str] = []
-    try:
-        with path.open('rb') as file:
-            if file.read(1) != b'\x80':
-                return None
-            file.seek(0)
-            for code, argument, _ in pickletools.genops(file):
-                if isinstance(argument, str):
-                    strings.append(argument)
-                if code.name == 'STACK_GLOBAL' and len(strings) > 1:
-                    module, name = strings[-2:]
-                    if module.split('.')[0] not in ('torch', 'collections'):
-                        return f'{module}.{name}'
-    except (OSError, ValueError):
-        pass
-    return None
 
 
 @CheckpointLoader.register_scheme(prefixes=r'.*\.(ckpt|safetensors)$')
@@ -154,7 +151,7 @@ def _load_local(filename: str, map_location: Any = None) -> Any:
     return _read_file(Path(filename))
 
 
-@CheckpointLoader.register_scheme(prefixes=r'https?://.*\.(ckpt|safetensors)$')
+@CheckpointLoader.register_scheme(prefixes=r'https?://[^?#]*\.(ckpt|safetensors)([?#].*)?$')
 def _load_url(filename: str, map_location: Any = None) -> Any:
     """Downloads once, to where torch keeps downloaded weights, then reads the file."""
     folder = Path(torch.hub.get_dir()) / 'checkpoints'

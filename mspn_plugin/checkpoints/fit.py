@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .architecture import architecture_of
+from .beside import check_beside_weights, check_training_state
 from .compare import differences, misshapen
 from .convert import convert_state_dict
 from .files import read_checkpoint, weights_in
@@ -94,6 +95,7 @@ def check_weights_fit(checkpoint: str, model: ConfigDict | dict[str, Any]) -> An
     """
     loaded = read_checkpoint(checkpoint)
     weights = weights_in(loaded, checkpoint)
+    check_beside_weights(loaded, checkpoint)
     with torch.device('meta'):
         built = MODELS.build(model)
     try:
@@ -120,7 +122,7 @@ def check_can_resume(loaded: object, checkpoint: str) -> None:
         checkpoint: Its address, for the message.
 
     Raises:
-        InputError: It holds only weights.
+        InputError: It holds only weights, or the state is of another kind than MMEngine writes.
     """
     if not isinstance(loaded, Mapping) or 'optimizer' not in loaded or 'meta' not in loaded:
         raise InputError(
@@ -128,3 +130,5 @@ def check_can_resume(loaded: object, checkpoint: str) -> None:
             'resume; to start a new run from its weights, use '
             f'--cfg-options load_from={checkpoint} instead of --resume'
         )
+    if loaded['optimizer']:
+        check_training_state(loaded, checkpoint)

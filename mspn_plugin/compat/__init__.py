@@ -29,6 +29,6 @@ def close_gaps() -> tuple[Gap, ...]:
     Returns:
         One record per known gap, open or not.
     """
-    from . import coco_api, mmcv_ops, torch_load
+    from . import coco_api, mmcv_ops, torch_load, url_load
 
-    return (mmcv_ops.install(), coco_api.install(), torch_load.install())
+    return (mmcv_ops.install(), coco_api.install(), torch_load.install(), url_load.install())

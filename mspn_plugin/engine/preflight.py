@@ -11,7 +11,12 @@ from mmengine.config import Config
 
 from ..datasets.body.coco2014 import image_path
 from ..errors import InputError
-from .annotation_files import REMEDY, check_annotations, check_mpii_annotations
+from .annotation_files import (
+    REMEDY,
+    check_annotations,
+    check_detections,
+    check_mpii_annotations,
+)
 from .launch import plain_datasets
 
 __all__ = ['check_annotations', 'check_data']
@@ -51,13 +56,23 @@ def _check_images(
             )
 
 
+def _check_suffix(path: str, what: str) -> None:
+    """MMEngine reads a file by its suffix; a pickle is a program, and YAML can be one."""
+    if Path(path).suffix != '.json':
+        raise InputError(f'the {what} {path} is not named as JSON; expected a name in .json')
+
+
 def _check_boxes(dataset: dict[str, Any], origin: str) -> None:
     boxes = dataset.get('bbox_file')
-    if boxes and not Path(boxes).is_file():
+    if not boxes:
+        return
+    _check_suffix(boxes, 'file of detected boxes')
+    if not Path(boxes).is_file():
         raise InputError(
             f'the file of detected boxes {boxes} does not exist; put it there ({origin}), or use '
             '--gt-boxes to evaluate with the annotated boxes'
         )
+    check_detections(Path(boxes))
 
 
 def _check_coco(dataset: dict[str, Any], num_keypoints: int) -> None:
@@ -120,6 +135,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         evaluators = cfg.get(f'{split}_evaluator') or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
             path = Path(evaluator.get('ann_file') or '.')
+            if evaluator.get('ann_file'):
+                _check_suffix(str(path), f'annotation file of the {split}_evaluator')
             if not path.exists():
                 raise InputError(
                     f'the annotation file {path} of the {split}_evaluator does not exist; {REMEDY}'

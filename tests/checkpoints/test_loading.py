@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import os
 import pickle
-import threading
 
 import numpy as np
 import pytest
@@ -101,20 +98,6 @@ def test_files_of_every_kind(kind, weights, converted, tmp_path):
     load_checkpoint(model, str(path))
     assert_loaded(model, converted)
     check_weights_fit(str(path), model_config())
-
-
-@pytest.fixture
-def server(tmp_path):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(tmp_path / 'served'))
-    (tmp_path / 'served').mkdir()
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{running.server_port}'
-        running.shutdown()
 
 
 @pytest.mark.parametrize('kind', ['pth', 'safetensors'])

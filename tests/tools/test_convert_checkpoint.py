@@ -130,3 +130,14 @@ def test_bad_input(foreign, call_tool, capsys, tmp_path):
     torch.save({'fc.weight': torch.zeros(1)}, tmp_path / 'other.pth')
     assert 'of no network that is known' in fails(tmp_path / 'other.pth', target, '--overwrite')
     assert target.read_text() == 'precious'
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_weights_that_share_memory(suffix, foreign, call_tool, tmp_path):
+    path, own = foreign
+    one = torch.zeros(64)
+    shared = dict(own, **{f'backbone.stem.bn.{name}': one for name in ('weight', 'bias')})
+    torch.save(shared, tmp_path / 'shared.pth')
+    call_tool('convert_checkpoint', tmp_path / 'shared.pth', tmp_path / f'mspn.{suffix}')
+    converted = read_state_dict(str(tmp_path / f'mspn.{suffix}'))
+    assert all(torch.equal(converted[name], value) for name, value in shared.items())

@@ -146,7 +146,7 @@ def test_wrong_files(call_tool, capsys, given):
     path = given / 'annotations' / VAL
     good = path.read_text()
     for text, words in [
-        ('[{', 'is not JSON'),
+        ('[{', 'cannot be read as JSON'),
         ('[1, 2]', 'not a COCO annotation file'),
         ('{"images": [1], "annotations": [], "categories": []}', 'not a COCO annotation file'),
         (good.replace('"image_id"', '"image"'), 'not a COCO annotation file'),
@@ -157,5 +157,5 @@ def test_wrong_files(call_tool, capsys, given):
         assert VAL in message and words in message
     path.unlink()
     message = fails(call_tool, capsys, *arguments(given))
-    assert 'annotation file' in message and f'{VAL} cannot be read' in message
+    assert 'annotation file' in message and f'{VAL} does not exist' in message
     assert not (given / 'coco2014').exists()

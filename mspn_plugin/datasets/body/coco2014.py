@@ -91,7 +91,8 @@ class Coco2014Dataset(CocoPersonDataset):
         return [self._record(box, index) for index, box in enumerate(people)]
 
     def _read_detections(self) -> list[dict[str, Any]]:
-        detections = load(self.bbox_file)
+        # named: MMEngine would run a file whose name ends in .pkl
+        detections = load(self.bbox_file, file_format='json')
         if not is_list_of(detections, dict) or not all(
             field in box for box in detections for field in _DETECTION_FIELDS
         ):

@@ -1,0 +1,131 @@
+"""Images with a few bytes changed: pixels, or one sentence, and no frame is lost in silence."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmpose.apis import init_model
+from mmpose.registry import TRANSFORMS
+from mutations import mutated_bytes
+
+from mspn_plugin import InputError, get_config
+from mspn_plugin.apis import infer_people
+from mspn_plugin.apis.detections import Detections
+from mspn_plugin.apis.images import decode, read_image
+from mspn_plugin.apis.media import IMAGE_SUFFIXES, open_media
+from mspn_plugin.dataset_checks.decoding import ImageFile, _content
+
+KINDS = ('jpg', 'png', 'webp', 'bmp', 'tiff', 'ppm')
+
+
+@pytest.fixture(scope='module')
+def contents(people):
+    pixels = cv2.imread(str(next((people / 'val2017').glob('*.jpg'))))[:90, :120]
+    files = {kind: cv2.imencode(f'.{kind}', pixels)[1].tobytes() for kind in KINDS}
+    turned = files['jpg'][:2] + b'\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0'
+    return files | dict(exif=turned + b'\0\0\x06\0\0\0\0\0\0\0' + files['jpg'][2:])
+
+
+@pytest.fixture
+def path(folder):
+    return folder / 'file.jpg'
+
+
+@given(data=st.data())
+def test_pixels_or_a_sentence(data, path, contents, trial, capfd):
+    kind = data.draw(st.sampled_from(sorted(contents)))
+    content = data.draw(
+        st.one_of(mutated_bytes(contents[kind]), st.just(contents[kind]), st.binary(max_size=99))
+    )
+    path.write_bytes(content)
+    pixels = trial(decode, path, 'image 0')
+    assert (pixels is None) == (read_image(path) is None)
+    problems = list(_content(ImageFile('image 0', path, None)))
+    assert (pixels is None) == any(p.kind == 'unreadable-image' for p in problems)
+    if pixels is not None:
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+        trained_on = TRANSFORMS.build(dict(type='LoadImage')).transform(dict(img_path=str(path)))
+        assert np.array_equal(trained_on['img'], pixels)
+    if content == contents[kind]:
+        assert pixels is not None and not problems
+    capfd.readouterr()  # what the decoders say of it
+
+
+@given(data=st.data())
+def test_a_folder_of_images(data, folder, contents, trial, capfd):
+    """Whatever the third image is, the other two come out, and it is named or comes out too."""
+    place = folder / 'images'
+    place.mkdir(exist_ok=True)
+    kind = data.draw(st.sampled_from(sorted(contents)))
+    for name in ('a.jpg', 'c.jpg'):
+        (place / name).write_bytes(contents['jpg'])
+    (place / 'b.jpg').write_bytes(data.draw(mutated_bytes(contents[kind])))
+
+    def names():
+        source = open_media(place)
+        return [frame.name for frame in source], source.unreadable
+
+    read, unreadable = trial(names)
+    assert sorted(read + unreadable) == ['a.jpg', 'b.jpg', 'c.jpg']
+    assert 'a.jpg' in read and 'c.jpg' in read
+    capfd.readouterr()
+
+
+@given(data=st.data(), suffix=st.sampled_from([*sorted(IMAGE_SUFFIXES), '.mp4', '.txt', '']))
+def test_one_file_of_any_name(data, suffix, folder, contents, trial, capfd):
+    path = folder / f'file{suffix}'
+    path.write_bytes(data.draw(mutated_bytes(contents[data.draw(st.sampled_from(KINDS))])))
+
+    def first():
+        for frame in open_media(path):
+            return frame.pixels
+        raise InputError('there is no frame in it')
+
+    pixels = trial(first)
+    path.unlink()
+    if pixels is not None:
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+    capfd.readouterr()
+
+
+@pytest.fixture(scope='module')
+def model():
+    """A small network with random weights."""
+    return init_model(get_config('mspn-tiny_1xb16-20e_coco-128x96'), None, device='cpu')
+
+
+@given(data=st.data())
+def test_people_in_images(data, path, contents, trial, model, capfd):
+    """The poses of the good image come out, whatever the next image is."""
+    good = path.with_name('good.jpg')
+    good.write_bytes(contents['jpg'])
+    path.write_bytes(data.draw(mutated_bytes(contents[data.draw(st.sampled_from(KINDS))])))
+    boxes = [[[5, 5, 60, 80]], None]
+    readable = read_image(path) is not None
+    results = infer_people(model, iter([good, path]), iter(boxes), batch_size=2)
+    assert len(next(results)[0].pred_instances.keypoints[0]) == 17
+    assert trial(lambda: next(results)) == ([] if readable else None)
+    good.unlink()
+    capfd.readouterr()
+
+
+@given(data=st.data())
+def test_the_feed_of_the_tool(data, folder, contents, load_tool, capfd):
+    """tools/infer.py loses neither an image nor a box: it uses it or names it in its summary."""
+    tool = load_tool('infer')
+    place = folder / 'numbered'
+    place.mkdir(exist_ok=True)
+    (place / '1.jpg').write_bytes(contents['jpg'])
+    (place / '2.jpg').write_bytes(
+        data.draw(mutated_bytes(contents[data.draw(st.sampled_from(KINDS))]))
+    )
+    images, unnumbered = tool.find_images(place)
+    box = np.array([[5, 5, 60, 80]], np.float32), np.array([0.5], np.float32)
+    tally = tool.Tally()
+    feed = tool.Feed(images, Detections({1: box, 2: box}, 0), tally)
+    used = [len(boxes) for _, boxes in zip(feed.images(), feed.boxes(), strict=False)]
+    assert not unnumbered and sum(used) + len(tally.outside) + len(tally.unreadable) == 2
+    capfd.readouterr()

@@ -1,0 +1,234 @@
+"""No line of the package or the tools loads what can run, or hands text to a shell.
+
+The test reads the syntax trees, follows the names that a file imports, and refuses what is named
+below, called or not: a function that is passed on is as dangerous as one that is called.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ('mspn_plugin', 'tools', 'install', 'setup.py')
+
+# Prefixes of full names; one that ends in a dot covers everything in that module.
+FORBIDDEN = (
+    *('pickle.load', 'pickle.loads', 'pickle.Unpickler', '_pickle.', 'cPickle.', 'pickle._'),
+    *(
+        'dill.',
+        'joblib.',
+        'cloudpickle.',
+        'jsonpickle.',
+        'shelve.',
+        'marshal.',
+        'pandas.read_pickle',
+    ),
+    *('yaml.load', 'yaml.load_all', 'yaml.unsafe_load', 'yaml.full_load', 'yaml.Loader'),
+    *('yaml.UnsafeLoader', 'yaml.FullLoader', 'yaml.unsafe_load_all', 'yaml.full_load_all'),
+    *('eval', 'exec', 'compile', '__import__', 'builtins.eval', 'builtins.exec'),
+    *('os.system', 'os.popen', 'pty.'),
+    *('subprocess.getoutput', 'subprocess.getstatusoutput', 'asyncio.create_subprocess_shell'),
+    *('torch.hub.load', 'torch.jit.load', 'torch.package.', 'torch.serialization.load'),
+    *('torch.serialization._', 'torch.utils.model_zoo.', 'torch.utils.cpp_extension.'),
+    *('shutil.unpack_archive', 'mmengine.fileio.PickleHandler', 'numpy.lib.format.read_array'),
+    *('ctypes.pythonapi', 'runpy.'),
+)
+# Allowed in a call that says so.
+ONLY_WITH = {
+    'torch.load': ('weights_only', True),
+    'torch.hub.load_state_dict_from_url': ('weights_only', True),
+    'mmengine.load': ('file_format', 'json'),
+    'mmengine.fileio.load': ('file_format', 'json'),
+    'mmengine.fileio.io.load': ('file_format', 'json'),
+}
+NEVER_WITH = {'shell': False, 'allow_pickle': False, 'weights_only': True}  # any other value
+METHODS = {'extractall', 'load_module', 'exec_module'}
+ALLOWED_IN = {
+    'mspn_plugin/compat/torch_load.py': {'torch.serialization.add_safe_globals'},
+}
+GUARDED = ('torch', 'pickle', 'numpy', 'builtins')  # nothing in them is to be replaced ...
+SETTINGS = 'torch.backends.'  # ... but these
+
+
+def names_of(tree):
+    """The full name of everything that a file imports, by the name that it has there."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                local = alias.asname or alias.name.split('.')[0]
+                names[local] = alias.name if alias.asname else local
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                names[alias.asname or alias.name] = f'{node.module}.{alias.name}'
+    return names
+
+
+def full_name(node, names):
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return ''
+    return '.'.join([names.get(node.id, node.id), *reversed(parts)]).removeprefix('builtins.')
+
+
+def is_forbidden(name, importing=False):
+    """Whether a full name is in the list; importing a module that is all in it is enough."""
+    return any(
+        name == bad or (bad[-1] in '._' and f'{name}.'.startswith(bad))
+        for bad in FORBIDDEN
+        if '.' in bad or not importing
+    ) or name.startswith(('os.exec', 'os.spawn', 'os.posix_spawn'))
+
+
+def unsafe(source: str, path: str = 'file.py') -> list[str]:
+    """What a file does that it must not, by line."""
+    tree = ast.parse(source)
+    names = names_of(tree)
+    allowed = ALLOWED_IN.get(path, set())
+    found = []
+
+    def refuse(node, what):
+        if what not in allowed:
+            found.append(f'{path}:{node.lineno} {what}')
+
+    called = {}  # the expression that is called -> its call
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called[node.func] = node
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            name = full_name(node, names)
+            if isinstance(getattr(node, 'ctx', None), ast.Store | ast.Del):
+                guarded = name.split('.')[0] in GUARDED and not name.startswith(SETTINGS)
+                if isinstance(node, ast.Attribute) and guarded:
+                    refuse(node, f'{name} is replaced')
+                continue
+            if name in ONLY_WITH:
+                key, value = ONLY_WITH[name]
+                given = {k.arg: k.value for k in called[node].keywords} if node in called else {}
+                constant = given.get(key)
+                if not isinstance(constant, ast.Constant) or constant.value != value:
+                    refuse(node, f'{name} without {key}={value!r}')
+            elif is_forbidden(name):
+                refuse(node, name)
+            elif name.endswith(('.add_safe_globals', '.safe_globals')) and name.startswith('torch'):
+                refuse(node, name)
+            elif isinstance(node, ast.Attribute) and node.attr in METHODS:
+                refuse(node, node.attr)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            module = f'{node.module}.' if isinstance(node, ast.ImportFrom) else ''
+            for name in (module + alias.name for alias in node.names):
+                if is_forbidden(name, importing=True):
+                    refuse(node, f'import of {name}')
+        elif isinstance(node, ast.Call):
+            name = full_name(node.func, names)
+            for keyword in node.keywords:
+                if keyword.arg in NEVER_WITH:
+                    value = keyword.value
+                    safe = NEVER_WITH[keyword.arg]
+                    if not isinstance(value, ast.Constant) or value.value is not safe:
+                        refuse(node, f'{keyword.arg} other than {safe}')
+            if name in ('getattr', 'setattr', 'delattr') and node.args:
+                owner = full_name(node.args[0], names).split('.')[0]
+                if owner in GUARDED and name != 'getattr':
+                    refuse(node, f'{name} on {owner}')
+                elif owner in ('pickle', 'builtins', 'os', 'subprocess'):
+                    refuse(node, f'{name} on {owner}')
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value == 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD':
+                refuse(node, node.value)
+    return found
+
+
+def test_nothing_in_the_package_or_the_tools_is_unsafe():
+    files = [ROOT / name for name in FOLDERS]
+    files = [f for place in files for f in (place.rglob('*.py') if place.is_dir() else [place])]
+    assert len(files) > 90
+    found = []
+    for file in files:
+        path = file.relative_to(ROOT).as_posix()
+        found += unsafe(file.read_text(encoding='utf-8'), path)
+    assert not found
+
+
+@pytest.mark.parametrize(
+    'source',
+    [
+        'import torch\ntorch.load(f)',
+        'import torch\ntorch.load(f, weights_only=False)',
+        'import torch\ntorch.load(f, weights_only=flag)',
+        'import torch as t\nt.load(f)',
+        'from torch import load\nload(f)',
+        'from torch import load as read\nread(f, map_location="cpu")',
+        'import torch\nloader = torch.load',
+        'import torch, functools\nfunctools.partial(torch.load, weights_only=False)',
+        'import torch\ntorch.load = other',
+        'import torch\ntorch.serialization.load = other',
+        'import torch\nsetattr(torch, "load", other)',
+        'import torch\ntorch.serialization.add_safe_globals([x])',
+        'import torch\nwith torch.serialization.safe_globals([x]): pass',
+        'import torch\ntorch.hub.load("a/b", "c")',
+        'import torch\ntorch.hub.load_state_dict_from_url(u)',
+        'from torch.utils.model_zoo import load_url\nload_url(u)',
+        'import torch\ntorch.jit.load(f)',
+        'import pickle\npickle.load(f)',
+        'import pickle as p\np.loads(b)',
+        'from pickle import loads\nloads(b)',
+        'import pickle\npickle.Unpickler(f).load()',
+        'import pickle\nclass U(pickle.Unpickler): pass',
+        'import pickle\nmap(pickle.loads, parts)',
+        'import pickle\ngetattr(pickle, "loads")(b)',
+        'import dill\ndill.load(f)',
+        'from joblib import load\nload(f)',
+        'import cloudpickle',
+        'import marshal\nmarshal.loads(b)',
+        'import shelve\nshelve.open(f)',
+        'import pandas as pd\npd.read_pickle(f)',
+        'import numpy as np\nnp.load(f, allow_pickle=True)',
+        'import numpy as np\nnp.load(f, allow_pickle=flag)',
+        'import yaml\nyaml.load(f, Loader=yaml.Loader)',
+        'import yaml\nyaml.unsafe_load(f)',
+        'import mmengine\nmmengine.load(f)',
+        'from mmengine.fileio import load\nload(f)',
+        'from mmengine.fileio import load\nload(f, file_format="pkl")',
+        'eval(text)',
+        'exec(text)',
+        'import builtins\nbuiltins.exec(text)',
+        'compile(text, "f", "exec")',
+        '__import__(name)',
+        'import os\nos.system(c)',
+        'from os import system',
+        'import os\nos.popen(c)',
+        'import os\nos.execvp(c, [])',
+        'import subprocess\nsubprocess.run(c, shell=True)',
+        'import subprocess\nsubprocess.Popen(c, shell=flag)',
+        'import subprocess\nsubprocess.getoutput(c)',
+        'import tarfile\ntarfile.open(f).extractall(p)',
+        'import shutil\nshutil.unpack_archive(f)',
+        'import os\nos.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"',
+    ],
+)
+def test_each_of_these_would_be_found(source):
+    assert unsafe(source)
+
+
+@pytest.mark.parametrize(
+    'source',
+    [
+        'import torch\ntorch.load(f, map_location="cpu", weights_only=True)',
+        'import numpy as np\nnp.load(f)\nnp.load(f, allow_pickle=False)',
+        'import subprocess\nsubprocess.run(["a"], shell=False)',
+        'from mmengine.fileio import load\nload(f, file_format="json")',
+        'import json\njson.load(f)\nmodel.eval()\nself.load(f)',
+        'import ast, yaml, pickle\nast.literal_eval(t)\nyaml.safe_load(f)\npickle.UnpicklingError',
+        'import re\nre.compile("a")',
+    ],
+)
+def test_and_these_are_let_through(source):
+    assert not unsafe(source)

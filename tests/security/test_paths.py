@@ -1,0 +1,142 @@
+"""No name in a stranger's file decides where something is written, or what a terminal shows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+
+import pytest
+
+from mspn_plugin import InputError
+from mspn_plugin.apis.detections import read_detections
+from mspn_plugin.apis.media import open_media
+from mspn_plugin.dataset_checks.images import file_name_problem
+from mspn_plugin.engine.annotation_files import check_annotations
+from mspn_plugin.errors import exit_with_sentence, printable
+from mspn_plugin.json_files import MAX_DEPTH, read_json
+
+ESCAPES = ['../../x', '/etc/passwd', 'a/../../x', '..', '..\\..\\x', 'C:\\x', '\\\\host\\x', 'a\0b']
+
+
+@pytest.mark.parametrize('name', [*ESCAPES, '', None, 7, '\ud800'])
+def test_names_that_leave_the_image_folder(name):
+    assert file_name_problem(name)
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'val2014/a.jpg', 'a..b.jpg', '...', 'ä ö.jpg', '-rf'])
+def test_names_that_stay_in_it(name):
+    assert file_name_problem(name) is None
+
+
+@pytest.mark.parametrize('name', ESCAPES)
+def test_annotation_files_with_such_names_are_refused(name, people, tmp_path):
+    content = json.loads((people / 'annotations/person_keypoints_val2017.json').read_text())
+    content['images'][1]['file_name'] = name
+    path = tmp_path / 'people.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r'people\.json: image \d+ has the file name'):
+        check_annotations(path, 17)
+
+
+@pytest.mark.parametrize('image_id', ['../../x', ['../../x'], '7', None, 7.5])
+def test_detections_of_such_images_are_refused(image_id, tmp_path):
+    path = tmp_path / 'detections.json'
+    path.write_text(
+        json.dumps([dict(category_id=1, image_id=image_id, bbox=[1, 2, 3, 4], score=1)])
+    )
+    with pytest.raises(InputError, match='entry 0: image_id .*expected an integer'):
+        read_detections(path)
+
+
+def test_nothing_is_written_outside_the_output_folder(
+    people, untrained_models, call_tool, tmp_path, capsys
+):
+    """Names of images that look like options, commands or paths; everything stays in --out."""
+    *_, config, weights = untrained_models
+    images = tmp_path / 'inside' / 'images'
+    images.mkdir(parents=True)
+    picture = people / 'val2017' / '000000000007.jpg'
+    names = ['..7.jpg', '-rf 8.jpg', '$(touch canary)9.jpg', '; touch canary;10.jpg', '%s%n11.jpg']
+    names += ['a\nb12.jpg', '\x1b[31m13.jpg']
+    for name in names:
+        shutil.copyfile(picture, images / name)
+    (tmp_path / 'd.json').write_text('[]')
+    out = tmp_path / 'inside' / 'out'
+    call_tool('infer', config, weights, images, '--det-file', tmp_path / 'd.json', '--out', out)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['d.json', 'inside']
+    assert sorted(p.name for p in (tmp_path / 'inside').iterdir()) == ['images', 'out']
+    assert {p.name for p in out.iterdir()} == {
+        'results.json',
+        *(f'{number}_res.jpg' for number in range(8, 14)),
+    }
+    assert '\x1b' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['a.mp4', 'a.m3u8', 'a.ffconcat', 'a.mpd', 'a.sdp'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n',
+        'ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n',
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://127.0.0.1:{port}/</BaseURL></MPD>',
+    ],
+)
+def test_a_playlist_for_a_video_reaches_no_network(name, text, tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        server.setblocking(False)
+        (tmp_path / name).write_text(text.format(port=server.getsockname()[1]))
+        with pytest.raises(InputError, match='cannot be read as an image or a video'):
+            open_media(tmp_path / name)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'[' * 100_000, 'nested more than'),
+        (b'[' * 900 + b']' * 900, 'nested more than'),
+        (b'[' * (MAX_DEPTH + 2) + b']' * (MAX_DEPTH + 2), 'nested more than'),
+        (b'{"a":' * 40 + b'1' + b'}' * 40, 'nested more than'),
+        (b'{"a": 1, "b": 2, "a": 3}', 'the key "a" stands twice'),
+        (b'\xff\xfe[\0]\0', 'is not UTF-8'),
+        (b'\xef\xbb\xbf[]', 'cannot be read as JSON'),
+        (b'[' + b'9' * 5000 + b']', 'cannot be read as JSON'),
+        (b'[1] [2]', 'cannot be read as JSON'),
+    ],
+)
+def test_json_that_is_not_sane(content, words, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_json(path, 'the file', expected='a list')
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_json_that_is(tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    path.write_bytes(b'[' * MAX_DEPTH + b'NaN' + b']' * MAX_DEPTH)
+    assert read_json(path, 'the file', expected='a list')
+    path.write_bytes(b'\xef\xbb\xbf[1e999]')
+    assert read_json(path, 'the file', expected='a list', mark=True) == [float('inf')]
+    monkeypatch.setattr('mspn_plugin.json_files.MAX_BYTES', 5)
+    with pytest.raises(InputError, match='has 10 bytes; expected at most 5'):
+        read_json(path, 'the file', expected='a list')
+    with pytest.raises(InputError, match='does not exist; expected a list'):
+        read_json(tmp_path / 'no.json', 'the file', expected='a list')
+    with pytest.raises(InputError, match='cannot be read'):
+        read_json(tmp_path / ('x' * 300), 'the file', expected='a list')
+    with pytest.raises(InputError, match='does not exist'):
+        read_json(tmp_path / '/dev/zero', 'the file', expected='a list')
+
+
+def test_messages_stay_on_one_line_and_have_no_control_codes(capsys):
+    @exit_with_sentence
+    def main():
+        raise InputError('the file "a\nb\x1b[31m\ud800ä" is odd')
+
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == 'error: the file "a\\nb\\x1b[31m\\ud800ä" is odd\n'
+    assert printable('plain text, ä ö') == 'plain text, ä ö'

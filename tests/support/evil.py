@@ -1,0 +1,139 @@
+"""Files that would do harm if anything in them ran."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import io
+import operator
+import os
+import pathlib
+import pickle
+import runpy
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from collections import OrderedDict
+
+import torch
+
+PLACES = ('state_dict', 'meta', 'message_hub', 'optimizer', 'key', 'top')
+
+
+class Reduced:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function, *args):
+        self.how = (function, args)
+
+    def __reduce__(self):
+        return self.how
+
+
+class State:
+    """Pickles as an object that is filled by its ``__setstate__``."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __reduce__(self):
+        return (OrderedDict, (), {'hidden': self.inner})
+
+
+def gadgets(canary):
+    """By kind: an object whose pickle makes the file ``canary``, and the name that it goes by."""
+    command, write = f'touch {canary}', f'open({str(canary)!r}, "w").close()'
+    nested = pickle.dumps(Reduced(os.system, command))
+    return {
+        'os.system': (Reduced(os.system, command), 'posix.system'),
+        'os.mkdir': (Reduced(os.mkdir, str(canary)), 'posix.mkdir'),
+        'subprocess': (Reduced(subprocess.Popen, ['touch', str(canary)]), 'Popen'),
+        'eval': (Reduced(builtins.eval, f'open({str(canary)!r}, "w")'), 'eval'),
+        'exec': (Reduced(builtins.exec, write), 'exec'),
+        'open': (Reduced(open, str(canary), 'w'), 'io.open'),
+        'copy': (Reduced(shutil.copyfile, os.devnull, str(canary)), 'shutil.copyfile'),
+        'pickle in a pickle': (Reduced(pickle.loads, nested), 'pickle.loads'),
+        'partial': (
+            Reduced(map, functools.partial(os.system), [command]),
+            'map',
+        ),
+        'methodcaller': (
+            Reduced(operator.methodcaller('touch'), pathlib.PurePath(canary)),
+            'operator.methodcaller',
+        ),
+        'import': (Reduced(importlib.import_module, 'antigravity'), 'importlib.import_module'),
+        'runpy': (Reduced(runpy.run_path, str(canary)), 'runpy.run_path'),
+        'inside a state': (State(Reduced(os.system, command)), 'posix.system'),
+        'torch.load': (Reduced(torch.load, str(canary)), 'torch.serialization.load'),
+        'torch.hub': (Reduced(torch.hub.load, 'a/b', 'c'), 'torch.hub.load'),
+    }
+
+
+def checkpoint(evil, place):
+    """A checkpoint as MMEngine writes it, with an object somewhere in it."""
+    content = dict(
+        meta=dict(epoch=1, iter=2, dataset_meta=dict(classes=('person',))),
+        state_dict=OrderedDict({'backbone.stem.conv.weight': torch.zeros(2)}),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+        optimizer=dict(state={0: dict(step=torch.tensor(1.0))}, param_groups=[dict(lr=0.1)]),
+        param_schedulers=[],
+    )
+    if place == 'top':
+        return evil
+    if place == 'key':
+        return dict(content, meta={('a', evil): 1})
+    inner = content[place]
+    if place == 'optimizer':
+        inner['state'][0]['exp_avg'] = [evil]
+    elif place == 'message_hub':
+        inner['log_scalars']['train/loss'] = evil
+    elif place == 'meta':
+        inner['dataset_meta']['sigmas'] = (evil,)
+    else:
+        inner['head.weight'] = evil
+    return content
+
+
+def write_tar(content, path):
+    """The format before torch 0.1.10."""
+    with tarfile.open(path, 'w') as archive:
+        parts = dict(sys_info=dict(little_endian=True), pickle=content, storages=0, tensors=0)
+        for name, part in parts.items():
+            data = pickle.dumps(part, protocol=2)
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def write_torchscript(content, path):
+    """An archive with code, whose pickles TorchScript's own reader would take."""
+    torch.save(content, path)
+    with zipfile.ZipFile(path, 'a') as archive:
+        folder = archive.namelist()[0].split('/')[0]
+        archive.writestr(f'{folder}/constants.pkl', pickle.dumps(content, protocol=2))
+
+
+def without_tensors(content):
+    """The same with lists; a bare pickle of tensors needs a function that is refused itself."""
+    if isinstance(content, dict):
+        return {key: without_tensors(value) for key, value in content.items()}
+    return content.tolist() if isinstance(content, torch.Tensor) else content
+
+
+WRITERS = {
+    'zip': torch.save,
+    'before zip': lambda content, path: torch.save(
+        content, path, _use_new_zipfile_serialization=False
+    ),
+    'zip, protocol 4': lambda content, path: torch.save(content, path, pickle_protocol=4),
+    'tar': write_tar,
+    'torchscript': write_torchscript,
+    **{
+        f'pickle, protocol {n}': lambda content, path, n=n: path.write_bytes(
+            pickle.dumps(without_tensors(content), protocol=n)
+        )
+        for n in range(6)
+    },
+}

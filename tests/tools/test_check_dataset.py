@@ -1,0 +1,105 @@
+"""tools/check_dataset.py: a summary, a report, and a status that a script can use."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+
+
+@pytest.fixture
+def run(call_tool, capsys):
+    """Runs the tool; gives its status, what it printed, and its messages."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            call_tool('check_dataset', *arguments)
+        return caught.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def data(people):
+    return people / 'annotations' / 'person_keypoints_val2017.json', people / 'val2017'
+
+
+def test_a_good_data_set(run, data, tmp_path):
+    report = tmp_path / 'report.json'
+    status, text, _ = run(*data, '--config', TINY, '--report', report)
+    assert status == 0 and '0 errors, 0 warnings' in text and '3 images' in text
+    content = json.loads(report.read_text())
+    assert content['counts']['images'] == 3 and content['errors'] == content['warnings'] == {}
+    assert list(tmp_path.iterdir()) == [report]
+
+
+def test_faults_are_named_and_change_the_status(run, data, tmp_path):
+    content = json.loads(data[0].read_text())
+    content['annotations'][0]['bbox'] = [0, 0, -1, 5]
+    content['annotations'][1]['keypoints'][2] = 7
+    content['images'][2]['file_name'] = 'no\n\x1b[31mred.jpg'  # not a control code on the terminal
+    path, report = tmp_path / 'people.json', tmp_path / 'report.json'
+    path.write_text(json.dumps(content))
+    status, text, _ = run(path, data[1], '--report', report, '--jobs', 1)
+    assert status == 1 and '3 errors' in text
+    first = content['annotations'][0]['id']
+    assert f'annotation {first} has the bbox [0, 0, -1, 5], which is empty' in text
+    assert 'the visibility 7 at keypoint 0' in text
+    assert '\x1b' not in text and 'no\\n\\x1b[31mred.jpg' in text
+    errors = json.loads(report.read_text())['errors']
+    assert {kind: entry['count'] for kind, entry in errors.items()} == {
+        'lost-person': 1,
+        'visibility': 1,
+        'missing-image': 1,
+    }
+    status, text, _ = run(path, data[1], '--no-decode')
+    assert status == 1 and '3 errors' in text
+
+
+def test_a_skeleton_of_ones_own(run, data, tmp_path):
+    metainfo = tmp_path / 'hands.py'
+    metainfo.write_text(
+        'dataset_info = dict(keypoint_info={0: dict(name="a", swap="b")}, skeleton_info={}, '
+        'sigmas=[], joint_weights=[1.0])'
+    )
+    status, text, _ = run(*data, '--metainfo', metainfo, '--no-decode')
+    assert status == 1
+    assert '"a" is mirrored to "b", which is no keypoint' in text
+    assert 'sigmas has 0 values' in text and 'expected 3: x, y, visibility of 1' in text
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--jobs', 0], '--jobs is 0'),
+        (['--metainfo', 'no.py'], 'no.py does not exist'),
+        (['--config', 'no'], 'the config no.py does not exist'),
+        (['--report', 'no/report.json'], 'the folder no does not exist'),
+    ],
+)
+def test_bad_options(run, data, options, words):
+    status, _, errors = run(*data, *options)
+    assert status == 2 and errors.startswith('error: ') and words in errors
+
+
+def test_bad_files(run, data, tmp_path):
+    status, _, errors = run(tmp_path / 'no.json', data[1])
+    assert status == 2 and 'no.json does not exist' in errors
+    status, _, errors = run(data[0], tmp_path / 'no')
+    assert status == 2 and 'no does not exist' in errors
+    (tmp_path / 'broken.py').write_text('dataset_info = 1 / 0')
+    status, _, errors = run(*data, '--metainfo', tmp_path / 'broken.py')
+    assert status == 2 and 'division by zero' in errors
+    (tmp_path / 'empty.py').write_text('')
+    status, _, errors = run(*data, '--metainfo', tmp_path / 'empty.py')
+    assert status == 2 and 'defines no dataset_info' in errors
+
+
+def test_the_photographs_are_clean(run, real_data):
+    for part in ('train', 'val'):
+        annotations = real_data / 'annotations' / f'person_keypoints_{part}2017.json'
+        status, text, _ = run(annotations, real_data / f'{part}2017', '--config', TINY)
+        assert status == 0 and '0 errors, 0 warnings' in text, text
