@@ -5,12 +5,13 @@ BIN := .venv/bin
 # So that .venv is all that counts, whatever else this shell is set up for.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test bench lint format lock clean
 
 help:
 	@echo 'make setup    create .venv and install everything into it'
 	@echo 'make demo     the plugin at work; your own pictures: make demo DATA=folder'
 	@echo 'make test     check the style and types, run the tests; some of them: make test ARGS="-k codec"'
+	@echo 'make bench    stock MMPose and this package, timed side by side: make bench ARGS="--quick"'
 	@echo 'make lint     only check the style and types'
 	@echo 'make format   format the code and mend what ruff can mend'
 	@echo 'make lock     renew install/requirements.txt after a change of requirements.in'
@@ -28,6 +29,9 @@ demo: setup
 test: export OMP_NUM_THREADS = 1
 test: lint
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+bench: setup
+	@$(BIN)/python -W ignore tools/benchmark.py $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet || { echo 'Mend it with: make format' >&2; exit 1; }
