@@ -1,4 +1,4 @@
-"""The most memory that some work takes, beyond what was taken before it."""
+"""The most memory that some work takes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,8 @@ _STATUS = Path('/proc/self/status')
 _RESET = Path('/proc/self/clear_refs')
 
 
-def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Measures the peak while some work is done.
-
-    On a GPU that is the memory of all tensors at its highest. On a CPU it is the growth of the
-    process, in which memory that was given back to the allocator before does not count.
-
-    Args:
-        work: What to do; once, so call it before if its first time is different.
-        device: Where it is done.
+def memory_in_use(device: torch.device) -> int | None:
+    """Bytes in use now: of a GPU those of all tensors, of a CPU those of the process.
 
     Returns:
         Bytes; ``None`` where the system does not tell.
@@ -30,17 +23,35 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     gc.collect()
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
+        return int(torch.cuda.memory_allocated(device))
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # gives back what only the allocator still holds
+        return _resident('VmRSS')
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
+    """Does some work, once, and gives the most bytes that were in use meanwhile.
+
+    Args:
+        work: What to do.
+        device: Where it is done.
+
+    Returns:
+        Bytes, counted as `memory_in_use` does; ``None`` where the system does not tell.
+    """
+    memory_in_use(device)
+    if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
         work()
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device))
     try:
-        ctypes.CDLL(None).malloc_trim(0)
         _RESET.write_text('5', encoding='ascii')  # forgets the highest size so far
-        before = _resident('VmRSS')
         work()
-        return _resident('VmHWM') - before
-    except (OSError, AttributeError, TypeError):
+        return _resident('VmHWM')
+    except OSError:
         return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,4 +141,5 @@ def load(cfg: Config, weights: Path, device: torch.device) -> Any:
         weights: A checkpoint.
         device: Where it goes.
     """
-    return init_model(cfg, str(weights), device=str(device))
+    with contextlib.redirect_stdout(io.StringIO()):  # MMEngine says what it loads
+        return init_model(cfg, str(weights), device=str(device))

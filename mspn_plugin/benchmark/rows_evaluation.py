@@ -47,6 +47,7 @@ class Evaluation(Group):
             annotations, boxes, count, people = first_images(
                 settings.data_root, settings.detections, images, folder
             )
+            small = network is SMALL
             commands = {}
             for side in SIDES:
                 cfg = bench.config(side, network)
@@ -56,11 +57,10 @@ class Evaluation(Group):
                 commands[side] = self._command(side, path, network, folder)
             times = bench.alternate(
                 {side: partial(self._run, command) for side, command in commands.items()},
-                repeats=min(settings.repeats, 2 if network is not SMALL else 3),
+                repeats=min(settings.repeats, 3 if small else 2),
                 warm_up=0,
                 least_time=0,
             )
-            small = network is SMALL
             yield timed_row(
                 'evaluation-small' if small else 'evaluation',
                 f'{network}, {count} images, {people} boxes',

@@ -72,7 +72,8 @@ class Inference(Group):
         kinds = ['bf16', 'fp16'] if bench.on_gpu else ['bf16']
         for kind in kinds:
             sides[kind] = predictor(bench, models['ours'], inputs, copy.copy(samples), kind)
-        times = bench.alternate(sides)
+        repeats = bench.settings.repeats if batch_size < 64 else min(bench.settings.repeats, 3)
+        times = bench.alternate(sides, repeats=repeats)
         what = f'inference, {network.stages} stages, B = {batch_size}'
         options: dict[str, Any] = dict(
             unit='people/s', per=batch_size, operations=2 * batch_size * bench.operations(network)

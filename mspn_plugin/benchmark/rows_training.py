@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
-from .bench import SIDES, Bench
+from .bench import Bench
 from .compare import same_numbers
-from .memory import peak_memory
+from .memory import memory_in_use, peak_memory
 from .peak import operations
 from .reduced import optimizer, run_hooks_before
 from .rows import Group, Row, no_gpu, timed_row
 from .rows_data import loader
 
-# Name of the variant, kind of numbers, memory format.
-_VARIANTS = (
-    ('channels last', 'fp32', torch.channels_last),
-    ('bf16', 'bf16', torch.contiguous_format),
-    ('bf16, channels last', 'bf16', torch.channels_last),
-    ('fp16, channels last', 'fp16', torch.channels_last),
-)
+_CHANNELS_LAST = dict(memory_format=torch.channels_last)
+_SIDES: dict[str, dict[str, Any]] = {
+    'stock': {},
+    'ours': {},
+    'channels last': _CHANNELS_LAST,
+    'bf16': dict(kind='bf16'),
+    'bf16, channels last': dict(kind='bf16', **_CHANNELS_LAST),
+    'fp16, channels last': dict(kind='fp16', **_CHANNELS_LAST),
+}
+"""Both sides as their configs have them, and variants of ours."""
 
 
 class Step:
@@ -114,40 +116,43 @@ class Training(Group):
 
     def _measure(self, batch_size: int) -> Iterator[Row]:
         bench = self.bench
-        steps = {side: Step(bench, side, batch_size) for side in SIDES}
-        work = operations(steps['ours'])
-        steps['stock']()  # both have an optimizer state now
-        memory = {side: peak_memory(step, bench.device) for side, step in steps.items()}
-        times = bench.alternate(steps)
-        what = f'training step, {bench.sizes.network.stages} stages, B = {batch_size}'
-        bar = None if bench.on_gpu else 1.15
-        options: dict[str, Any] = dict(unit='images/s', per=batch_size, operations=work)
-        yield timed_row(f'train-b{batch_size}', what, times, bar=bar, peak=bench.peak(), **options)
-        if memory['stock'] and memory['ours']:
-            name = f'memory of a training step, B = {batch_size}'
-            stock, ours = (memory[side] / 1e6 for side in SIDES)  # type: ignore[operator]
-            note = 'on the GPU' if bench.on_gpu else 'growth of the process'
-            yield Row(f'memory-b{batch_size}', name, 'MB', stock, ours, note=note)
-        del steps['ours']
-        for name, kind, memory_format in _VARIANTS:
-            if kind == 'fp16' and not bench.on_gpu:
+        steps: dict[str, Step] = {}
+        memory: dict[str, float | None] = {}
+        for side, options in _SIDES.items():
+            if options.get('kind') == 'fp16' and not bench.on_gpu:
                 continue  # not what a CPU is good at
-            gc.collect()
-            steps[name] = Step(bench, 'ours', batch_size, kind=kind, memory_format=memory_format)
-            used = peak_memory(steps[name], bench.device)
-            times = bench.alternate({'stock': steps['stock'], name: steps[name]})
-            del steps[name]
+            before = memory_in_use(bench.device)
+            steps[side] = Step(bench, 'stock' if side == 'stock' else 'ours', batch_size, **options)
+            steps[side]()  # the optimizer has a state from here on
+            used = peak_memory(steps[side], bench.device)
+            known = used is not None and before is not None
+            memory[side] = (used - before) / 1e6 if known else None  # type: ignore[operator]
+        work = operations(steps['ours'])
+        times = bench.alternate(steps, warm_up=0 if not bench.on_gpu else 2, least_time=0)
+        what = f'training step, {bench.sizes.network.stages} stages, B = {batch_size}'
+        for side in list(steps)[1:]:
+            kind = _SIDES[side].get('kind', 'fp32')
+            own = side == 'ours'
             bar = 2.5 if bench.on_gpu and batch_size == 128 and kind == 'bf16' else None
             yield timed_row(
-                f'train-b{batch_size}-{name.replace(", ", "-").replace(" ", "-")}',
-                f'{what}, {name} against fp32',
+                f'train-b{batch_size}' + ('' if own else f'-{side}'.replace(', ', '-')),
+                what if own else f'{what}, {side} against fp32',
                 times,
-                ours=name,
-                bar=bar,
+                unit='images/s',
+                per=batch_size,
+                ours=side,
+                bar=1.15 if own and not bench.on_gpu else bar,
+                operations=work,
                 peak=bench.peak(kind),
-                note=f'{used / 1e6:,.0f} MB' if used else '',
-                **options,
             )
+            if memory['stock'] is not None:
+                yield Row(
+                    f'memory-b{batch_size}' + ('' if own else f'-{side}'.replace(', ', '-')),
+                    'its memory: weights, gradients, optimizer, activations',
+                    'MB',
+                    memory['stock'],
+                    memory[side],
+                )
 
 
 def _all_heatmaps(model: Any, inputs: torch.Tensor) -> list[torch.Tensor]:

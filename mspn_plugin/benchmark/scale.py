@@ -111,7 +111,7 @@ def measure_scale(settings: Settings, *, say: Callable[[str], None] = print) -> 
 
 
 def _best(bench: Bench, sides: dict[str, Work], *, repeats: int = 2) -> tuple[float, float]:
-    """Seconds of both sides: the best of some turns, after one that warms up if they are several."""
+    """Seconds of both sides: the best turn. Several turns follow one that warms up."""
     times = bench.alternate(sides, repeats=repeats, warm_up=int(repeats > 1), least_time=0)
     return min(times['stock'].seconds), min(times['ours'].seconds)
 
