@@ -43,6 +43,11 @@ class Bench:
         """Whether the networks run on a GPU."""
         return self.device.type == 'cuda'
 
+    @property
+    def slow_repeats(self) -> int:
+        """Measurements of each side for rows that take minutes."""
+        return min(self.settings.repeats, self.sizes.slow_repeats)
+
     def alternate(self, sides: Mapping[str, Work], **options: Any) -> dict[str, Times]:
         """Times some sides on the device, as often as the settings say."""
         options.setdefault('least_time', self.sizes.least_time)

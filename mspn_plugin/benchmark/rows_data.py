@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.runner import Runner
+from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from ..heatmaps import HeatmapRenderer
+from ..heatmaps import MultiLevelHeatmap
 from .bench import SIDES, Bench
 from .compare import CheckFailed, same_numbers
 from .rows import Group, Row, timed_row
@@ -38,13 +39,12 @@ class DataPath(Group):
     def check(self) -> str:
         """Compares images and targets of the same samples with the same random augmentation."""
         datasets = [self.loaders[side].dataset for side in SIDES]
-        codec = self.configs['ours'].codec
-        renderer = HeatmapRenderer(codec.heatmap_size, (15, 11, 9, 7, 5))
+        codec = KEYPOINT_CODECS.build(self.configs['ours'].model.head.decoder)
         keypoints = 0
         for index in range(min(_CHECKED, *map(len, datasets))):
             stock, ours = (_seeded(dataset, index) for dataset in datasets)
             same_numbers('images of training', stock['inputs'], ours['inputs'], tolerance=0.01)
-            keypoints += _same_targets(stock['data_samples'], ours['data_samples'], renderer)
+            keypoints += _same_targets(stock['data_samples'], ours['data_samples'], codec)
         if not keypoints:
             raise CheckFailed('the training data has no keypoints to compare; nothing was timed')
         return f'images and targets of training, {keypoints} keypoints'
@@ -119,7 +119,7 @@ def _seeded(dataset: Any, index: int) -> dict[str, Any]:
     return sample
 
 
-def _same_targets(stock: Any, ours: Any, renderer: HeatmapRenderer) -> int:
+def _same_targets(stock: Any, ours: Any, codec: MultiLevelHeatmap) -> int:
     """Compares the target maps of one sample; returns how many keypoints both sides learn from.
 
     MMPose scales a map by its centre, which near a border is not its maximum, and keeps keypoints
@@ -128,19 +128,16 @@ def _same_targets(stock: Any, ours: Any, renderer: HeatmapRenderer) -> int:
     """
     cells = torch.as_tensor(ours.gt_instance_labels.keypoint_cells)
     weights = torch.as_tensor(ours.gt_instance_labels.keypoint_weights)
-    levels = renderer_levels(renderer)
+    levels = stock.gt_fields.nlevel
+    renderer = codec.renderer()
     kept = torch.as_tensor(stock.gt_instance_labels.keypoint_weights)
     kept = (kept.reshape(levels, -1)[0] > 0) & (weights[0] > 0)
     if not kept.any():
         return 0
     for level in range(levels):
         wanted: Tensor = torch.as_tensor(stock.gt_fields[level].heatmaps)[kept]
-        found = renderer(cells, weights, level)[0][kept]
+        # MMPose's networks of one stage leave out the coarsest of the five levels.
+        found = renderer(cells, weights, level + codec.num_levels - levels)[0][kept]
         wanted = wanted * (255 / wanted.amax(dim=(1, 2), keepdim=True))
         same_numbers(f'target maps of level {level}', wanted, found, tolerance=1e-3)
     return int(kept.sum())
-
-
-def renderer_levels(renderer: HeatmapRenderer) -> int:
-    """Number of levels that a renderer draws."""
-    return sum(1 for name, _ in renderer.named_buffers() if name.startswith('_rows'))

@@ -57,7 +57,7 @@ class Evaluation(Group):
                 commands[side] = self._command(side, path, network, folder)
             times = bench.alternate(
                 {side: partial(self._run, command) for side, command in commands.items()},
-                repeats=min(settings.repeats, 3 if small else 2),
+                repeats=min(bench.slow_repeats, 3 if small else 2),
                 warm_up=0,
                 least_time=0,
             )

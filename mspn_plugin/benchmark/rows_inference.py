@@ -72,7 +72,7 @@ class Inference(Group):
         kinds = ['bf16', 'fp16'] if bench.on_gpu else ['bf16']
         for kind in kinds:
             sides[kind] = predictor(bench, models['ours'], inputs, copy.copy(samples), kind)
-        repeats = bench.settings.repeats if batch_size < 64 else min(bench.settings.repeats, 3)
+        repeats = bench.settings.repeats if batch_size < 64 else bench.slow_repeats
         times = bench.alternate(sides, repeats=repeats)
         what = f'inference, {network.stages} stages, B = {batch_size}'
         options: dict[str, Any] = dict(

@@ -63,7 +63,7 @@ class People(Group):
                 'ours': partial(together, models['ours'], images),
                 'bf16': partial(self._bf16, models['ours'], images),
             }
-            times = bench.alternate(sides, repeats=min(bench.settings.repeats, 3))
+            times = bench.alternate(sides, repeats=bench.slow_repeats)
             options: dict[str, Any] = dict(
                 unit='people/s', per=count, operations=2 * count * bench.operations(net)
             )

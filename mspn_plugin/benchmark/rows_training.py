@@ -133,9 +133,10 @@ class Training(Group):
         for side in list(steps)[1:]:
             kind = _SIDES[side].get('kind', 'fp32')
             own = side == 'ours'
+            variant = '' if own else '-' + side.replace(', ', '-').replace(' ', '-')
             bar = 2.5 if bench.on_gpu and batch_size == 128 and kind == 'bf16' else None
             yield timed_row(
-                f'train-b{batch_size}' + ('' if own else f'-{side}'.replace(', ', '-')),
+                f'train-b{batch_size}{variant}',
                 what if own else f'{what}, {side} against fp32',
                 times,
                 unit='images/s',
@@ -147,7 +148,7 @@ class Training(Group):
             )
             if memory['stock'] is not None:
                 yield Row(
-                    f'memory-b{batch_size}' + ('' if own else f'-{side}'.replace(', ', '-')),
+                    f'memory-b{batch_size}{variant}',
                     'its memory: weights, gradients, optimizer, activations',
                     'MB',
                     memory['stock'],

@@ -52,6 +52,7 @@ class Sizes:
         evaluated: Images for the evaluation of the network.
         small_images: Images for the rows of the small network.
         least_time: Seconds that one measurement lasts at least.
+        slow_repeats: Measurements of each side at most, for rows that take minutes.
         scale: How far the measurements of cost against work go.
     """
 
@@ -66,6 +67,7 @@ class Sizes:
     evaluated: int = 40
     small_images: int = 1000
     least_time: float = 0.2
+    slow_repeats: int = 3
     scale: Ranges = field(default_factory=Ranges)
 
     def with_stages(self, stages: int) -> Sizes:
@@ -81,6 +83,7 @@ QUICK = Sizes(
     evaluated=2,
     small_images=24,
     least_time=0.05,
+    slow_repeats=1,
     scale=Ranges(
         people=(1, 4, 16),
         images=(1, 10, 100),
