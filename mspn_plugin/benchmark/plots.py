@@ -90,13 +90,19 @@ def plot_ratios(report: Report, folder: Path) -> Path:
     for position, row in enumerate(rows):
         ratio = row.ratio or 0.0
         axis.barh(position, ratio, color=_OURS, height=0.6)
-        axis.text(ratio * 1.04, position, f'{ratio:.3g}x', va='center', fontsize=8)
+        # Right of the bar's line too, if that is where the number would be.
+        near = row.bar and ratio < row.bar < 1.4 * ratio
+        end = (row.bar or 0.0) if near else ratio
+        axis.text(end * 1.04, position, f'{ratio:.3g}x', va='center', fontsize=8)
         if row.bar:
             axis.plot([row.bar] * 2, [position - 0.4, position + 0.4], color=_BAR, linewidth=2)
     axis.axvline(1, color=_STOCK, linewidth=1)
     axis.set_xscale('log')
-    most = max([2.0, *(row.ratio or 0 for row in rows)])
+    most = max([2.0, *(max(row.ratio or 0, row.bar or 0) for row in rows)])
+    axis.set_ylim(-0.8, len(rows) - 0.2)
     axis.set_xlim(min([0.8, *(row.ratio or 1 for row in rows)]), most * 1.8)
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= most * 1.8]
+    axis.set_xticks(ticks)
     axis.set_yticks(range(len(rows)), [row.what for row in rows], fontsize=8)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     axis.xaxis.set_minor_locator(NullLocator())

@@ -63,7 +63,7 @@ class Evaluation(Group):
             )
             yield timed_row(
                 'evaluation-small' if small else 'evaluation',
-                f'{network}, {count} images, {people} boxes',
+                f'test.py, {network}, {count} images, {people} boxes',
                 times,
                 unit='s',
                 bar=1.5,

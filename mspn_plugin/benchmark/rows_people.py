@@ -67,7 +67,7 @@ class People(Group):
             options: dict[str, Any] = dict(
                 unit='people/s', per=count, operations=2 * count * bench.operations(net)
             )
-            what = f'{net}, {len(images)} images, {count} people'
+            what = f'infer_people, {net}, {len(images)} images, {count} people'
             yield timed_row(key, what, times, bar=aim, peak=bench.peak(), **options)
             peak = bench.peak('bf16')
             yield timed_row(
@@ -80,7 +80,7 @@ class People(Group):
                 **options,
             )
         if not bench.on_gpu:
-            yield no_gpu('people-gpu', f'{network} on a GPU', 'people/s', 5)
+            yield no_gpu('people-gpu', f'infer_people, {network} on a GPU', 'people/s', 5)
 
     def _bf16(self, model: Any, images: list[Photograph]) -> Any:
         with autocast(self.bench.device, 'bf16'):
