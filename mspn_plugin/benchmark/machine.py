@@ -41,10 +41,11 @@ def describe(device: torch.device, threads: int) -> dict[str, str]:
         device: Where the networks run.
         threads: Threads of the processor that they may use.
     """
+    processor = f'{cpu_name()}, {os.cpu_count()} cores'
     return {
         'date': time.strftime('%Y-%m-%d'),
-        'device': device_name(device),
-        'processor': f'{cpu_name()}, {os.cpu_count()} cores',
+        'device': processor if device.type == 'cpu' else device_name(device),
+        'processor': processor,
         'instructions': torch.backends.cpu.get_cpu_capability(),
         'threads': str(threads),
         'system': f'{platform.system()} {platform.machine()}, Python {platform.python_version()}',

@@ -10,7 +10,7 @@ matplotlib.use('Agg')  # files only, no display needed
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from .report import Report
 from .scale import Curve, Scale
@@ -59,6 +59,8 @@ def _draw(axis: Axes, curve: Curve) -> None:
     if wide:
         axis.set_xscale('log')
         axis.set_yscale('log')
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
     else:
         axis.set_ylim(bottom=0)
     axis.set_xticks(curve.amounts)

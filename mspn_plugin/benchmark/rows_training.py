@@ -20,7 +20,6 @@ _SIDES: dict[str, dict[str, Any]] = {
     'stock': {},
     'ours': {},
     'channels last': _CHANNELS_LAST,
-    'bf16': dict(kind='bf16'),
     'bf16, channels last': dict(kind='bf16', **_CHANNELS_LAST),
     'fp16, channels last': dict(kind='fp16', **_CHANNELS_LAST),
 }

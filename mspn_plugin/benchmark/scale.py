@@ -61,8 +61,9 @@ class Scale:
 
     def markdown(self) -> str:
         """The curves as tables."""
-        facts = ', '.join(self.facts[name] for name in ('date', 'processor', 'device'))
-        parts = [f'{facts}, {self.facts["threads"]} threads.']
+        names = ('date', 'processor', 'device')
+        facts = ', '.join(dict.fromkeys(self.facts[name] for name in names))
+        parts = [f'{facts}; {self.facts["threads"]} threads.']
         for curves in self.plots.values():
             for curve in curves:
                 head = ' | '.join(f'{amount:g}' for amount in curve.amounts)
@@ -126,7 +127,7 @@ def _people(bench: Bench) -> Iterator[Curve]:
         boxes = crowd.boxes.repeat(-(-amount // len(crowd.boxes)), axis=0)[:amount]
         pairs.append(_both(bench, models, [Photograph(crowd.path, boxes)], most_often=2))
     stock, ours = map(list, zip(*pairs, strict=True))
-    yield Curve(f'one image, {network}', 'people in the image', 's', [*amounts], stock, ours)
+    yield Curve(f'one image, {network}', 'people in the image', 'seconds', [*amounts], stock, ours)
 
 
 def _crowd(bench: Bench) -> Photograph:
@@ -150,7 +151,7 @@ def _images(bench: Bench) -> Iterator[Curve]:
         # Hundreds of images need no second look.
         pairs.append(_both(bench, models, images, most_often=2 if amount < 300 else 1))
     stock, ours = map(list, zip(*pairs, strict=True))
-    yield Curve(f'two people each, {SMALL}', 'images', 's', [*amounts], stock, ours)
+    yield Curve(f'two people each, {SMALL}', 'images', 'seconds', [*amounts], stock, ours)
 
 
 def _both(

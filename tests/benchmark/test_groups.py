@@ -63,7 +63,12 @@ def test_targets_losses_decoding(five_levels):
 @pytest.mark.slow
 def test_training(bench):
     rows = measured(bench, Training)
-    assert {'train-b2', 'train-b2-channels-last', 'train-b2-bf16', 'memory-b2'} <= set(rows)
+    assert {
+        'train-b2',
+        'train-b2-channels-last',
+        'train-b2-bf16-channels-last',
+        'memory-b2',
+    } <= set(rows)
     assert rows['train-gpu-b3'].note == 'no CUDA device'
     assert_complete(rows, but=['train-gpu-b3'])
     assert 0 < rows['train-b2'].fractions[1] < 1
