@@ -49,7 +49,7 @@ def describe(device: torch.device, threads: int) -> dict[str, str]:
         'instructions': torch.backends.cpu.get_cpu_capability(),
         'threads': str(threads),
         'system': f'{platform.system()} {platform.machine()}, Python {platform.python_version()}',
-        'CUDA': str(torch.version.cuda) if device.type == 'cuda' else 'no CUDA device',
+        'CUDA': str(torch.version.cuda) if device.type == 'cuda' else 'not used',
         'TF32': 'allowed' if torch.backends.cudnn.allow_tf32 else 'not allowed',
         'packages': ', '.join(f'{name} {_version(name)}' for name in _PACKAGES),
     }

@@ -111,7 +111,7 @@ def plot_ratios(report: Report, folder: Path) -> Path:
     axis.set_xlabel('times as fast as stock MMPose; black: the bar')
     axis.spines[['top', 'right']].set_visible(False)
     figure.tight_layout()
-    kind = 'cpu' if report.facts.get('CUDA') == 'no CUDA device' else 'cuda'
+    kind = 'cpu' if report.facts.get('CUDA') == 'not used' else 'cuda'
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'ratios_{kind}.png'
     figure.savefig(path, dpi=_DPI)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
+
 from .timing import Times
 
 if TYPE_CHECKING:
@@ -137,7 +139,8 @@ def timed_row(
 
 def no_gpu(key: str, what: str, unit: str, bar: float | None = None) -> Row:
     """The place of a row that needs a GPU."""
-    return Row(key, what, unit, None, None, bar=bar, note='no CUDA device')
+    note = 'measured with --device cuda' if torch.cuda.is_available() else 'no CUDA device'
+    return Row(key, what, unit, None, None, bar=bar, note=note)
 
 
 class Group:

@@ -29,7 +29,7 @@ def test_every_curve(settings, tmp_path):
 def test_pictures(tmp_path):
     wide = Curve('people', 'people in the image', 's', [1, 10, 100], [1, 9, 90], [1, 5, 40])
     narrow = Curve('stages', 'stages', 'ms', [1, 2], [3, 6], [2, 4])
-    facts = {'date': '', 'device': '', 'processor': '', 'threads': '1', 'CUDA': 'no CUDA device'}
+    facts = {'date': '', 'device': '', 'processor': '', 'threads': '1', 'CUDA': 'not used'}
     scale = Scale(facts, {'people': [wide], 'stages': [narrow] * 3})
     for path in plot_scale(scale, tmp_path):
         assert cv2.imread(str(path)).std() > 5 and path.stat().st_size < 100_000
