@@ -86,7 +86,9 @@ def run(
                     say(line(row))
                 tables.append((one.title, rows))
                 say(f'       {one.title}: {time.monotonic() - start:.0f} s')
-    return Report(describe(settings.device, settings.threads), bench.peaks, tables)
+    facts = describe(settings.device, settings.threads)
+    facts['amounts'] = f'{settings.sizes.name}, {settings.repeats} measurements of each side'
+    return Report(facts, bench.peaks, tables)
 
 
 def line(row: Row) -> str:

@@ -41,6 +41,7 @@ class Sizes:
     """Amounts of work.
 
     Attributes:
+        name: What to call them.
         network: The network that is measured.
         samples: Training samples for the data pipeline's rows.
         targets: Samples in a batch of targets and losses.
@@ -56,6 +57,7 @@ class Sizes:
         scale: How far the measurements of cost against work go.
     """
 
+    name: str = 'full'
     network: Network = field(default_factory=Network)
     samples: int = 256
     targets: int = 32
@@ -76,6 +78,7 @@ class Sizes:
 
 
 QUICK = Sizes(
+    name='quick',
     samples=96,
     infer_batches=(1, 8),
     train_batches_gpu=(32,),
