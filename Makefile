@@ -5,13 +5,14 @@ BIN := .venv/bin
 # So that .venv is all that counts, whatever else this shell is set up for.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo test nightly lint format lock clean
+.PHONY: help setup demo test nightly bench lint format lock clean
 
 help:
 	@echo 'make setup    create .venv and install everything into it'
 	@echo 'make demo     the plugin at work; your own pictures: make demo DATA=folder'
 	@echo 'make test     check the style and types, run the tests; some of them: make test ARGS="-k codec"'
-	@echo 'make nightly  the fuzz tests with 2000 other cases each, in half an hour; or CASES=500'
+	@echo 'make nightly  fuzz tests with 2000 other cases each, killed trainings: an hour; or CASES=500'
+	@echo 'make bench    stock MMPose and this package, timed side by side: make bench ARGS="--quick"'
 	@echo 'make lint     only check the style and types'
 	@echo 'make format   format the code and mend what ruff can mend'
 	@echo 'make lock     renew install/requirements.txt after a change of requirements.in'
@@ -35,6 +36,10 @@ CASES ?= 2000
 nightly: export OMP_NUM_THREADS = 1
 nightly: setup
 	@MSPN_FUZZ_CASES=$(CASES) $(BIN)/pytest tests/fuzz tests/security -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -m nightly -n 2 $(ARGS)
+
+bench: setup
+	@$(BIN)/python -W ignore tools/benchmark.py $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet || { echo 'Mend it with: make format' >&2; exit 1; }
