@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -38,7 +38,9 @@ def guard_loading(cfg: Config, *, budget: float | None = None, blank: bool = Fal
         for pipeline in _pipelines(loader['dataset']):
             for place, step in enumerate(pipeline):
                 if 'LoadImage' in str(step['type']):
-                    step = dict(type='GuardedLoading', step=step, on_bad_image=how, budget=BUDGET)
+                    step = ConfigDict(
+                        type='GuardedLoading', step=step, on_bad_image=how, budget=BUDGET
+                    )
                     pipeline[place] = step
                 if str(step['type']).endswith('GuardedLoading'):
                     if budget is not None:
