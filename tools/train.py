@@ -39,10 +39,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--bad-images',
         type=fraction,
-        default=BUDGET,
         metavar='FRACTION',
         help='training goes on if no more than this part of its samples has an image that cannot '
-        'be read (default: %(default)s; one image may be bad in any case)',
+        f'be read (default: {BUDGET}; one image may be bad in any case)',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(

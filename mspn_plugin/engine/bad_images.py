@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -20,25 +20,33 @@ BUDGET = 0.001
 _PERSON, _BLACK = 'another person', 'a black image'
 
 
-def guard_loading(cfg: Config, *, budget: float, blank: bool) -> None:
+def guard_loading(cfg: Config, *, budget: float | None = None, blank: bool = False) -> None:
     """Puts a `GuardedLoading` around every step of a config that loads an image, in place.
 
     Args:
         cfg: The config of a run.
-        budget: Fraction of the training samples that may have a bad image.
-        blank: Whether evaluations take a black image for a bad one; they fail otherwise.
+        budget: Fraction of the training samples that may have a bad image; `BUDGET` if not given.
+        blank: Whether evaluations take a black image for a bad one; they fail otherwise. Steps
+            that are guarded already, as in the config that a run leaves in its work folder, keep
+            what the arguments do not change.
     """
     for part in ('train', 'val', 'test'):
         loader = cfg.get(f'{part}_dataloader')
         if loader is None:
             continue
-        how = 'replace' if part == 'train' else 'blank' if blank else 'fail'
+        how = 'replace' if part == 'train' else 'fail'
         for pipeline in _pipelines(loader['dataset']):
             for place, step in enumerate(pipeline):
                 if 'LoadImage' in str(step['type']):
-                    pipeline[place] = dict(
-                        type='GuardedLoading', step=step, on_bad_image=how, budget=budget
+                    step = ConfigDict(
+                        type='GuardedLoading', step=step, on_bad_image=how, budget=BUDGET
                     )
+                    pipeline[place] = step
+                if str(step['type']).endswith('GuardedLoading'):
+                    if budget is not None:
+                        step['budget'] = budget
+                    if blank and part != 'train':
+                        step['on_bad_image'] = 'blank'
 
 
 def _pipelines(dataset: Any) -> Iterator[list[dict[str, Any]]]:

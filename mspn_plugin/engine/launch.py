@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from ..errors import InputError
 from ..zoo import get_config, list_configs
-from .bad_images import BUDGET, guard_loading
+from .bad_images import guard_loading
 from .processes import join_processes
 
 
@@ -172,7 +172,7 @@ def make_config(args: argparse.Namespace) -> Config:
     override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
-    guard_loading(cfg, budget=getattr(args, 'bad_images', BUDGET), blank=args.blank_bad_images)
+    guard_loading(cfg, budget=getattr(args, 'bad_images', None), blank=args.blank_bad_images)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

@@ -53,6 +53,11 @@ class SafeCheckpointHook(CheckpointHook):
                 for folder in {Path(self.out_dir), Path(runner.work_dir)}:
                     for path in remove_partial_files(folder):
                         runner.logger.warning(f'removed {path}, which was only half written')
+        if runner._resume and is_main_process() and self.max_keep_ckpts > 0:
+            # Killed between the new file and the removal of the old one.
+            for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
+                if step not in self.keep_ckpt_ids:
+                    self._remove_step(step)
         if runner._resume and runner.iter and _validation_is_due(runner):
             if runner.message_hub.runtime_info.get('validated') != runner.iter:
                 runner.logger.info('The validation after this checkpoint was not finished')
@@ -74,6 +79,8 @@ class SafeCheckpointHook(CheckpointHook):
                 outdated = self.keep_ckpt_ids.popleft()
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            gone = [] if outdated is None else [outdated]
+            runner.message_hub.update_info('outdated_ckpt_ids', gone)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -91,10 +98,11 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             write_whole(Path(runner.work_dir) / 'last_checkpoint', str(self.last_ckpt).encode())
             if outdated is not None:
-                _remove(
-                    self.file_backend,
-                    self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)),
-                )
+                self._remove_step(outdated)
+
+    def _remove_step(self, step: int) -> None:
+        name = self.filename_tmpl.format(step)
+        _remove(self.file_backend, self.file_backend.join_path(self.out_dir, name))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
         own, self.file_backend = self.file_backend, _LateRemoval(self.file_backend)

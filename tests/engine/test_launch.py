@@ -45,6 +45,20 @@ def test_data_root_of_a_config_that_has_moved_its_data_already(tmp_path):
     assert cfg.val_evaluator.ann_file == '/new/annotations/mine.json'
 
 
+def test_loading_is_guarded_once_and_options_reach_a_guarded_config(tmp_path):
+    cfg = make(CONFIG, '--work-dir', str(tmp_path))
+    first = {part: cfg[f'{part}_dataloader'].dataset.pipeline[0] for part in ('train', 'val')}
+    assert first['train'].step == first['val'].step == dict(type='LoadImage')
+    assert [first[part].on_bad_image for part in ('train', 'val')] == ['replace', 'fail']
+    assert first['train'].budget == 0.001
+    cfg.dump(tmp_path / 'dumped.py')
+    again = make(tmp_path / 'dumped.py', '--blank-bad-images')
+    assert again.train_dataloader.dataset.pipeline[0] == first['train']
+    for part in ('val', 'test'):
+        step = again[f'{part}_dataloader'].dataset.pipeline[0]
+        assert step == {**first['val'], 'on_bad_image': 'blank'}
+
+
 def test_gt_boxes_reach_a_wrapped_data_set(tmp_path):
     child = tmp_path / 'child.py'
     child.write_text(

@@ -113,6 +113,24 @@ def test_old_files_are_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
     assert names(tmp_path / 'run') == ['best_AP_epoch_3.pth', 'epoch_3.pth', 'last_checkpoint']
 
 
+def test_an_outdated_file_that_a_kill_left_is_removed(tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def die(path, content):
+        if path.name == 'last_checkpoint' and content.endswith(b'epoch_3.pth'):
+            raise Killed
+        write_whole(path, content)
+
+    monkeypatch.setattr('mspn_plugin.engine.safe_checkpoint.write_whole', die)
+    with pytest.raises(Killed):
+        run(tmp_path / 'run', max_keep_ckpts=2)
+    assert {'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'} <= set(names(tmp_path / 'run'))
+    monkeypatch.undo()
+    run(tmp_path / 'run', max_keep_ckpts=2, resume=True)
+    assert names(tmp_path / 'run') == ['epoch_4.pth', 'epoch_5.pth', 'last_checkpoint']
+
+
 @pytest.mark.parametrize('how', ['half', 'empty', 'a byte', 'gone', 'no training state'])
 def test_a_damaged_file_falls_back_loudly(tmp_path, how):
     whole = run(tmp_path / 'run', epochs=3)
