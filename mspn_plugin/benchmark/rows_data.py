@@ -25,7 +25,10 @@ _CHECKED = 24  # samples
 
 
 class DataPath(Group):
-    """Training and evaluation pipelines, each side's own, in one process with one thread."""
+    """Training and evaluation pipelines, each side's own, with one thread.
+
+    The worker is a process of a data loader; the pipelines alone run in this process.
+    """
 
     name = 'data'
     title = 'Data path (one worker)'
@@ -53,15 +56,22 @@ class DataPath(Group):
         """Times the pipelines and counts the bytes."""
         count = self.bench.sizes.samples
         with self.bench.threads(1):
-            for key, what, bar, loaders in (
-                ('data-train', 'training pipeline, augmentation and targets', 1.6, self.loaders),
-                ('data-test', 'evaluation pipeline', None, self._test_loaders()),
+            working = {
+                side: _working_loader(cfg.train_dataloader, len(self.loaders[side].dataset), count)
+                for side, cfg in self.configs.items()
+            }
+            all_samples = len(working['ours'].dataset)
+            for key, what, bar, loaders, samples in (
+                ('data-worker', 'one worker in training, sending included', 1.6, working, None),
+                ('data-train', 'its pipeline, augmentation and targets', None, self.loaders, count),
+                ('data-test', 'evaluation pipeline', None, self._test_loaders(), count),
             ):
                 times = self.bench.alternate(
-                    {side: partial(_take, loaders[side], count) for side in SIDES},
+                    {side: partial(_take, loaders[side], samples) for side in SIDES},
                     least_time=0,
                 )
-                yield timed_row(key, what, times, unit='samples/s', per=count, bar=bar)
+                per = samples or all_samples
+                yield timed_row(key, what, times, unit='samples/s', per=per, bar=bar)
         yield from self._bytes()
 
     def _bytes(self) -> Iterator[Row]:
@@ -101,8 +111,26 @@ def loader(cfg: Any, *, workers: int = 0) -> Any:
         return Runner.build_dataloader(cfg, seed=0)
 
 
-def _take(data: Any, count: int) -> None:
-    """Loads at least ``count`` samples, from the beginning and again."""
+def _working_loader(cfg: Any, size: int, count: int) -> Any:
+    """A training loader with one worker process, whose epoch has ``count`` samples or a few more.
+
+    Args:
+        cfg: Of the loader.
+        size: Samples of its data set.
+        count: Samples to load in one go.
+    """
+    cfg = cfg.copy()
+    times = max(1, -(-count // size))
+    cfg.dataset = dict(type='RepeatDataset', times=times, dataset=cfg.dataset)
+    return loader(cfg, workers=1)
+
+
+def _take(data: Any, count: int | None) -> None:
+    """Loads at least ``count`` samples, from the beginning and again; or all of them, once."""
+    if count is None:
+        for _ in data:
+            pass
+        return
     taken = 0
     while taken < count:
         for batch in data:

@@ -48,7 +48,7 @@ class HeatmapRenderer(nn.Module):
 
     def __init__(self, heatmap_size: tuple[int, int], kernel_sizes: Sequence[int]) -> None:
         super().__init__()
-        width, height = heatmap_size
+        self.heatmap_size = width, height = heatmap_size
         # Not persistent: they follow from the config, and checkpoints stay free of them.
         for level, kernel_size in enumerate(kernel_sizes):
             self.register_buffer(f'_rows{level}', _profiles(width, kernel_size), persistent=False)
@@ -70,11 +70,11 @@ class HeatmapRenderer(nn.Module):
     def levels(self, cells: Tensor, labelled: Tensor, levels: Iterable[int]) -> Iterator[Tensor]:
         """Renders the maps of several levels, one after the other; arguments as in `forward`."""
         batch, num_keypoints = labelled.shape
-        x, y = cells.flatten(0, 1).long().unbind(1)
-        peaks = PEAK * (labelled.reshape(-1, 1) > 0).to(self.get_buffer('_rows0').dtype)
+        width, height = self.heatmap_size
+        x, y = cells.reshape(-1, 2).long().unbind(1)
+        x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+        peaks = (labelled.reshape(-1, 1, 1) > 0) * PEAK
         for level in levels:
-            rows, cols = self.get_buffer(f'_rows{level}'), self.get_buffer(f'_cols{level}')
-            row = rows.index_select(0, x.clamp(0, rows.shape[0] - 1))
-            col = cols.index_select(0, y.clamp(0, cols.shape[0] - 1)).mul_(peaks)
-            maps = col[:, :, None] * row[:, None, :]
-            yield maps.view(batch, num_keypoints, *maps.shape[1:])
+            row = self.get_buffer(f'_rows{level}').index_select(0, x)[:, None, :]
+            col = self.get_buffer(f'_cols{level}').index_select(0, y)[:, :, None]
+            yield (col * peaks * row).view(batch, num_keypoints, height, width)

@@ -179,16 +179,20 @@ class MultiStageHead(BaseHead):
                 f'the data has {cells.shape[1]} keypoints per person, but the head predicts '
                 f'{self.num_keypoints}; set num_keypoints of the MultiStageHead'
             )
-        places = [(s, u) for s in range(len(feats)) for u in range(len(feats[s]))]
-        levels = sorted({self.level_of(*place) for place in places})
-        targets = dict(zip(levels, self.renderer.levels(cells, weights, levels), strict=True))
+        heatmaps = self.forward(feats)
+        places: dict[int, list[tuple[int, int]]] = {}
+        for stage, units in enumerate(heatmaps):
+            for unit in range(len(units)):
+                places.setdefault(self.level_of(stage, unit), []).append((stage, unit))
         losses: dict[str, Tensor] = {}
-        for stage, heatmaps in enumerate(self.forward(feats)):
-            for unit, output in enumerate(heatmaps):
-                target = targets[self.level_of(stage, unit)]
-                is_final = unit == len(heatmaps) - 1
+        # Level by level, so that the targets of no more than two are in memory.
+        for level, target in zip(places, self.renderer.levels(cells, weights, places), strict=True):
+            for stage, unit in places[level]:
+                output = heatmaps[stage][unit]
+                is_final = unit == len(heatmaps[stage]) - 1
                 criterion = self.final_loss if is_final else self.coarse_loss
                 losses[f'loss_s{stage}_u{unit}'] = criterion(output, target, weights)
+        losses = {name: losses[name] for name in sorted(losses)}
         losses['acc_pose'] = pck_accuracy(output.detach(), target, weights)
         return losses
 

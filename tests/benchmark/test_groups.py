@@ -41,7 +41,7 @@ def assert_complete(rows, *, but=()):
 
 def test_data_path(bench):
     rows = measured(bench, DataPath)
-    assert set(rows) == {'data-train', 'data-test', 'bytes', 'bytes-targets'}
+    assert set(rows) == {'data-worker', 'data-train', 'data-test', 'bytes', 'bytes-targets'}
     assert_complete(rows)
     # The image, and four levels of maps against 17 pairs of numbers and what is known of a sample.
     image, maps = 3 * 128 * 96, 4 * 17 * 32 * 24 * 4
