@@ -53,15 +53,19 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('index', range(2))
+@pytest.mark.parametrize('index', range(3))
 def test_commands(place, call_tool, monkeypatch, index, capsys):
     monkeypatch.chdir(place)
     commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
-    assert len(commands) == 2
+    assert len(commands) == 3
     mim, run, package, tool, *arguments = shlex.split(commands[index])
     assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
     call_tool(tool, *arguments)
-    written = ('results/people/predictions.json', 'infer_results/results.json')[index]
+    written = (
+        'results/people/predictions.json',
+        'infer_results/results.json',
+        'infer_bf16/results.json',
+    )[index]
     assert Path(written).is_file()
 
 
