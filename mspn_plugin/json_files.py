@@ -51,7 +51,7 @@ def read_json(path: Path, what: str, *, expected: str, remedy: str = '', mark: b
                 f'{what} {path} has {size:,} bytes; expected at most {MAX_BYTES:,}; split it'
             )
         text = path.read_text(encoding='utf-8-sig' if mark else 'utf-8')
-        with _no_garbage_collection():
+        with no_garbage_collection():
             content = json.loads(text, object_pairs_hook=_object)
             deep = _is_deeper(content, MAX_DEPTH)
     except InputError:
@@ -108,7 +108,7 @@ def _is_deeper(content: Any, limit: int) -> bool:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Parsing makes no garbage, but so many objects that looking for it takes half of the time."""
     enabled = gc.isenabled()
     gc.disable()

@@ -11,7 +11,6 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='SyncBuffersHook'),  # MMPose's
-    dict(type='ChannelsLastHook'),
     dict(type='FusedTestHook'),
     dict(type='RepeatableTrainingHook'),
     dict(type='SkipNonFiniteHook'),

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
-from mmpose.registry import HOOKS
 
 DTYPES: dict[str, torch.dtype | None] = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 """What autocast is asked for, by the name of the numbers."""
@@ -64,16 +63,3 @@ def optimizer(model: Any, cfg: Any, kind: str, device: torch.device) -> OptimWra
     scale: Any = dict(enabled=False) if kind == 'bf16' else 'dynamic'
     name = dict(bf16='bfloat16', fp16='float16')[kind]
     return AmpOptimWrapper(loss_scale=scale, dtype=name, optimizer=wrapper.optimizer)
-
-
-def run_hooks_before(model: Any, cfg: Any) -> None:
-    """Does to a model what its hooks do before training, such as setting the memory format."""
-
-    class Runner:
-        """As much of a runner as such a hook needs."""
-
-    runner: Any = Runner()
-    runner.model = model
-    for hook in cfg.get('custom_hooks') or ():
-        if hook['type'] == 'ChannelsLastHook':
-            HOOKS.build(hook).before_run(runner)

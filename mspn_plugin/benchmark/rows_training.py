@@ -11,17 +11,15 @@ from .bench import Bench
 from .compare import same_numbers
 from .memory import memory_in_use, peak_memory
 from .peak import operations
-from .reduced import optimizer, run_hooks_before
+from .reduced import optimizer
 from .rows import Group, Row, no_gpu, timed_row
 from .rows_data import loader
 
-_CHANNELS_LAST = dict(memory_format=torch.channels_last)
 _SIDES: dict[str, dict[str, Any]] = {
     'stock': {},
     'ours': {},
-    'channels last': _CHANNELS_LAST,
-    'bf16, channels last': dict(kind='bf16', **_CHANNELS_LAST),
-    'fp16, channels last': dict(kind='fp16', **_CHANNELS_LAST),
+    'bf16': dict(kind='bf16'),
+    'fp16': dict(kind='fp16'),
 }
 """Both sides as their configs have them, and variants of ours."""
 
@@ -34,7 +32,6 @@ class Step:
         side: ``'stock'`` or ``'ours'``.
         batch_size: Samples.
         kind: Kind of numbers.
-        memory_format: That of the weights, if not the config's.
     """
 
     def __init__(
@@ -44,15 +41,11 @@ class Step:
         batch_size: int,
         *,
         kind: str = 'fp32',
-        memory_format: torch.memory_format | None = None,
         network: Any = None,
     ) -> None:
         network = network or bench.sizes.network
         cfg = bench.config(side, network)
         self.model = bench.model(side, network)
-        run_hooks_before(self.model, cfg)
-        if memory_format is not None:
-            self.model.to(memory_format=memory_format)
         self.model.train()
         self.optimizer = optimizer(self.model, cfg, kind, bench.device)
         cfg.train_dataloader.batch_size = batch_size
@@ -132,7 +125,7 @@ class Training(Group):
         for side in list(steps)[1:]:
             kind = _SIDES[side].get('kind', 'fp32')
             own = side == 'ours'
-            variant = '' if own else '-' + side.replace(', ', '-').replace(' ', '-')
+            variant = '' if own else f'-{side}'
             bar = 2.5 if bench.on_gpu and batch_size == 128 and kind == 'bf16' else None
             yield timed_row(
                 f'train-b{batch_size}{variant}',

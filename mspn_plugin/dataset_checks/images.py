@@ -55,8 +55,8 @@ def image_problems(image: Any, index: int) -> Iterator[Problem]:
     if text := file_name_problem(image.get('file_name')):
         yield Problem(kind, name, text)
     for key in ('width', 'height'):
-        value = image.get(key)
-        if type(value) is not int or not 0 < value < _LARGEST:
+        value: Any = image.get(key)
+        if type(value) not in (int, float) or not 0 < value < _LARGEST or value % 1:
             yield Problem(kind, name, f'has the {key} {shown(value)}; expected pixels')
 
 

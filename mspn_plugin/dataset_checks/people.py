@@ -88,8 +88,9 @@ def _keypoint_problems(
         text = f'has the visibility {shown(flags[first])} at keypoint {first}; expected 0, 1 or 2'
         yield Problem('visibility', name, text)
     labelled = [i for i, flag in enumerate(flags) if flag > 0]
-    count = person.get('num_keypoints', len(labelled))
-    if type(count) is not int or count < 0:
+    count = person.get('num_keypoints')
+    count = len(labelled) if count is None else count  # some exporters write null
+    if type(count) not in (int, float) or not count >= 0 or count % 1:
         text = f'has num_keypoints {shown(count)}; expected a number from 0 on'
         yield Problem('annotation-record', name, text)
     elif count != len(labelled):

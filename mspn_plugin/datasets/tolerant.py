@@ -175,6 +175,8 @@ class GuardedLoading(BaseTransform):
         path = str(results.get('img_path'))
         # The step may change them before it fails.
         sample = {key: results.get(key) for key in ('sample_idx', 'bbox', 'dataset')}
+        if 'img' in results:  # the caller has decoded it
+            return self.step(results)
         try:
             loaded = self.step(results)
             reason = None if loaded is not None else 'it cannot be loaded'

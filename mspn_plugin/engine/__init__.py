@@ -3,14 +3,12 @@
 from .bad_images import BadImagesHook
 from .deferred_log import DeferredRuntimeInfoHook
 from .fused_test import FusedTestHook
-from .memory_format import ChannelsLastHook
 from .nonfinite import SkipNonFiniteHook
 from .repeatable import RepeatableTrainingHook
 from .safe_checkpoint import SafeCheckpointHook
 
 __all__ = [
     'BadImagesHook',
-    'ChannelsLastHook',
     'DeferredRuntimeInfoHook',
     'FusedTestHook',
     'RepeatableTrainingHook',

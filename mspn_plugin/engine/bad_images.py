@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ def guard_loading(cfg: Config, *, budget: float | None = None, blank: bool = Fal
         how = 'replace' if part == 'train' else 'fail'
         for pipeline in _pipelines(loader['dataset']):
             for place, step in enumerate(pipeline):
-                if 'LoadImage' in str(step['type']):
+                if re.search(r'Load(Person)?Image', str(step['type'])):
                     step = ConfigDict(
                         type='GuardedLoading', step=step, on_bad_image=how, budget=BUDGET
                     )

@@ -172,6 +172,10 @@ def make_config(args: argparse.Namespace) -> Config:
     override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
+    for part in ('train', 'val', 'test'):
+        loader: Any = cfg.get(f'{part}_dataloader') or {}
+        if loader.get('batch_sampler') and 'drop_last' in loader:
+            loader.batch_sampler.drop_last = loader.pop('drop_last')  # torch wants it there only
     guard_loading(cfg, budget=getattr(args, 'bad_images', None), blank=args.blank_bad_images)
     if args.work_dir:
         cfg.work_dir = args.work_dir

@@ -27,6 +27,7 @@ class _Step(NamedTuple):
     losses: dict[str, Tensor]
     norm: Tensor | None  # of the gradients; None if the optimiser was not called
     bad: Tensor | None
+    loss_bad: Tensor | None  # of any process
     due: bool  # whether this iteration was to change the weights
 
 
@@ -70,6 +71,7 @@ class SkipNonFiniteHook(Hook):
         self._losses: dict[str, Tensor] = {}
         self._norm: Tensor | None = None
         self._bad: Tensor | None = None
+        self._loss_bad: Tensor | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Listens to the model's losses and the optimizers' steps."""
@@ -98,6 +100,7 @@ class SkipNonFiniteHook(Hook):
         if self._losses:
             bad = ~torch.stack(list(self._losses.values())).sum().isfinite()
             self._bad = bad if self._bad is None else self._bad | bad
+            self._loss_bad = self._bad
 
     @torch.no_grad()
     def _before_step(self, optimizer: Any, *_: Any) -> None:
@@ -144,6 +147,11 @@ class SkipNonFiniteHook(Hook):
         """Notes the step, and reads the notes now and then."""
         if not self._active:
             return
+        loss_bad = self._loss_bad
+        if loss_bad is not None and is_distributed():  # so that all processes judge alike
+            flag = loss_bad.float()
+            all_reduce(flag, op='max')
+            loss_bad = flag.bool()
         self._pending.append(
             _Step(
                 runner.iter + 1,
@@ -151,6 +159,7 @@ class SkipNonFiniteHook(Hook):
                 dict(self._losses),
                 self._norm,
                 self._bad,
+                loss_bad,
                 runner.optim_wrapper.should_update(),
             )
         )
@@ -194,7 +203,7 @@ class SkipNonFiniteHook(Hook):
         scalars = [
             value.float().reshape(())
             for step in pending
-            for value in (*step.losses.values(), step.norm, step.bad)
+            for value in (*step.losses.values(), step.norm, step.bad, step.loss_bad)
             if value is not None
         ]
         numbers = iter(torch.stack(scalars).tolist() if scalars else [])
@@ -203,11 +212,12 @@ class SkipNonFiniteHook(Hook):
             losses = {name: next(numbers) for name in step.losses}
             norm = next(numbers) if step.norm is not None else math.nan
             bad = bool(next(numbers)) if step.bad is not None else False
+            loss_bad = bool(next(numbers)) if step.loss_bad is not None else False
             any_bad |= bad or not math.isfinite(norm)
             if not step.due:
                 continue
             bad |= step.norm is None  # a loss scaler did not call the optimizer
-            if bad and all(map(math.isfinite, losses.values())):
+            if bad and not loss_bad:
                 scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
                 if scaler is not None and scaler.get_scale() > 1:
                     continue  # it will try a smaller one

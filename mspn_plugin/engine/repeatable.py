@@ -50,7 +50,21 @@ class RepeatableTrainingHook(Hook):
             batches.start_at(self._seed, batch)
             loop.dataloader_iterator = _Onward(loop.dataloader, epoch, skip=loop.iter)
         else:
-            batches.start_at(self._seed, loop.iter - loop.epoch * len(batches))
+            batches.start_at(self._seed, self._within_epoch(runner, len(batches)))
+
+    def _within_epoch(self, runner: Runner, batches: int) -> int:
+        """Batches of the epoch that are done, if its length is what it was."""
+        before = runner.message_hub.runtime_info.get('batches_per_epoch', batches)
+        runner.message_hub.update_info('batches_per_epoch', batches)
+        done = runner.iter - runner.epoch * batches
+        if before == batches and 0 <= done < max(1, batches):
+            return done
+        runner.logger.warning(
+            f'an epoch had {before} batches when the checkpoint was written and has {batches} now '
+            f'(another batch size, data set or number of processes); epoch {runner.epoch + 1} '
+            'starts from its beginning'
+        )
+        return 0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds the process for this iteration."""

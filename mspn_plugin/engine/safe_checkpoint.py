@@ -60,7 +60,9 @@ class SafeCheckpointHook(CheckpointHook):
                     self._remove_step(step)
         if runner._resume and runner.iter and _validation_is_due(runner):
             if runner.message_hub.runtime_info.get('validated') != runner.iter:
-                runner.logger.info('The validation after this checkpoint was not finished')
+                runner.logger.info(
+                    'The checkpoint does not tell how the validation after it ended: it is repeated'
+                )
                 # That there is one makes the best score part of it.
                 self.last_ckpt = runner.message_hub.get_info('last_ckpt')
                 runner.val_loop.run()

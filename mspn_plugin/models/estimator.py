@@ -30,7 +30,8 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
 
     Whatever loads weights into it (``load_from``, ``mim test``, ``init_model``, the inferencers)
     may name a file of this package, of MMPose, of the original or of the MindSpore version. All of
-    the weights must fit, where MMEngine alone would warn and go on with random ones.
+    the weights must fit, where MMEngine alone would warn and go on with random ones. Weights lie
+    channels-last in memory, and activations follow.
 
     Args:
         test_cfg: MMPose's settings (``flip_test``, ...), and ``precision``: ``'bf16'`` or
@@ -48,6 +49,9 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         super().__init__(**kwargs)
         _check_precision(self.test_cfg)
         self.strict = strict
+        # The order of memory that convolutions on CPUs and tensor cores prefer. Before anything
+        # wraps the model: DistributedDataParallel takes its buckets from how the weights lie.
+        self.to(memory_format=torch.channels_last)
         self._register_load_state_dict_pre_hook(self._translate)
 
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:

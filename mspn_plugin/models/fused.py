@@ -49,8 +49,10 @@ def _fuse(model: nn.Module) -> nn.Module:
         if isinstance(module, ConvModule) and isinstance(module.norm, nn.BatchNorm2d):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             setattr(module, module.norm_name, nn.Identity())
-        if isinstance(module, UpsampleUnit):
-            module.resize_last = True
+    for module in model.modules():
+        if isinstance(module, UpsampleUnit) and module.coarser is not None:
+            # Other normalisations look at all of a map, whose size then matters.
+            module.resize_last = isinstance(module.coarser.norm, nn.Identity)
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -24,7 +24,8 @@ TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 def pose(untrained_models, tmp_path):
     """A pose model's weights in a .safetensors file, and the same as tensors."""
     weights = torch.load(untrained_models[3], weights_only=True)
-    save_file(dict(weights), tmp_path / 'pose.safetensors')
+    packed = {name: value.contiguous() for name, value in weights.items()}  # not channels-last
+    save_file(packed, tmp_path / 'pose.safetensors')
     return tmp_path / 'pose.safetensors', weights
 
 

@@ -48,7 +48,8 @@ def test_data_root_of_a_config_that_has_moved_its_data_already(tmp_path):
 def test_loading_is_guarded_once_and_options_reach_a_guarded_config(tmp_path):
     cfg = make(CONFIG, '--work-dir', str(tmp_path))
     first = {part: cfg[f'{part}_dataloader'].dataset.pipeline[0] for part in ('train', 'val')}
-    assert first['train'].step == first['val'].step == dict(type='LoadImage')
+    assert first['train'].step == dict(type='LoadPersonImage')
+    assert first['val'].step == dict(type='LoadPersonImage', keep=True)
     assert [first[part].on_bad_image for part in ('train', 'val')] == ['replace', 'fail']
     assert first['train'].budget == 0.001
     cfg.dump(tmp_path / 'dumped.py')
@@ -87,3 +88,9 @@ def test_a_config_without_a_model_is_named(tmp_path):
     config.write_text('x = 1')
     with pytest.raises(InputError, match='empty.py describes no pose model'):
         make(config)
+
+
+def test_drop_last_goes_to_the_sampler_that_makes_the_batches(tmp_path):
+    cfg = make(CONFIG, '--cfg-options', 'train_dataloader.drop_last=True')
+    assert cfg.train_dataloader.batch_sampler.drop_last is True
+    assert 'drop_last' not in cfg.train_dataloader

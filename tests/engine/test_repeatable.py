@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from torch.utils.data import DataLoader, Dataset
 
 from mspn_plugin import get_config
 from mspn_plugin.datasets.resumable import ResumableBatchSampler
+from mspn_plugin.engine.repeatable import RepeatableTrainingHook
 
 from mmpose.registry import HOOKS  # isort: skip  # after the plugin, which closes the gaps
 
@@ -79,6 +82,29 @@ def test_drop_last_and_length():
     assert len(ResumableBatchSampler(sampler, 3)) == 4
     batches = ResumableBatchSampler(sampler, 3, drop_last=True)
     assert len(batches) == len(list(batches)) == 3
+
+
+@pytest.mark.parametrize(
+    ('batch_size', 'iterations', 'skipped'),
+    [(3, 6, 2), (2, 6, 0), (6, 6, 0)],  # 4 batches per epoch before; 4, 5 and 2 now
+)
+def test_an_epoch_of_another_length_starts_at_its_beginning(batch_size, iterations, skipped):
+    said = []
+    batches = ResumableBatchSampler(DefaultSampler(Draws(), seed=5), batch_size)
+    hub = MessageHub('lengths')
+    hub.update_info('batches_per_epoch', 4)
+    runner = SimpleNamespace(
+        seed=5,
+        iter=iterations,
+        epoch=1,
+        message_hub=hub,
+        logger=SimpleNamespace(warning=said.append),
+        _randomness_cfg={},
+        train_loop=SimpleNamespace(dataloader=DataLoader(Draws(), batch_sampler=batches)),
+    )
+    RepeatableTrainingHook().before_train(runner)
+    assert len(list(batches)) == len(batches) - skipped
+    assert len(said) == (batch_size != 3) and hub.get_info('batches_per_epoch') == len(batches)
 
 
 @pytest.mark.slow

@@ -39,3 +39,27 @@ def test_the_same_heatmaps_without_normalisation():
     wanted = heatmaps(model, images)
     found = heatmaps(fused(model), images)
     assert (found - wanted).abs().max() < 1e-4 * (wanted.max() - wanted.min())
+
+
+def test_a_normalisation_that_looks_at_the_whole_map_stays_where_it_is():
+    torch.manual_seed(0)
+    config = Config.fromfile(get_config(TINY)).model
+    for part in (config.backbone, config.neck):
+        part.norm_cfg = dict(type='GN', num_groups=4)
+    model = MODELS.build(config)
+    images = torch.randn(4, 3, 128, 96)
+    for _ in range(5):
+        heatmaps(model, images)  # statistics of the head
+    model.eval()
+    wanted = heatmaps(model, images)
+    found = heatmaps(fused(model), images)
+    assert (found - wanted).abs().max() < 1e-4 * (wanted.max() - wanted.min())
+
+
+def test_weights_lie_channels_last():
+    model = MODELS.build(Config.fromfile(get_config(TINY)).model)
+    convs = [module.weight for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
+    with torch.no_grad():
+        features = model.backbone(torch.randn(2, 3, 128, 96))
+    assert features[-1][-1].is_contiguous(memory_format=torch.channels_last)

@@ -30,7 +30,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
-    collate_fn=dict(type='collate_people'),
+    collate_fn=dict(type='collate_people'),  # not below: MMEngine's inferencer fails on it
     sampler=dict(type='DefaultSampler', shuffle=True),
     batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
@@ -46,7 +46,6 @@ val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
-    collate_fn=dict(type='collate_people'),
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

@@ -55,7 +55,6 @@ val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
-    collate_fn=dict(type='collate_people'),
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import os.path as osp
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,8 @@ from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.fileio import get_text
 from mmpose.datasets.datasets import CocoDataset
 from mmpose.registry import DATASETS
+
+from ...json_files import no_garbage_collection
 
 _SHARED = (
     'dataset_name',
@@ -25,18 +24,6 @@ _SHARED = (
     'skeleton_links',
 )
 """What every sample is told about the data set, as by MMPose."""
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A million new objects, none of them garbage, would be searched again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @DATASETS.register_module()
@@ -55,7 +42,7 @@ class CocoPersonDataset(CocoDataset):
         Returns:
             One record per person.
         """
-        with _no_garbage_collection():
+        with no_garbage_collection():
             data_list: list[dict[str, Any]] = super().load_data_list()
         if self.bbox_file:
             first: dict[Any, int] = {}
