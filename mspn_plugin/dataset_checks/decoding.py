@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from ..apis.images import read_image
+from ..datasets.tolerant import truncation
 from ..errors import InputError, listed
 from .problems import Problem
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
 _DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)
 _CHUNK = 16  # images at a time for a process: enough to make the way there cheap
-_SCAN, _END = b'\xff\xda', b'\xff\xd9'  # JPEG's markers: of the pixels, and of the end
 
 
 class ImageFile(NamedTuple):
@@ -129,8 +129,8 @@ def _content(image: ImageFile) -> Iterator[Problem]:
         return
     complaints = _COMPLAINT.findall(_complaints())
     damage = [complaint for complaint in complaints if _DAMAGE.search(complaint)]
-    if damage or _ends_early(image.path):
-        reason = damage[0] if damage else 'it has no end'
+    reason = damage[0] if damage else truncation(str(image.path))
+    if reason:
         yield Problem('damaged-image', image.name, f'decodes, but {reason} at {image.path}')
     elif complaints:
         yield Problem('image-decoder', image.name, f'is odd to the decoder: {complaints[0]}')
@@ -139,12 +139,3 @@ def _content(image: ImageFile) -> Iterator[Problem]:
         turned = ', turned by its EXIF data?' if image.size == (height, width) else ''
         text = f'has {width}x{height} pixels, the record says {image.size[0]}x{image.size[1]}'
         yield Problem('image-size', image.name, text + turned)
-
-
-def _ends_early(path: Path) -> bool:
-    """Whether a JPEG has no end after the start of its pixels; OpenCV before 4.12 decodes it."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return False
-    return content.startswith(b'\xff\xd8') and content.rfind(_END) < content.rfind(_SCAN)
