@@ -12,7 +12,7 @@ load = [dict(type='LoadPersonImage'), dict(type='GetBBoxCenterScale', padding=1.
 load_test = [dict(type='LoadPersonImage', keep=True), dict(type='GetBBoxCenterScale', padding=1.15)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='UniformBoxTransform', scale=(0.9, 1.15), rotation=0, shift=0.04),
+    dict(type='UniformBoxTransform', scale=(0.88, 1.18), rotation=0, shift=0.06),
 ]
 crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]
