@@ -101,6 +101,14 @@ def parse_arguments() -> argparse.Namespace:
         help='of two boxes that overlap more, the one with the lower score is left out',
     )
     add(
+        '--oks-thr',
+        type=float,
+        default=0.9,
+        metavar='OKS',
+        help='of two poses that are more alike than this (object keypoint similarity), the one '
+        'with the lower score is left out; 1 keeps all',
+    )
+    add(
         '--det-every',
         type=int,
         default=1,
@@ -128,7 +136,7 @@ def check_options(args: argparse.Namespace) -> None:
         if getattr(args, option) < 1:
             name = option.replace('_', '-')
             raise InputError(f'--{name} is {getattr(args, option)}; expected at least 1')
-    for option in ('bbox_thr', 'nms_thr'):
+    for option in ('bbox_thr', 'nms_thr', 'oks_thr'):
         if not 0 <= getattr(args, option) <= 1:
             name = option.replace('_', '-')
             raise InputError(f'--{name} is {getattr(args, option)}; expected 0 to 1')
@@ -242,6 +250,7 @@ def run(args: argparse.Namespace, source: Media, outputs: Outputs, counts: dict[
         det_every=args.det_every,
         at_once=args.show or source.kind == 'webcam',
         score_thr=args.score_thr,
+        oks_thr=args.oks_thr,
     )
     live = source.kind == 'webcam'
     with outputs, contextlib.suppress(*[KeyboardInterrupt] if live else []):

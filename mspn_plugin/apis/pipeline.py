@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmpose.evaluation.functional.nms import oks_nms
 from mmpose.structures import PoseDataSample
 from torch import nn
 from torchvision.ops import nms
@@ -23,6 +24,7 @@ Boxes = tuple[np.ndarray, np.ndarray]
 _GOOD = 0.6  # score of a keypoint that is trusted; an empty heatmap gives 0.5
 _ENOUGH = 1 / 3  # of a person's keypoints must be good for their extent to be a box
 _MARGIN = 0.15  # of that extent on every side: there is more to a person than keypoints
+_BODY = 0.53  # share of a box that a person covers; MMPose's figure
 _SAME = 0.8  # overlap from which two followed boxes are taken to follow one person
 
 
@@ -36,6 +38,7 @@ def people_in_frames(
     det_every: int = 1,
     at_once: bool = False,
     score_thr: float = 0.0,
+    oks_thr: float = 1.0,
 ) -> Iterator[tuple[Frame, list[PoseDataSample]]]:
     """Finds the people in every frame and their poses.
 
@@ -50,19 +53,23 @@ def people_in_frames(
         at_once: Whether every frame's people come before the next frame is read, as for a camera.
             A batch is then one frame, and so it is if ``det_every`` is not 1.
         score_thr: Leaves out people whose score is not above this.
+        oks_thr: Of two poses that are more alike than this, see `distinct`, the one with the higher
+            score stays. 1 keeps all.
 
     Yields:
         Each frame and its people, in the order of the frames.
     """
     options: dict[str, Any] = dict(batch_size=batch_size, score_thr=score_thr)
     people: Any = []
+    meta: Any = model.dataset_meta
+    sigmas = meta['sigmas']
     if det_every == 1 and not at_once:
         feed = _Feed(frames, detector, det_batch_size)
         scores = feed.scores()
         for people in infer_people(
             model, feed.images(), feed.boxes(), box_scores=scores, **options
         ):
-            yield feed.waiting.popleft(), people
+            yield feed.waiting.popleft(), distinct(people, sigmas, oks_thr)
         return
     for count, frame in enumerate(frames):
         if count % det_every == 0:
@@ -70,7 +77,34 @@ def people_in_frames(
         else:
             boxes, box_scores = follow(people, frame.pixels.shape[1::-1])
         people = infer_people(model, frame.pixels, boxes, box_scores=box_scores, **options)
+        people = distinct(people, sigmas, oks_thr)
         yield frame, people
+
+
+def distinct(
+    people: list[PoseDataSample], sigmas: Sequence[float], oks_thr: float
+) -> list[PoseDataSample]:
+    """Leaves out who has been found twice: two boxes may overlap little and hold one person.
+
+    Args:
+        people: Of one image.
+        sigmas: COCO's constant of each keypoint.
+        oks_thr: Object keypoint similarity, 0 to 1, above which two poses are one person's.
+
+    Returns:
+        Those with the higher scores, in the given order.
+    """
+    if oks_thr >= 1 or len(people) < 2:
+        return people
+    entries = []
+    for person in people:
+        found = person.pred_instances
+        x1, y1, x2, y2 = np.asarray(found.bboxes[0], np.float64)
+        points = np.column_stack([found.keypoints[0], found.keypoint_scores[0]])
+        area = _BODY * (x2 - x1) * (y2 - y1)
+        entries.append(dict(keypoints=points, score=instance_score(person), area=area))
+    kept = oks_nms(entries, oks_thr, sigmas=np.asarray(sigmas))
+    return [people[index] for index in sorted(kept)]
 
 
 def follow(people: Iterable[PoseDataSample], size: tuple[int, ...]) -> Boxes:

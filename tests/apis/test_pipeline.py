@@ -10,7 +10,7 @@ from mmpose.structures import PoseDataSample
 
 from mspn_plugin import get_config
 from mspn_plugin.apis.media import Frame
-from mspn_plugin.apis.pipeline import follow, people_in_frames
+from mspn_plugin.apis.pipeline import distinct, follow, people_in_frames
 
 
 @pytest.fixture(scope='module')
@@ -134,3 +134,15 @@ def test_two_boxes_on_one_person_become_one():
     beside = person(np.array(CORNERS) + (30, 0), [1.0] * 4, box_score=0.7)
     _, scores = follow([unsure, beside, sure], (640, 480))
     np.testing.assert_allclose(scores, [0.7, 0.9])
+
+
+def test_one_person_found_twice_is_one(model):
+    sigmas = model.dataset_meta['sigmas']
+    points = np.stack([np.linspace(15, 45, 17), np.linspace(25, 85, 17)], axis=1)
+    scores = [0.9] * 17
+    better = person(points, scores, box_score=0.8)
+    worse = person(points + 0.5, scores, box=(12, 22, 50, 90), box_score=0.7)
+    other = person(points + 30, scores, box=(40, 50, 80, 120), box_score=0.3)
+    assert distinct([worse, other, better], sigmas, 0.9) == [other, better]
+    assert distinct([worse, other, better], sigmas, 1.0) == [worse, other, better]
+    assert distinct([worse], sigmas, 0.0) == [worse] and distinct([], sigmas, 0.5) == []
