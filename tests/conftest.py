@@ -22,6 +22,7 @@ from mspn_plugin import get_config
 from mspn_plugin.apis.detector import read_detector_config
 from mspn_plugin.datasets.synthetic import make_synthetic_people
 
+from mmpose.apis import init_model  # isort: skip
 from mmpose.registry import MODELS  # isort: skip  # after the plugin, which closes the gaps
 from mmpose.visualization import PoseLocalVisualizer  # isort: skip
 
@@ -101,6 +102,23 @@ def server(tmp_path):
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f'http://127.0.0.1:{running.server_port}'
         running.shutdown()
+
+
+@pytest.fixture(scope='session')
+def calibrated_tiny():
+    """Makes the tiny model with random weights whose heatmaps have clear peaks."""
+
+    def make():
+        torch.manual_seed(0)
+        model = init_model(get_config(TINY), device='cpu')
+        model.init_weights()
+        model.train()
+        with torch.no_grad():
+            for _ in range(20):  # statistics for the normalisation
+                model.head(model.neck(model.backbone(torch.randn(8, 3, 128, 96))))
+        return model.eval()
+
+    return make
 
 
 @pytest.fixture

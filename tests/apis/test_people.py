@@ -8,10 +8,9 @@ import cv2
 import mmcv
 import numpy as np
 import pytest
-import torch
-from mmpose.apis import inference_topdown, init_model
+from mmpose.apis import inference_topdown
 
-from mspn_plugin import InputError, get_config
+from mspn_plugin import InputError
 from mspn_plugin.apis import infer_people
 from mspn_plugin.apis.people import instance_score
 
@@ -19,16 +18,8 @@ TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
 
 @pytest.fixture(scope='module')
-def model():
-    """The tiny model with random weights whose heatmaps have clear peaks."""
-    torch.manual_seed(0)
-    model = init_model(get_config(TINY), device='cpu')
-    model.init_weights()
-    model.train()
-    with torch.no_grad():
-        for _ in range(20):  # statistics for the normalisation
-            model.head(model.neck(model.backbone(torch.randn(8, 3, 128, 96))))
-    return model.eval()
+def model(calibrated_tiny):
+    return calibrated_tiny()
 
 
 @pytest.fixture(scope='module')

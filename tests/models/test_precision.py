@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmpose.apis import init_model
 from torch import nn
 
-from mspn_plugin import get_config
 from mspn_plugin.apis import infer_people
 from mspn_plugin.models.fused import fused
 
@@ -16,16 +14,10 @@ TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
 
 @pytest.fixture
-def model():
-    torch.manual_seed(0)
-    model = init_model(get_config(TINY), device='cpu')
-    model.init_weights()
-    model.train()
-    with torch.no_grad():
-        for _ in range(10):  # statistics
-            model.head(model.neck(model.backbone(torch.randn(8, 3, 128, 96))))
+def model(calibrated_tiny):
+    model = calibrated_tiny()
     model.test_cfg['output_heatmaps'] = True
-    return model.eval()
+    return model
 
 
 def predict(model):
