@@ -10,7 +10,7 @@ import torch
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from ..heatmaps.decode import _blur
+from ..heatmaps.blur import blur_maps
 from .bench import Bench
 from .compare import clear_peaks, same_keypoints, same_numbers
 from .network import own_config, stock_config
@@ -130,7 +130,7 @@ class Decoding(Group):
 
 def blurred(heatmaps: Tensor, kernel_size: int) -> Tensor:
     """Heatmaps ``(B, K, H, W)`` after the decoder's blur."""
-    return _blur(heatmaps.float().flatten(0, 1), kernel_size).view_as(heatmaps)
+    return blur_maps(heatmaps.float().flatten(0, 1), kernel_size).view_as(heatmaps)
 
 
 def _codecs(cfg: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,178 @@
+"""The decoder's Gaussian blur: OpenCV's, with zeros beyond the border.
+
+Shapes: N maps, H and W heatmap size; M margin, cells beyond each border that are blurred as well.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+PAIR = 2
+"""Rows of a map whose common maximum bounds what the blur can make of them."""
+
+WINDOW = PAIR + 4
+"""Rows around a pair that are blurred at once: two on each side of it."""
+
+_ROUNDING = 1e-4  # relative: more than what the order of a sum of some numbers changes
+
+
+def blur_maps(heatmaps: Tensor, kernel_size: int, margin: int = 0) -> Tensor:
+    """Blurs whole maps, as sums of shifted copies: in full precision on every device.
+
+    Args:
+        heatmaps: ``(N, H, W)``.
+        kernel_size: Odd, in cells.
+        margin: M.
+
+    Returns:
+        ``(N, H + 2 M, W + 2 M)``.
+    """
+    taps = _taps(kernel_size).tolist()
+    blurred = torch.nn.functional.pad(heatmaps, [margin + kernel_size // 2] * 4)
+    for dim in (2, 1):
+        size = blurred.shape[dim] - kernel_size + 1
+        total = blurred.narrow(dim, 0, size) * taps[0]
+        for offset, tap in enumerate(taps[1:], start=1):
+            total.add_(blurred.narrow(dim, offset, size), alpha=tap)
+        blurred = total
+    return blurred
+
+
+class RowBlur:
+    """Blurs single rows of maps, for a search that needs few of them. For CPUs.
+
+    Args:
+        heatmaps: ``(N, H, W)``, contiguous, float32, H a multiple of `PAIR`.
+        kernel_size: Odd, in cells.
+        margin: M. Blurred rows are numbered from 0 to H + 2 M - 1, which must be `WINDOW` or more.
+    """
+
+    def __init__(self, heatmaps: Tensor, kernel_size: int, margin: int) -> None:
+        count, height, width = heatmaps.shape
+        self.heatmaps = heatmaps
+        self.kernel_size = kernel_size
+        self.margin = margin
+        self._tables = _tables(height, width, kernel_size, margin)
+        self._rows = heatmaps.view(count * height, width)
+        self._first = torch.arange(0, count * height, height, dtype=torch.int32)
+
+    def rows(self, maps: Tensor, rows: Tensor) -> Tensor:
+        """Blurs rows one by one.
+
+        Args:
+            maps: Whose they are, ``(R,)``.
+            rows: Numbers of blurred rows, ``(R,)``.
+
+        Returns:
+            ``(R, W + 2 M)``.
+        """
+        sources = self._tables.sources[rows] + self._first[maps, None]
+        return self._blur(sources, self._tables.taps[rows])
+
+    def windows(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Blurs a window in each map.
+
+        Args:
+            pairs: The pair that it is around, ``(N,)``, below H / `PAIR`. Near a border the window
+                is moved to have no rows beyond the margin.
+
+        Returns:
+            Numbers of the blurred rows ``(N, WINDOW)``, and the rows ``(N, WINDOW, W + 2 M)``.
+        """
+        windows = self._tables.windows
+        sources = windows.sources.index_select(0, pairs).add_(self._first[:, None])
+        blurred = self._blur(sources, windows.taps.index_select(0, pairs))
+        rows = windows.rows.index_select(0, pairs)
+        return rows, blurred.view(*rows.shape, -1)
+
+    def bounds(self, highest: Tensor) -> Tensor:
+        """What no cell of a blurred row exceeds.
+
+        The blur is a mean, so that a row lies below the mean of its window's maxima.
+
+        Args:
+            highest: The maximum of every pair of rows, ``(N, H / PAIR)``.
+
+        Returns:
+            ``(N, H + 2 M)``.
+        """
+        return highest.clamp(min=0) @ self._tables.shares
+
+    def _blur(self, sources: Tensor, taps: Tensor) -> Tensor:
+        # Fetches the rows and adds them up in one go.
+        summed = torch.nn.functional.embedding_bag(
+            sources.view(-1, self.kernel_size),
+            self._rows,
+            per_sample_weights=taps.view(-1, self.kernel_size),
+            mode='sum',
+        )
+        return summed @ self._tables.band
+
+
+class _Windows(NamedTuple):
+    """The window around every pair of rows: numbers of its blurred rows, and how to blur them."""
+
+    rows: Tensor
+    sources: Tensor
+    taps: Tensor
+
+
+class _Tables(NamedTuple):
+    """What the blur of a size of maps consists of.
+
+    Attributes:
+        sources: ``(H + 2 M, kernel)`` int32: the rows that each blurred row is the sum of.
+        taps: ``(H + 2 M, kernel)``: their weights, zero for those beyond the border.
+        band: ``(W, W + 2 M)``: the blur along a row as a product.
+        shares: ``(H / PAIR, H + 2 M)``: the weights of every pair of rows in each blurred row.
+        windows: Rows, sources and taps of the window around every pair.
+    """
+
+    sources: Tensor
+    taps: Tensor
+    band: Tensor
+    shares: Tensor
+    windows: _Windows
+
+
+@lru_cache(maxsize=16)
+def _tables(height: int, width: int, kernel_size: int, margin: int) -> _Tables:
+    blurred = np.arange(height + 2 * margin)
+    sources = blurred[:, None] - margin + np.arange(kernel_size) - kernel_size // 2
+    inside = (sources >= 0) & (sources < height)
+    sources = sources.clip(0, height - 1)
+    taps = np.where(inside, _taps(kernel_size), 0)
+    shares = np.zeros((height // PAIR, len(blurred)))
+    np.add.at(shares, (sources // PAIR, blurred[:, None]), taps)
+    first = np.arange(0, height, PAIR) + margin - (WINDOW - PAIR) // 2
+    windows = first.clip(0, len(blurred) - WINDOW)[:, None] + np.arange(WINDOW)
+    return _Tables(
+        torch.from_numpy(sources).int(),
+        torch.from_numpy(taps).float(),
+        torch.from_numpy(_band(width, kernel_size, margin)).float(),
+        torch.from_numpy(shares * (1 + _ROUNDING)).float(),
+        _Windows(
+            torch.from_numpy(windows),
+            torch.from_numpy(sources[windows]).int().flatten(1),
+            torch.from_numpy(taps[windows]).float().flatten(1),
+        ),
+    )
+
+
+def _band(length: int, kernel_size: int, margin: int) -> np.ndarray:
+    """``(length, length + 2 margin)``: row ``i`` holds the taps around column ``i + margin``."""
+    reach = kernel_size // 2
+    distance = np.arange(-margin, length + margin)[None] - np.arange(length)[:, None]
+    taps = _taps(kernel_size)[np.clip(distance + reach, 0, 2 * reach)]
+    return np.where(abs(distance) <= reach, taps, 0)
+
+
+def _taps(kernel_size: int) -> np.ndarray:
+    taps: np.ndarray = cv2.getGaussianKernel(kernel_size, 0)[:, 0]
+    return taps
