@@ -176,8 +176,10 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
         for unit in range(4)
     ]
     assert kernels == stock_kernels
-    for key in ('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'train_cfg'):
+    for key in ('param_scheduler', 'auto_scale_lr', 'train_cfg'):
         assert cfg[key] == stock[key]
+    optimizer = {**stock.optim_wrapper.optimizer, 'fused': True}  # the same steps in one pass
+    assert cfg.optim_wrapper == {**stock.optim_wrapper, 'optimizer': optimizer}
     assert cfg.val_evaluator == stock.val_evaluator
     assert head.decoder.refine == 'gradient_sign'
     for field in ('mean', 'std', 'bgr_to_rgb'):
@@ -215,11 +217,25 @@ def test_original_recipe(name):
     assert not cfg.model.data_preprocessor.bgr_to_rgb
     optimizer = cfg.optim_wrapper.optimizer
     if name in RECIPES['mindspore']:
-        assert optimizer == dict(type='Adam', lr=5e-4)
+        assert optimizer == dict(type='Adam', lr=5e-4, fused=True)
         assert cfg.model.backbone.pool_padding == 'same' and cfg.model.backbone.init_cfg is None
     else:
-        assert optimizer == dict(type='Adam', lr=8 * 5e-4, weight_decay=1e-5)
+        assert optimizer == dict(type='Adam', lr=8 * 5e-4, weight_decay=1e-5, fused=True)
         assert cfg.model.backbone.init_cfg.checkpoint == 'torchvision://resnet50'
+
+
+@pytest.mark.parametrize('name', ['mspn50-2stg_8xb32-210e_coco-256x192', RECIPES['megvii'][0]])
+def test_a_fused_optimizer_takes_the_recipes_steps(name):
+    settings = dict(load(name).optim_wrapper.optimizer)
+    make = getattr(torch.optim, settings.pop('type'))
+    assert settings.pop('fused')
+    weights = [torch.linspace(-1, 1, 40).requires_grad_() for _ in range(2)]
+    optimizers = [make([weights[0]], **settings), make([weights[1]], fused=True, **settings)]
+    for step in range(20):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            weight.grad = torch.sin(torch.arange(40.0) * (step + 1))
+            optimizer.step()
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-6, atol=1e-7)
 
 
 def rates(cfg, steps):

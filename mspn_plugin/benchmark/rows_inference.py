@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -72,6 +74,11 @@ class Inference(Group):
         kinds = ['bf16', 'fp16'] if bench.on_gpu else ['bf16']
         for kind in kinds:
             sides[kind] = predictor(bench, models['ours'], inputs, copy.copy(samples), kind)
+        modes = compile_modes(bench) if batch_size in bench.sizes.compiled_batches else []
+        for mode in modes:
+            sides[mode] = predictor(
+                bench, _compiled(models['ours'], mode), inputs, copy.copy(samples)
+            )
         repeats = bench.settings.repeats if batch_size < 64 else bench.slow_repeats
         times = bench.alternate(sides, repeats=repeats)
         what = f'inference, {network.stages} stages, B = {batch_size}'
@@ -91,6 +98,25 @@ class Inference(Group):
                 peak=bench.peak(kind),
                 **options,
             )
+        for mode in modes:
+            named = 'torch.compile' if mode == 'default' else f"torch.compile('{mode}')"
+            yield timed_row(
+                f'{key}-{mode}', f'{what}, {named}', times, ours=mode, peak=bench.peak(), **options
+            )
+
+
+def compile_modes(bench: Bench) -> list[str]:
+    """The ways of ``test_cfg.compile`` that are worth a measurement: CUDA graphs need a GPU."""
+    if bench.on_gpu:
+        return ['default', 'reduce-overhead']
+    return ['default'] if shutil.which(os.environ.get('CXX', 'g++')) else []
+
+
+def _compiled(model: Any, mode: str) -> Any:
+    """The same weights in a model with another setting."""
+    other = copy.copy(model)
+    other.test_cfg = dict(model.test_cfg, compile=mode)
+    return other
 
 
 def compare_predictions(bench: Bench, network: Network, people: int = 8) -> int:

@@ -49,6 +49,8 @@ class Sizes:
         train_batches: Batch sizes of the training step on a CPU.
         train_batches_gpu: The same on a GPU.
         infer_batches: Batch sizes of inference, with flip test.
+        compiled_batches: Those of them that are measured with `torch.compile` too, which takes a
+            minute or more for each.
         photographs: Crowded images for end-to-end inference.
         evaluated: Images for the evaluation of the network.
         small_images: Images for the rows of the small network.
@@ -65,6 +67,7 @@ class Sizes:
     train_batches: tuple[int, ...] = (8,)
     train_batches_gpu: tuple[int, ...] = (32, 128)
     infer_batches: tuple[int, ...] = (1, 8, 64)
+    compiled_batches: tuple[int, ...] = (8,)
     photographs: int = 8
     evaluated: int = 40
     small_images: int = 1000
@@ -81,6 +84,7 @@ QUICK = Sizes(
     name='quick',
     samples=96,
     infer_batches=(1, 8),
+    compiled_batches=(),
     train_batches_gpu=(32,),
     photographs=2,
     evaluated=2,

@@ -17,6 +17,8 @@ from torch import Tensor
 from ..checkpoints.files import weights_in
 from ..checkpoints.fit import fit_weights
 from ..checkpoints.settings import other_settings
+from ..errors import InputError
+from .compiled import COMPILE_MODES, compiled_features
 
 PRECISIONS = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 """What ``test_cfg.precision`` may be."""
@@ -34,20 +36,22 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
     channels-last in memory, and activations follow.
 
     Args:
-        test_cfg: MMPose's settings (``flip_test``, ...), and ``precision``: ``'bf16'`` or
+        test_cfg: MMPose's settings (``flip_test``, ...), and two more. ``precision``: ``'bf16'`` or
             ``'fp16'`` lets the convolutions of a prediction compute with half the bits, ``'fp32'``
             is what happens without it. Heatmaps and their decoding are in full precision always.
+            ``compile``: one of `COMPILE_MODES` lets `torch.compile` prepare the network for
+            predictions, which takes a minute for each size of input and needs a C++ compiler.
         strict: Whether weights must fit completely. ``False`` lets a model start from weights for
             another number of keypoints, with new prediction layers.
         kwargs: Those of `TopdownPoseEstimator`.
 
     Raises:
-        ValueError: The precision is unknown.
+        InputError: The precision or the way to compile is unknown.
     """
 
     def __init__(self, *, strict: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        _check_precision(self.test_cfg)
+        _check(self.test_cfg)
         self.strict = strict
         # The order of memory that convolutions on CPUs and tensor cores prefer. Before anything
         # wraps the model: DistributedDataParallel takes its buckets from how the weights lie.
@@ -79,8 +83,17 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
                 found += predict(inputs[part], data_samples[part])
         return found
 
+    def extract_feat(self, inputs: Tensor) -> Any:
+        """Features of the neck ``[stage][unit]``, in predictions compiled if that is asked for."""
+        mode = self.test_cfg.get('compile')
+        if mode is None or self.training:
+            return super().extract_feat(inputs)
+        _check(self.test_cfg)
+        parts = [self.backbone, self.neck] if self.with_neck else [self.backbone]
+        return compiled_features(parts, inputs, mode)
+
     def _precision(self, device_type: str) -> contextlib.AbstractContextManager[Any]:
-        _check_precision(self.test_cfg)
+        _check(self.test_cfg)
         precision = self.test_cfg.get('precision')
         if precision is None:  # what the caller has set
             return contextlib.nullcontext()
@@ -127,9 +140,8 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         state_dict.update({prefix + name: value for name, value in fitting.items()})
 
 
-def _check_precision(test_cfg: Mapping[str, Any]) -> None:
-    precision = test_cfg.get('precision', 'fp32')
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f'test_cfg.precision is {precision!r}, expected one of {", ".join(PRECISIONS)}'
-        )
+def _check(test_cfg: Mapping[str, Any]) -> None:
+    for name, choices in (('precision', PRECISIONS), ('compile', COMPILE_MODES)):
+        chosen = test_cfg.get(name)
+        if chosen is not None and chosen not in choices:
+            raise InputError(f'test_cfg.{name} is {chosen!r}, expected one of {", ".join(choices)}')

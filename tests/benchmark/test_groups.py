@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
 
 import pytest
@@ -79,6 +80,8 @@ def test_inference_and_people(bench):
     gpu = ['inference-gpu-b64', 'people-gpu']
     assert all(rows[key].note == 'no CUDA device' for key in gpu)
     assert {'inference-b1', 'inference-b2-bf16', 'people', 'people-small-bf16'} <= set(rows)
+    assert ('inference-b2-default' in rows) == (shutil.which('g++') is not None)
+    assert 'inference-b1-default' not in rows
     assert_complete(rows, but=gpu)
 
 
@@ -90,6 +93,7 @@ def test_what_a_gpu_would_do(bench, like_a_gpu, monkeypatch):
     monkeypatch.setattr(rows_training, '_SIDES', kept)
     rows = measured(bench, Inference) | measured(bench, Training)
     assert {'inference-b2-fp16', 'train-b3', 'train-b3-bf16'} <= set(rows)
+    assert {'inference-b2-default', 'inference-b2-reduce-overhead'} <= set(rows)
     assert_complete(rows)
 
 
