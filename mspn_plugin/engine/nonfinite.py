@@ -42,10 +42,10 @@ class SkipNonFiniteHook(Hook):
     ``AmpOptimWrapper`` and any optimizer, with accumulated gradients, and with several processes,
     which leave out the same steps. A run with several optimizers is left alone.
 
-    On a GPU a fused optimizer (``optim_wrapper.optimizer.fused=True``) leaves out the step on the
-    device, and the numbers are read once in ``max_in_a_row`` iterations; other optimizers make the
-    CPU wait for each step's gradients. Steps that the loss scaler of fp16 training leaves out while
-    it looks for a scale are its own affair and do not count.
+    On a GPU a fused optimizer, as all of the configs have, leaves out the step on the device, and
+    the numbers are read once in ``max_in_a_row`` iterations; other optimizers make the CPU wait for
+    each step's gradients. Steps that the loss scaler of fp16 training leaves out while it looks for
+    a scale are its own affair and do not count.
 
     Args:
         max_in_a_row: How many bad steps in a row end the run.

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..datasets.resumable import ResumableBatchSampler, seed_everything
@@ -33,7 +35,8 @@ class RepeatableTrainingHook(Hook):
         self._seed = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Sets the sampler to where the training goes on."""
+        """Sets the sampler to where the training goes on, and the optimizer's moments straight."""
+        _lie_like_weights(runner.optim_wrapper)
         # With diff_rank_seed a process's seed is that of the run plus its rank.
         own = runner._randomness_cfg.get('diff_rank_seed', False)
         self._seed = runner.seed - (get_rank() if own else 0)
@@ -71,6 +74,21 @@ class RepeatableTrainingHook(Hook):
         seed_everything(_ITERATIONS, self._seed, get_rank(), runner.iter)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed(torch.initial_seed())
+
+
+@torch.no_grad()
+def _lie_like_weights(wrapper: Any) -> None:
+    """Lays an optimizer's moments out in memory as its weights are.
+
+    Its fused form goes through both in the order of memory, and a checkpoint may lie otherwise.
+    """
+    if not isinstance(wrapper, OptimWrapper):
+        return
+    for weight, state in wrapper.optimizer.state.items():
+        for name, moment in state.items():
+            same_shape = isinstance(moment, Tensor) and moment.shape == weight.shape
+            if same_shape and moment.stride() != weight.stride():
+                state[name] = torch.empty_like(weight, dtype=moment.dtype).copy_(moment)
 
 
 class _Onward:

@@ -44,6 +44,17 @@ def blur_maps(heatmaps: Tensor, kernel_size: int, margin: int = 0) -> Tensor:
     return blurred
 
 
+def products_are_exact() -> bool:
+    """Whether products of float32 matrices on a CPU are of full precision, as by default.
+
+    After ``torch.set_float32_matmul_precision('medium')`` they are of bfloat16.
+    """
+    products = getattr(torch.backends.mkldnn, 'matmul', None)
+    if products is None:  # before torch 2.9
+        return torch.get_float32_matmul_precision() != 'medium'
+    return products.fp32_precision in ('none', 'ieee')
+
+
 class RowBlur:
     """Blurs single rows of maps, for a search that needs few of them. For CPUs.
 
@@ -60,7 +71,9 @@ class RowBlur:
         self.margin = margin
         self._tables = _tables(height, width, kernel_size, margin)
         self._rows = heatmaps.view(count * height, width)
-        self._first = torch.arange(0, count * height, height, dtype=torch.int32)
+        self._first = torch.arange(
+            0, count * height, height, dtype=torch.int32, device=heatmaps.device
+        )
 
     def rows(self, maps: Tensor, rows: Tensor) -> Tensor:
         """Blurs rows one by one.

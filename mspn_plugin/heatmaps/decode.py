@@ -15,12 +15,11 @@ REFINEMENTS = ('second_peak', 'gradient_sign')
 
 _SHIFT = 0.25  # cells towards the higher neighbourhood, in both published decoders
 
-
-Found = tuple[Tensor, Tensor, Tensor]
+Position = tuple[Tensor, Tensor, Tensor]
 """Positions ``(N, 2)`` in cells, unscaled scores ``(N,)``, and maxima of the maps ``(N,)``."""
 
 
-def _second_peak(heatmaps: Tensor, kernel_size: int) -> Found:
+def _second_peak(heatmaps: Tensor, kernel_size: int) -> Position:
     """Megvii's decoder: a quarter cell from the highest cell towards the second highest one.
 
     Follows ``get_results`` in megvii MSPN ``exps/mspn.2xstg.coco/test.py``: the search covers the
@@ -42,7 +41,7 @@ def _second_peak(heatmaps: Tensor, kernel_size: int) -> Found:
     return position, score[:, 0], top
 
 
-def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Found:
+def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Position:
     """MMPose's decoder: a quarter cell towards the higher neighbour, in x and in y.
 
     Follows ``mmpose.codecs.MegviiHeatmap`` (1.3.2) in which peaks move and in the score, the
@@ -52,6 +51,7 @@ def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Found:
     height, width = heatmaps.shape[-2:]
     top, (x, y, right, down) = find_peaks(heatmaps, kernel_size)
     moves = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+    # The sign of NaN, of two infinite neighbours, is zero.
     direction = torch.stack([right, down], dim=1).sign() * moves[:, None]
     position = torch.stack([x, y], dim=1) + _SHIFT * direction
     return position, top, top
@@ -70,14 +70,16 @@ def decode_heatmaps(
     Returns:
         Positions ``(B, K, 2)`` in heatmap cells, the centre of the first cell at 0.5; and scores
         ``(B, K)``, 0.5 for an empty map and 1.5 for a perfect peak. A map with a NaN or plus
-        infinity in it gives the first cell and the score 0, which no other map gives but one of
-        -127.5 or less everywhere; minus infinity counts as the lowest number.
+        infinity in it gives the first cell and the score 0, and so does one whose score would be of
+        minus infinity, which else counts as the lowest number.
 
     Raises:
-        ValueError: ``refine`` is unknown.
+        ValueError: ``refine`` is unknown, or the kernel size is not odd.
     """
     if refine not in REFINEMENTS:
         raise ValueError(f'refine is {refine!r}, expected one of {", ".join(REFINEMENTS)}')
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f'kernel_size is {kernel_size}, expected an odd number of cells')
     find = _second_peak if refine == 'second_peak' else _gradient_sign
     batch, num_keypoints = heatmaps.shape[:2]
     with torch.no_grad(), torch.autocast(heatmaps.device.type, enabled=False):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blur import PAIR, WINDOW, RowBlur, blur_maps
+from .blur import PAIR, WINDOW, RowBlur, blur_maps, products_are_exact
 
 _PARTS = 32
 
@@ -36,10 +36,13 @@ class Peaks(NamedTuple):
     down: Tensor
 
 
+@torch.no_grad()
 def find_peaks(
     heatmaps: Tensor, kernel_size: int, *, margin: int = 0, second: bool = False
 ) -> tuple[Tensor, Peaks]:
-    """Finds the highest cells after a blur, the first in the order of rows if several are equal.
+    """Finds the highest cells after a blur, without gradients.
+
+    If several are equal it is the first in the order of rows, as far as rounding leaves them equal.
 
     Args:
         heatmaps: ``(N, H, W)`` float32. Minus infinity counts as the lowest number; a map with a
@@ -53,8 +56,8 @@ def find_peaks(
         The maximum of each map before the blur, ``(N,)``, and the peaks.
     """
     count, height, _ = heatmaps.shape
-    rows_suffice = height % PAIR == 0 and height + 2 * margin >= WINDOW and count > 0
-    if heatmaps.device.type == 'cpu' and rows_suffice:
+    by_rows = heatmaps.device.type == 'cpu' and products_are_exact()
+    if by_rows and height % PAIR == 0 and height + 2 * margin >= WINDOW and count > 0:
         return row_peaks(heatmaps.contiguous(), kernel_size, margin=margin, second=second)
     return heatmaps.flatten(1).amax(dim=1), whole_peaks(
         heatmaps, kernel_size, margin=margin, second=second
@@ -120,14 +123,16 @@ def _search(blur: RowBlur, maps: Tensor, possible: Tensor, second: bool) -> Peak
         second: As in `find_peaks`.
     """
     which, rows = possible.nonzero(as_tuple=True)
-    tops = torch.full(possible.shape, -torch.inf)
+    tops = blur.heatmaps.new_full(possible.shape, -torch.inf)
     tops[which, rows] = blur.rows(maps[which], rows).amax(dim=1)
     margin = blur.margin
-    if tops.isnan().any():
+    y = tops.argmax(dim=1)
+    last = possible.shape[1] - 1
+    beside = [] if second else [(y - 1).clamp(min=0), (y + 1).clamp(max=last)]
+    row, *others = [blur.rows(maps, number) for number in (y, *beside)]
+    if any(values.isnan().any() for values in (tops, *others)):
         # Infinities: their products with zeros spoil whole rows, their shifted copies do not.
         return whole_peaks(blur.heatmaps[maps], blur.kernel_size, margin=margin, second=second)
-    y = tops.argmax(dim=1)
-    row = blur.rows(maps, y)
     x = row.argmax(dim=1)
     if second:
         row.scatter_(1, x[:, None], 0.0)
@@ -135,21 +140,20 @@ def _search(blur: RowBlur, maps: Tensor, possible: Tensor, second: bool) -> Peak
         y2 = tops.argmax(dim=1)
         x2 = torch.where((y2 == y)[:, None], row, blur.rows(maps, y2)).argmax(dim=1)
         return Peaks(x - margin, y - margin, x2 - x, y2 - y)
-    last = possible.shape[1] - 1
-    three = [blur.rows(maps, (y - 1).clamp(min=0)), row, blur.rows(maps, (y + 1).clamp(max=last))]
     width = row.shape[1]
-    return Peaks(x - margin, y - margin, *_slopes(torch.cat(three, dim=1), x + width, width))
+    three = torch.cat([others[0], row, others[1]], dim=1)
+    return Peaks(x - margin, y - margin, *_slopes(three, x + width, width))
 
 
 def _slopes(flat: Tensor, index: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Right minus left and lower minus upper neighbour, in rows of cells ``width`` wide.
 
-    Where a neighbour is missing the result is of other cells; of two infinities it is zero.
+    Where a neighbour is missing the result is of other cells; of two infinities it is NaN.
     """
     steps = torch.tensor([1, -1, width, -width], device=index.device)
     cells = (index[:, None] + steps).clamp_(0, flat.shape[1] - 1)
     near = flat.gather(1, cells)
-    right, down = (near[:, ::2] - near[:, 1::2]).nan_to_num_(nan=0.0).unbind(1)
+    right, down = (near[:, ::2] - near[:, 1::2]).unbind(1)
     return right, down
 
 

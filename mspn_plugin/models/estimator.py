@@ -40,7 +40,8 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
             ``'fp16'`` lets the convolutions of a prediction compute with half the bits, ``'fp32'``
             is what happens without it. Heatmaps and their decoding are in full precision always.
             ``compile``: one of `COMPILE_MODES` lets `torch.compile` prepare the network for
-            predictions, which takes a minute for each size of input and needs a C++ compiler.
+            predictions, which takes a minute or two at the start and needs a C++ compiler; the
+            modes that make CUDA graphs overwrite the features of one call in the next.
         strict: Whether weights must fit completely. ``False`` lets a model start from weights for
             another number of keypoints, with new prediction layers.
         kwargs: Those of `TopdownPoseEstimator`.
@@ -84,7 +85,7 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         return found
 
     def extract_feat(self, inputs: Tensor) -> Any:
-        """Features of the neck ``[stage][unit]``, in predictions compiled if that is asked for."""
+        """Features of the neck ``[stage][unit]``; outside of training compiled if asked for."""
         mode = self.test_cfg.get('compile')
         if mode is None or self.training:
             return super().extract_feat(inputs)
@@ -143,5 +144,7 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
 def _check(test_cfg: Mapping[str, Any]) -> None:
     for name, choices in (('precision', PRECISIONS), ('compile', COMPILE_MODES)):
         chosen = test_cfg.get(name)
-        if chosen is not None and chosen not in choices:
-            raise InputError(f'test_cfg.{name} is {chosen!r}, expected one of {", ".join(choices)}')
+        if chosen is not None and chosen not in tuple(choices):
+            raise InputError(
+                f'test_cfg.{name} is {chosen!r}, expected one of {", ".join(choices)}, or nothing'
+            )

@@ -61,7 +61,8 @@ def bench(settings, tmp_path, monkeypatch):
     torch._dynamo.reset()
     quick = torch.compile(compiled._pass_through, backend='eager')
     monkeypatch.setattr(compiled, '_compiled', lambda mode: quick)
-    return Bench(settings, tmp_path)
+    yield Bench(settings, tmp_path)
+    torch._dynamo.reset()
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from mspn_plugin import get_config
 from mspn_plugin.datasets.resumable import ResumableBatchSampler
+from mspn_plugin.engine import repeatable
 from mspn_plugin.engine.repeatable import RepeatableTrainingHook
 
 from mmpose.registry import HOOKS  # isort: skip  # after the plugin, which closes the gaps
@@ -100,11 +102,43 @@ def test_an_epoch_of_another_length_starts_at_its_beginning(batch_size, iteratio
         message_hub=hub,
         logger=SimpleNamespace(warning=said.append),
         _randomness_cfg={},
+        optim_wrapper=None,
         train_loop=SimpleNamespace(dataloader=DataLoader(Draws(), batch_sampler=batches)),
     )
     RepeatableTrainingHook().before_train(runner)
     assert len(list(batches)) == len(batches) - skipped
     assert len(said) == (batch_size != 3) and hub.get_info('batches_per_epoch') == len(batches)
+
+
+def test_moments_lie_in_memory_as_weights_do(calibrated_tiny):
+    """Adam's fused form relies on it, without a word."""
+    model = calibrated_tiny().train()
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+
+    def step():
+        features = model.extract_feat(torch.rand(2, 3, 128, 96))
+        sum(unit.square().mean() for stage in model.head(features) for unit in stage).backward()
+        optimizer.step()
+
+    def moments():
+        return [
+            (weight, state[name])
+            for weight, state in optimizer.state.items()
+            for name in ('exp_avg', 'exp_avg_sq')
+        ]
+
+    step()
+    weights = [weight for weight, _ in moments()]
+    assert any(not weight.is_contiguous() for weight in weights)
+    assert all(weight.grad.stride() == weight.stride() for weight in weights)
+    assert all(moment.stride() == weight.stride() for weight, moment in moments())
+    before = [moment.clone() for _, moment in moments()]
+    for state in optimizer.state.values():
+        state.update({name: value.contiguous() for name, value in state.items()})
+    assert any(moment.stride() != weight.stride() for weight, moment in moments())
+    repeatable._lie_like_weights(OptimWrapper(optimizer))
+    assert all(moment.stride() == weight.stride() for weight, moment in moments())
+    assert all(torch.equal(a, b) for a, (_, b) in zip(before, moments(), strict=True))
 
 
 @pytest.mark.slow

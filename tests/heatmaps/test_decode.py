@@ -119,8 +119,78 @@ def test_minus_infinity_counts_as_the_lowest_number(refine):
         low[place] = -1e30
     expected, expected_scores = decode_heatmaps(low[None], 5, refine=refine)
     position, score = decode_heatmaps(maps[None], 5, refine=refine)
+    far = torch.ones(len(maps), dtype=torch.bool)  # where no infinity is near the peak
+    for index, y, x in places:
+        far[index] &= bool((expected[0, index] - torch.tensor([x, y])).abs().max() > 5)
+    assert 20 < far.sum() < 50
+    assert torch.equal(position[0, far], expected[0, far])
     # Neighbours that are both infinite do not say which is the lower one.
     assert (position - expected).abs().max() <= (0.25 if refine == 'gradient_sign' else 0)
     assert torch.equal(score, expected_scores)
     nothing = decode_heatmaps(torch.full((1, 1, 32, 24), -torch.inf), 5, refine=refine)
     assert (nothing[0] == 0.5).all() and nothing[1] == 0
+
+
+def test_slopes_do_not_see_an_infinity_far_away_in_their_row():
+    maps = torch.zeros(1, 1, 32, 24)
+    maps[..., 9, 4:20] = 100
+    maps[..., 10, 4:20] = 10
+    maps[..., 25, 12] = 275
+    expected, _ = decode_heatmaps(maps, 5, refine='gradient_sign')
+    maps[..., 12, 0] = -torch.inf  # in the window of the row below the peak, not near it
+    position, _ = decode_heatmaps(maps, 5, refine='gradient_sign')
+    assert torch.equal(position, expected) and position[..., 1] == 9.75
+
+
+def test_a_peak_between_infinities_stays_in_its_middle():
+    maps = torch.full((1, 1, 32, 24), -torch.inf)
+    maps[..., 8:13] = 0
+    maps[..., 10] = 100
+    maps[..., 20, 10] = 200
+    position, score = decode_heatmaps(maps, 5, refine='gradient_sign')
+    assert position.flatten().tolist() == [10.5, 20.5] and score > 1
+
+
+@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+def test_what_is_default_elsewhere_does_not_matter(refine):
+    # Clear peaks, and none at all.
+    noise = torch.randn(4, 17, 64, 48, generator=torch.Generator().manual_seed(0))
+    maps = torch.cat([torch.from_numpy(bumpy_maps(204, 64, 48)).view(12, 17, 64, 48), noise])
+    expected = decode_heatmaps(maps, 5, refine=refine)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other_type = decode_heatmaps(maps, 5, refine=refine)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device('meta'):
+        other_device = decode_heatmaps(maps, 5, refine=refine)
+    torch.set_float32_matmul_precision('medium')
+    try:
+        other_products = decode_heatmaps(maps, 5, refine=refine)
+    finally:
+        torch.set_float32_matmul_precision('highest')
+    for position, score in (other_type, other_device, other_products):
+        assert position.dtype == score.dtype == torch.float32
+        torch.testing.assert_close(position, expected[0])
+        torch.testing.assert_close(score, expected[1])
+
+
+@pytest.mark.parametrize('layout', ['channels last', 'slice', 'half', 'double', 'gradient'])
+def test_maps_of_any_layout_and_type(layout):
+    maps = torch.from_numpy(bumpy_maps(12, 32, 24)).view(3, 4, 32, 24).half().float()
+    expected = decode_heatmaps(maps, 5)
+    other = {
+        'channels last': maps.contiguous(memory_format=torch.channels_last),
+        'slice': torch.nn.functional.pad(maps, [1, 2, 3, 1])[..., 3:-1, 1:-2],
+        'half': maps.half(),
+        'double': maps.double(),
+        'gradient': maps.clone().requires_grad_(),
+    }[layout]
+    found = decode_heatmaps(other, 5)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize('kernel', [0, 4, -5])
+def test_a_kernel_that_is_not_odd_is_an_error(kernel):
+    with pytest.raises(ValueError, match=f'kernel_size is {kernel}, expected an odd number'):
+        decode_heatmaps(torch.zeros(1, 1, 8, 8), kernel)

@@ -62,7 +62,18 @@ def equal(rng, height, width):
     return heatmap
 
 
-KINDS = [clear, many, narrow, broad, noise, below, flat, equal]
+def edge(rng, height, width):
+    """A lit cell, and near it a stroke that surpasses it, at the end of what is blurred first."""
+    heatmap = np.zeros((height, width))
+    if height > 8:
+        y = rng.integers(height - 8)
+        heatmap[y, rng.integers(width)] = 300
+        heatmap[y + 4, width // 6 :] = 20
+        heatmap[y + 5, width // 6 :] = 150 + rng.uniform(0, 1, width - width // 6)
+    return heatmap
+
+
+KINDS = [edge, clear, many, narrow, broad, noise, below, flat, equal]
 
 
 def maps_of(kind, size, count=40):
@@ -148,6 +159,8 @@ def test_the_blur_is_that_of_opencv(size, kernel):
 @pytest.mark.parametrize('kind', KINDS)
 def test_no_blurred_cell_exceeds_its_bound(kind, kernel):
     maps = maps_of(kind, (32, 24))
+    # Of maps that are the same everywhere the bound is what the blur gives, but for rounding.
+    maps[:20] = torch.linspace(0.1, 300, 20)[:, None, None]
     blur = RowBlur(maps, kernel, 2)
     bounds = blur.bounds(maps.view(len(maps), 16, -1).amax(2))
-    assert (blur_maps(maps, kernel, 2).amax(2) <= bounds + 1e-5).all()
+    assert (blur_maps(maps, kernel, 2).amax(2) <= bounds).all()

@@ -3,7 +3,7 @@ _base_ = ['../runtime.py']
 
 train_cfg = dict(max_epochs=210, val_interval=10)
 
-# Fused: all parameters in one pass, a tenth of a step on a CPU.
+# Fused: the same step in one pass over the weights.
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=5e-3, fused=True))
 
 param_scheduler = [

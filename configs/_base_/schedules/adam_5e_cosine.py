@@ -4,7 +4,7 @@ _base_ = ['../runtime.py']
 
 train_cfg = dict(max_epochs=5, val_interval=1)
 
-# Fused: all parameters in one pass, a tenth of a step on a CPU.
+# Fused: the same step in one pass over the weights.
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=5e-4, fused=True))
 
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=5, by_epoch=True)]
