@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,31 +102,41 @@ class Decoding(Group):
         cells = points / torch.as_tensor(self.ours.cell_size).float()
         maps = self.ours.renderer()(cells, torch.ones(count, _KEYPOINTS), 4)
         # As a network predicts them: not quite as high, on a ground that is not flat.
-        noise = torch.rand(maps.shape, generator=torch.Generator().manual_seed(1))
-        self.heatmaps = (maps * 0.7 + 20 * noise).to(bench.device)
+        noise = 20 * torch.rand(maps.shape, generator=torch.Generator().manual_seed(1))
+        self.clear = (maps * 0.7 + noise).to(bench.device)
+        self.noise = noise.to(bench.device)  # of which a network that knows nothing gives some
 
-    def _stock(self) -> Any:
-        maps = self.heatmaps.cpu().numpy()
+    def _stock(self, heatmaps: Tensor) -> Any:
+        maps = heatmaps.cpu().numpy()
         return [self.stock.decode(one) for one in maps]
 
-    def _ours(self) -> Any:
-        return self.ours.batch_decode(self.heatmaps)
+    def _ours(self, heatmaps: Tensor) -> Any:
+        return self.ours.batch_decode(heatmaps)
 
     def check(self) -> str:
         """Compares keypoints and scores."""
-        wanted, wanted_scores = map(np.array, zip(*self._stock(), strict=True))
-        found, scores = map(np.array, self._ours())
-        clear = clear_peaks(blurred(self.heatmaps, self.ours.decode_kernel_size))
+        count = sum(self._check(heatmaps) for heatmaps in (self.clear, self.noise))
+        return f'{count} decoded keypoints'
+
+    def _check(self, heatmaps: Tensor) -> int:
+        wanted, wanted_scores = map(np.array, zip(*self._stock(heatmaps), strict=True))
+        found, scores = map(np.array, self._ours(heatmaps))
+        clear = clear_peaks(blurred(heatmaps, self.ours.decode_kernel_size))
         count = same_keypoints('decoded keypoints', wanted[:, 0], found[:, 0], clear)
         same_numbers('scores of keypoints', wanted_scores, scores, tolerance=1e-4)
-        return f'{count} decoded keypoints'
+        return count
 
     def measure(self) -> Iterable[Row]:
         """Times both, per person."""
-        count = len(self.heatmaps)
-        times = self.bench.alternate(dict(stock=self._stock, ours=self._ours))
+        count = len(self.clear)
         what = f'decoding, per person, B = {count}'
-        yield timed_row('decode', what, times, unit='us', per=count, bar=20)
+        for key, name, heatmaps, bar in (
+            ('decode', what, self.clear, 20),
+            ('decode-noise', f'{what}, maps of noise without a peak', self.noise, None),
+        ):
+            sides = dict(stock=partial(self._stock, heatmaps), ours=partial(self._ours, heatmaps))
+            times = self.bench.alternate(sides)
+            yield timed_row(key, name, times, unit='us', per=count, bar=bar)
 
 
 def blurred(heatmaps: Tensor, kernel_size: int) -> Tensor:

@@ -55,7 +55,7 @@ def test_targets_losses_decoding(five_levels):
     for group, keys in (
         (Targets, {'targets'}),
         (Losses, {'ohkm', 'losses'}),
-        (Decoding, {'decode'}),
+        (Decoding, {'decode', 'decode-noise'}),
     ):
         rows = measured(five_levels, group)
         assert set(rows) == keys
