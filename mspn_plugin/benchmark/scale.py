@@ -72,10 +72,14 @@ class Scale:
                     '|---|' + '---:|' * len(curve.amounts),
                 ]
                 for name, values in (('stock MMPose', curve.stock), ('mspn_plugin', curve.ours)):
-                    figures = ' | '.join(f'{value:.3g}' for value in values)
+                    figures = ' | '.join(_figure(value) for value in values)
                     lines.append(f'| {name}, {curve.unit} | {figures} |')
                 parts.append('\n'.join(lines))
         return '\n\n'.join(parts) + '\n'
+
+
+def _figure(value: float) -> str:
+    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
 
 
 def measure_scale(settings: Settings, *, say: Callable[[str], None] = print) -> Scale:
