@@ -166,7 +166,7 @@ def test_report(settings, monkeypatch, tmp_path):
     report = run(settings, ['targets', 'decode'], say=lambda _: None)
     table, numbers = report.write(tmp_path)
     content = json.loads(numbers.read_text())
-    assert [row['key'] for row in content['rows']] == ['targets', 'decode']
+    assert [row['key'] for row in content['rows']] == ['targets', 'decode', 'decode-noise']
     assert content['rows'][0]['ratio'] > 0 and len(content['rows'][0]['times']['ours']) == 1
     assert content['facts']['threads'] == '1' and 'torch' in content['facts']['packages']
     lines = [line for line in table.read_text().splitlines() if line.startswith('|')]
