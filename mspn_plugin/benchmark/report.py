@@ -95,7 +95,8 @@ def put_between_markers(document: Path, name: str, text: str) -> None:
     document.write_text(new, encoding='utf-8')
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A figure as the tables write it."""
     if value is None:
         return '-'
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}'
@@ -114,8 +115,8 @@ def _markdown_row(row: Row) -> str:
     spread = _pair(row.spread, '{:.0%}')
     cells = (
         row.what,
-        _number(row.stock),
-        _number(row.ours),
+        number(row.stock),
+        number(row.ours),
         row.unit,
         ratio,
         bar,

@@ -16,6 +16,7 @@ from .bench import SIDES, Bench
 from .machine import describe
 from .material import Photograph, photographs
 from .network import Network
+from .report import number
 from .rows_data import loader
 from .rows_inference import compare_predictions, predictor
 from .rows_people import SMALL, compare_people, one_by_one, together
@@ -72,14 +73,10 @@ class Scale:
                     '|---|' + '---:|' * len(curve.amounts),
                 ]
                 for name, values in (('stock MMPose', curve.stock), ('mspn_plugin', curve.ours)):
-                    figures = ' | '.join(_figure(value) for value in values)
+                    figures = ' | '.join(number(value) for value in values)
                     lines.append(f'| {name}, {curve.unit} | {figures} |')
                 parts.append('\n'.join(lines))
         return '\n\n'.join(parts) + '\n'
-
-
-def _figure(value: float) -> str:
-    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'
 
 
 def measure_scale(settings: Settings, *, say: Callable[[str], None] = print) -> Scale:

@@ -172,11 +172,11 @@ class GuardedLoading(BaseTransform):
         Raises:
             InputError: The image is bad, and that is not, or no longer, allowed.
         """
+        if 'img' in results:  # the caller has decoded it
+            return self.step(results)
         path = str(results.get('img_path'))
         # The step may change them before it fails.
         sample = {key: results.get(key) for key in ('sample_idx', 'bbox', 'dataset')}
-        if 'img' in results:  # the caller has decoded it
-            return self.step(results)
         try:
             loaded = self.step(results)
             reason = None if loaded is not None else 'it cannot be loaded'

@@ -1,7 +1,7 @@
 """A copy of a model that computes the same faster.
 
-Normalisations are folded into the convolutions, channels come last in memory, and features are
-resized after the 1x1 convolutions of the upsample units instead of before, where they are fewer.
+Normalisations are folded into the convolutions, and features are resized after the 1x1 convolutions
+of the upsample units instead of before, where they are fewer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import copy
 import weakref
 from typing import Any
 
-import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -53,7 +52,4 @@ def _fuse(model: nn.Module) -> nn.Module:
         if isinstance(module, UpsampleUnit) and module.coarser is not None:
             # Other normalisations look at all of a map, whose size then matters.
             module.resize_last = isinstance(module.coarser.norm, nn.Identity)
-    for parameter in model.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return model

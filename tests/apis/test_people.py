@@ -14,8 +14,6 @@ from mspn_plugin import InputError
 from mspn_plugin.apis import infer_people
 from mspn_plugin.apis.people import instance_score
 
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
-
 
 @pytest.fixture(scope='module')
 def model(calibrated_tiny):

@@ -58,8 +58,9 @@ def test_a_normalisation_that_looks_at_the_whole_map_stays_where_it_is():
 
 def test_weights_lie_channels_last():
     model = MODELS.build(Config.fromfile(get_config(TINY)).model)
-    convs = [module.weight for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
-    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
+    for network in (model, fused(model.eval())):
+        convs = [part.weight for part in network.modules() if isinstance(part, torch.nn.Conv2d)]
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
     with torch.no_grad():
         features = model.backbone(torch.randn(2, 3, 128, 96))
     assert features[-1][-1].is_contiguous(memory_format=torch.channels_last)

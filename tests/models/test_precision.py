@@ -10,8 +10,6 @@ from torch import nn
 from mspn_plugin.apis import infer_people
 from mspn_plugin.models.fused import fused
 
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
-
 
 @pytest.fixture
 def model(calibrated_tiny):
