@@ -71,11 +71,9 @@ class RowBlur:
         self.margin = margin
         self._tables = _tables(height, width, kernel_size, margin)
         self._rows = heatmaps.view(count * height, width)
-        self._first = torch.arange(
-            0, count * height, height, dtype=torch.int32, device=heatmaps.device
-        )
+        self._first = np.arange(0, count * height, height, dtype=np.int32)
 
-    def rows(self, maps: Tensor, rows: Tensor) -> Tensor:
+    def rows(self, maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Blurs rows one by one.
 
         Args:
@@ -85,10 +83,11 @@ class RowBlur:
         Returns:
             ``(R, W + 2 M)``.
         """
-        sources = self._tables.sources[rows] + self._first[maps, None]
-        return self._blur(sources, self._tables.taps[rows])
+        sources = self._tables.sources.take(rows, axis=0)
+        sources += self._first.take(maps)[:, None]
+        return self._blur(sources, self._tables.taps.take(rows, axis=0))
 
-    def windows(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def windows(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Blurs a window in each map.
 
         Args:
@@ -96,15 +95,15 @@ class RowBlur:
                 is moved to have no rows beyond the margin.
 
         Returns:
-            Numbers of the blurred rows ``(N, WINDOW)``, and the rows ``(N, WINDOW, W + 2 M)``.
+            Number of the first blurred row ``(N,)``, and the rows ``(N, WINDOW, W + 2 M)``.
         """
         windows = self._tables.windows
-        sources = windows.sources.index_select(0, pairs).add_(self._first[:, None])
-        blurred = self._blur(sources, windows.taps.index_select(0, pairs))
-        rows = windows.rows.index_select(0, pairs)
-        return rows, blurred.view(*rows.shape, -1)
+        sources = windows.sources.take(pairs, axis=0)
+        sources += self._first[:, None]
+        blurred = self._blur(sources, windows.taps.take(pairs, axis=0))
+        return windows.first.take(pairs), blurred.reshape(len(pairs), WINDOW, -1)
 
-    def bounds(self, highest: Tensor) -> Tensor:
+    def bounds(self, highest: Tensor) -> np.ndarray:
         """What no cell of a blurred row exceeds.
 
         The blur is a mean, so that a row lies below the mean of its window's maxima.
@@ -115,25 +114,42 @@ class RowBlur:
         Returns:
             ``(N, H + 2 M)``.
         """
-        return highest.clamp(min=0) @ self._tables.shares
+        bounds: np.ndarray = (highest.clamp(min=0) @ self._tables.shares).numpy()
+        return bounds
 
-    def _blur(self, sources: Tensor, taps: Tensor) -> Tensor:
+    def rest(self, highest: Tensor, pairs: Tensor) -> np.ndarray:
+        """What no cell outside of the window exceeds, ``(N,)``: see `bounds` and `windows`."""
+        without = self._tables.windows.without.index_select(0, pairs)
+        bounds = without.addmm_(highest.clamp(min=0), self._tables.shares)
+        rest: np.ndarray = bounds.amax(dim=1).numpy()
+        return rest
+
+    def _blur(self, sources: np.ndarray, taps: np.ndarray) -> np.ndarray:
         # Fetches the rows and adds them up in one go.
         summed = torch.nn.functional.embedding_bag(
-            sources.view(-1, self.kernel_size),
+            torch.from_numpy(sources).view(-1, self.kernel_size),
             self._rows,
-            per_sample_weights=taps.view(-1, self.kernel_size),
+            per_sample_weights=torch.from_numpy(taps).view(-1, self.kernel_size),
             mode='sum',
         )
-        return summed @ self._tables.band
+        blurred: np.ndarray = (summed @ self._tables.band).numpy()
+        return blurred
 
 
 class _Windows(NamedTuple):
-    """The window around every pair of rows: numbers of its blurred rows, and how to blur them."""
+    """The window around every pair of rows.
 
-    rows: Tensor
-    sources: Tensor
-    taps: Tensor
+    Attributes:
+        first: ``(H / PAIR,)``: number of its first blurred row.
+        sources: ``(H / PAIR, WINDOW * kernel)`` int32: as in `_Tables`.
+        taps: The same.
+        without: ``(H / PAIR, H + 2 M)``: minus infinity for its rows, zero for all others.
+    """
+
+    first: np.ndarray
+    sources: np.ndarray
+    taps: np.ndarray
+    without: Tensor
 
 
 class _Tables(NamedTuple):
@@ -144,11 +160,11 @@ class _Tables(NamedTuple):
         taps: ``(H + 2 M, kernel)``: their weights, zero for those beyond the border.
         band: ``(W, W + 2 M)``: the blur along a row as a product.
         shares: ``(H / PAIR, H + 2 M)``: the weights of every pair of rows in each blurred row.
-        windows: Rows, sources and taps of the window around every pair.
+        windows: The same of the rows of every window, and more.
     """
 
-    sources: Tensor
-    taps: Tensor
+    sources: np.ndarray
+    taps: np.ndarray
     band: Tensor
     shares: Tensor
     windows: _Windows
@@ -159,21 +175,26 @@ def _tables(height: int, width: int, kernel_size: int, margin: int) -> _Tables:
     blurred = np.arange(height + 2 * margin)
     sources = blurred[:, None] - margin + np.arange(kernel_size) - kernel_size // 2
     inside = (sources >= 0) & (sources < height)
-    sources = sources.clip(0, height - 1)
+    sources = sources.clip(0, height - 1).astype(np.int32)
     taps = np.where(inside, _taps(kernel_size), 0)
     shares = np.zeros((height // PAIR, len(blurred)))
     np.add.at(shares, (sources // PAIR, blurred[:, None]), taps)
+    taps = taps.astype(np.float32)
     first = np.arange(0, height, PAIR) + margin - (WINDOW - PAIR) // 2
-    windows = first.clip(0, len(blurred) - WINDOW)[:, None] + np.arange(WINDOW)
+    first = first.clip(0, len(blurred) - WINDOW)
+    windows = first[:, None] + np.arange(WINDOW)
+    without = np.zeros(shares.shape, np.float32)
+    np.put_along_axis(without, windows, -np.inf, axis=1)
     return _Tables(
-        torch.from_numpy(sources).int(),
-        torch.from_numpy(taps).float(),
+        sources,
+        taps,
         torch.from_numpy(_band(width, kernel_size, margin)).float(),
         torch.from_numpy(shares * (1 + _ROUNDING)).float(),
         _Windows(
-            torch.from_numpy(windows),
-            torch.from_numpy(sources[windows]).int().flatten(1),
-            torch.from_numpy(taps[windows]).float().flatten(1),
+            first,
+            sources[windows].reshape(len(first), -1),
+            taps[windows].reshape(len(first), -1),
+            torch.from_numpy(without),
         ),
     )
 

@@ -116,10 +116,8 @@ class MultiLevelHeatmap(BaseKeypointCodec):
             Per sample: keypoints ``(1, K, 2)`` in input pixels and scores ``(1, K)``.
         """
         cells, scores = decode_heatmaps(batch_encoded, self.decode_kernel_size, refine=self.refine)
-        # One transfer for both.
-        together = torch.cat([cells, scores[..., None]], dim=-1).cpu().numpy()
-        keypoints = together[..., :2] * self.cell_size.astype(np.float32)
-        return list(keypoints[:, None]), list(together[:, None, :, 2])
+        keypoints = cells.numpy() * self.cell_size.astype(np.float32)
+        return list(keypoints[:, None]), list(scores.numpy()[:, None])
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decodes the heatmaps of one sample.

@@ -1,47 +1,45 @@
-"""Heatmaps -> keypoints and scores, for a whole batch, on the device.
+"""Heatmaps -> keypoints and scores, for a whole batch.
+
+The device finds the peaks; the rest is little, and NumPy's.
 
 Shapes: B batch, K keypoints, H and W heatmap size.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .peaks import find_peaks
+from .render import PEAK
 
 REFINEMENTS = ('second_peak', 'gradient_sign')
 """How a peak is moved within its cell: as in the original code, and as in MMPose."""
 
-_SHIFT = 0.25  # cells towards the higher neighbourhood, in both published decoders
+_SHIFT = np.float32(0.25)  # cells towards the higher neighbourhood, in both published decoders
 
-Position = tuple[Tensor, Tensor, Tensor]
-"""Positions ``(N, 2)`` in cells, unscaled scores ``(N,)``, and maxima of the maps ``(N,)``."""
+Found = tuple[np.ndarray, np.ndarray]
+"""Positions in cells ``(2, N)``, x and y; and unscaled scores ``(N,)``."""
 
 
-def _second_peak(heatmaps: Tensor, kernel_size: int) -> Position:
+def _second_peak(heatmaps: Tensor, kernel_size: int) -> Found:
     """Megvii's decoder: a quarter cell from the highest cell towards the second highest one.
 
     Follows ``get_results`` in megvii MSPN ``exps/mspn.2xstg.coco/test.py``: the search covers the
     blurred map and the zeros around it, and the result is clamped to the map. The score is the map
-    before the blur at the position rounded to whole cells.
+    before the blur at the position rounded to whole cells, which a quarter cell does not change.
     """
     height, width = heatmaps.shape[-2:]
     # What the blur spills over the border, and one ring of zeros around it.
     margin = kernel_size // 2 + 1
-    top, peaks = find_peaks(heatmaps, kernel_size, margin=margin, second=True)
-    peak = torch.stack([peaks.x, peaks.y], dim=1)
-    step = torch.stack([peaks.right, peaks.down], dim=1).to(heatmaps.dtype)
-    length = step.norm(dim=1, keepdim=True)
-    position = peak + torch.where(length > 0, _SHIFT * step / length.clamp(min=1), 0.0)
-    limit = position.new_tensor([width - 1, height - 1])
-    position = torch.minimum(position.clamp(min=0), limit)
-    cell = position.round().long()
-    score = heatmaps.flatten(1).gather(1, (cell[:, 1] * width + cell[:, 0])[:, None])
-    return position, score[:, 0], top
+    cell, step, value = find_peaks(heatmaps, kernel_size, margin=margin, second=True)
+    length = np.hypot(*step).clip(min=1)  # else zero
+    limit = np.array([[width - 1], [height - 1]], np.float32)
+    return (cell + _SHIFT * step / length).clip(0, limit), value
 
 
-def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Position:
+def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Found:
     """MMPose's decoder: a quarter cell towards the higher neighbour, in x and in y.
 
     Follows ``mmpose.codecs.MegviiHeatmap`` (1.3.2) in which peaks move and in the score, the
@@ -49,12 +47,11 @@ def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Position:
     border peaks too, and an all-zero map gives a result.
     """
     height, width = heatmaps.shape[-2:]
-    top, (x, y, right, down) = find_peaks(heatmaps, kernel_size)
-    moves = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
-    # The sign of NaN, of two infinite neighbours, is zero.
-    direction = torch.stack([right, down], dim=1).sign() * moves[:, None]
-    position = torch.stack([x, y], dim=1) + _SHIFT * direction
-    return position, top, top
+    cell, step, value = find_peaks(heatmaps, kernel_size)
+    last = np.array([[width - 1], [height - 1]], np.float32)
+    shift = _SHIFT * ((cell > 1) & (cell < last)).all(axis=0)
+    # NaN, of two infinite neighbours, is neither more nor less.
+    return cell + shift * (step > 0) - shift * (step < 0), value
 
 
 def decode_heatmaps(
@@ -68,10 +65,10 @@ def decode_heatmaps(
         refine: One of `REFINEMENTS`.
 
     Returns:
-        Positions ``(B, K, 2)`` in heatmap cells, the centre of the first cell at 0.5; and scores
-        ``(B, K)``, 0.5 for an empty map and 1.5 for a perfect peak. A map with a NaN or plus
-        infinity in it gives the first cell and the score 0, and so does one whose score would be of
-        minus infinity, which else counts as the lowest number.
+        On the CPU, positions ``(B, K, 2)`` in heatmap cells, the centre of the first cell at 0.5;
+        and scores ``(B, K)``, 0.5 for an empty map and 1.5 for a perfect peak. A map with a NaN or
+        plus infinity in it gives the first cell and the score 0, and so does one whose score would
+        be of minus infinity, which else counts as the lowest number.
 
     Raises:
         ValueError: ``refine`` is unknown, or the kernel size is not odd.
@@ -83,11 +80,11 @@ def decode_heatmaps(
     find = _second_peak if refine == 'second_peak' else _gradient_sign
     batch, num_keypoints = heatmaps.shape[:2]
     with torch.no_grad(), torch.autocast(heatmaps.device.type, enabled=False):
-        position, score, top = find(heatmaps.float().flatten(0, 1), kernel_size)
-        finite = top.isfinite() & score.isfinite()
-        position = torch.where(finite[:, None], position, 0.0)
-        score = torch.where(finite, score / 255 + 0.5, 0.0)
+        position, score = find(heatmaps.float().flatten(0, 1), kernel_size)
+    finite = np.isfinite(score)
+    position = np.where(finite, position, np.float32(0)) + np.float32(0.5)
+    score = np.where(finite, score / np.float32(PEAK) + np.float32(0.5), np.float32(0))
     return (
-        (position + 0.5).view(batch, num_keypoints, 2),
-        score.view(batch, num_keypoints),
+        torch.from_numpy(position.T.reshape(batch, num_keypoints, 2)),
+        torch.from_numpy(score.reshape(batch, num_keypoints)),
     )

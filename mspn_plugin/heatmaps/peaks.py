@@ -9,8 +9,9 @@ Shapes: N maps, H and W heatmap size; M margin, cells beyond each border that ar
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,29 +19,35 @@ from .blur import PAIR, WINDOW, RowBlur, blur_maps, products_are_exact
 
 _PARTS = 32
 
+Array = TypeVar('Array', Tensor, np.ndarray)
+
+Found = tuple[Array, Array, Array, Array]
+"""Column, row, and the steps right and down of `Peaks`, ``(N,)``."""
+
 
 class Peaks(NamedTuple):
-    """One cell of each map, ``(N,)``; beyond the border it is below 0, or from W and H on.
+    """The highest cell of each map after the blur, in float32.
 
     Attributes:
-        x: Column of the highest cell after the blur.
-        y: Its row.
-        right: With a second peak, the second's column minus the first's; without, the blurred
-            neighbour to the right minus the one to the left, if the map has both.
-        down: The same of rows: the second's minus the first's, or below minus above.
+        cell: ``(2, N)``: column and row; beyond the border below 0, or from W and H on.
+        step: ``(2, N)``, right and down. With a second peak: from the first to the second, in
+            cells. Without: the blurred neighbour on the right minus the one on the left, and the
+            one below minus the one above, if the map has both.
+        value: ``(N,)``, of the map before the blur. With a second peak: in that cell, or in the one
+            of the map that is nearest to it. Without: the highest. Not finite if the map has a NaN
+            or plus infinity in it, or if it would be of minus infinity.
     """
 
-    x: Tensor
-    y: Tensor
-    right: Tensor
-    down: Tensor
+    cell: np.ndarray
+    step: np.ndarray
+    value: np.ndarray
 
 
 @torch.no_grad()
 def find_peaks(
     heatmaps: Tensor, kernel_size: int, *, margin: int = 0, second: bool = False
-) -> tuple[Tensor, Peaks]:
-    """Finds the highest cells after a blur, without gradients.
+) -> Peaks:
+    """Finds the highest cells after a blur, on the maps' device, and fetches them from there.
 
     If several are equal it is the first in the order of rows, as far as rounding leaves them equal.
 
@@ -51,69 +58,90 @@ def find_peaks(
         margin: M.
         second: Finds the second highest cell as well, which is the highest after the first has
             been set to zero, as in the original code.
-
-    Returns:
-        The maximum of each map before the blur, ``(N,)``, and the peaks.
     """
     count, height, _ = heatmaps.shape
     by_rows = heatmaps.device.type == 'cpu' and products_are_exact()
     if by_rows and height % PAIR == 0 and height + 2 * margin >= WINDOW and count > 0:
         return row_peaks(heatmaps.contiguous(), kernel_size, margin=margin, second=second)
-    return heatmaps.flatten(1).amax(dim=1), whole_peaks(
-        heatmaps, kernel_size, margin=margin, second=second
-    )
+    return whole_peaks(heatmaps, kernel_size, margin=margin, second=second)
 
 
 def whole_peaks(heatmaps: Tensor, kernel_size: int, *, margin: int, second: bool) -> Peaks:
-    """The peaks by a blur of everything."""
+    """`find_peaks` by a blur of everything."""
+    found = _search_all(heatmaps, kernel_size, margin, second)
+    value = heatmaps.flatten(1).amax(dim=1)
+    if second:
+        at = heatmaps.flatten(1).gather(1, _nearest(heatmaps, found)[:, None])[:, 0]
+        value = torch.where(value.isfinite(), at, value)
+    # One transfer for everything.
+    numbers = torch.stack([*(values.float() for values in found), value]).cpu().numpy()
+    return Peaks(numbers[:2], numbers[2:4], numbers[4])
+
+
+@np.errstate(invalid='ignore')  # infinity minus infinity
+def row_peaks(heatmaps: Tensor, kernel_size: int, *, margin: int, second: bool) -> Peaks:
+    """`find_peaks` by a blur of single rows, for contiguous maps on a CPU; see `RowBlur`.
+
+    In NumPy, whose calls cost less than torch's on as little as is left after the first reading.
+    """
+    count, height, _ = heatmaps.shape
+    blur = RowBlur(heatmaps, kernel_size, margin)
+    highest = heatmaps.view(count, height // PAIR, -1).amax(dim=2)
+    top, pair = highest.max(dim=1)
+
+    # A guess: in the rows around the highest cell.
+    first, window = blur.windows(pair.numpy())
+    width = window.shape[2]
+    index = window.reshape(count, -1).argmax(axis=1)
+    line, x = np.divmod(index, width)
+    cells = window.reshape(-1)
+    at = index + np.arange(0, len(cells), WINDOW * width)
+    if second:
+        cells[at] = 0
+        other = window.reshape(count, -1).argmax(axis=1)
+        least = cells.take(at + (other - index))
+        line2, x2 = np.divmod(other, width)
+        found = (x - margin, first + line - margin, x2 - x, line2 - line)
+    else:
+        least = cells.take(at)
+        found = (x - margin, first + line - margin, *_slopes(cells, at, width))
+
+    # The proof: no other row reaches it. A NaN proves nothing, and slopes need both neighbours.
+    sure = blur.rest(highest, pair) < least
+    if not second:
+        sure &= (line > 0) & (line < WINDOW - 1)
+    unsure = np.flatnonzero(~sure)
+    if len(unsure):
+        possible = ~(blur.bounds(highest[unsure]) < least[unsure, None])
+        possible[np.arange(len(unsure))[:, None], first[unsure, None] + np.arange(WINDOW)] = True
+        for values, better in zip(found, _search(blur, unsure, possible, second), strict=True):
+            values[unsure] = better
+
+    value = top.numpy()
+    if second:
+        there = heatmaps.view(count, -1).numpy()[np.arange(count), _nearest(heatmaps, found)]
+        value = np.where(np.isfinite(value), there, value)
+    numbers = np.array(found, np.float32)
+    return Peaks(numbers[:2], numbers[2:], value)
+
+
+def _search_all(heatmaps: Tensor, kernel_size: int, margin: int, second: bool) -> Found[Tensor]:
+    """Blurs all rows of all maps."""
     blurred = blur_maps(heatmaps, kernel_size, margin)
     width = blurred.shape[2]
     flat = blurred.flatten(1)
     index = _first_highest(flat)
-    x, y = _column_row(index, width)
+    x, y = index % width, index // width
     if second:
-        x2, y2 = _column_row(_first_highest(flat.scatter_(1, index[:, None], 0.0)), width)
-        return Peaks(x - margin, y - margin, x2 - x, y2 - y)
-    return Peaks(x - margin, y - margin, *_slopes(flat, index, width))
+        other = _first_highest(flat.scatter_(1, index[:, None], 0.0))
+        return x - margin, y - margin, other % width - x, other // width - y
+    at = index + torch.arange(0, flat.numel(), max(flat.shape[1], 1), device=flat.device)
+    return x - margin, y - margin, *_slopes(flat.view(-1), at, width)
 
 
-def row_peaks(
-    heatmaps: Tensor, kernel_size: int, *, margin: int, second: bool
-) -> tuple[Tensor, Peaks]:
-    """`find_peaks` by a blur of single rows, for contiguous maps on a CPU; see `RowBlur`."""
-    count, height, width = heatmaps.shape
-    blur = RowBlur(heatmaps, kernel_size, margin)
-    highest = heatmaps.view(count, height // PAIR, PAIR * width).amax(dim=2)
-    top, pair = highest.max(dim=1)
-
-    # A guess: in the rows around the highest cell.
-    rows, window = blur.windows(pair)
-    width = window.shape[2]
-    flat = window.flatten(1)
-    least, index = flat.max(dim=1)
-    x, line = _column_row(index, width)
-    if second:
-        least, index = flat.scatter_(1, index[:, None], 0.0).max(dim=1)
-        x2, line2 = _column_row(index, width)
-        peaks = Peaks(x - margin, rows[:, 0] + line - margin, x2 - x, line2 - line)
-    else:
-        peaks = Peaks(x - margin, rows[:, 0] + line - margin, *_slopes(flat, index, width))
-
-    # The proof: no other row reaches it. A NaN proves nothing, and slopes need both neighbours.
-    bounds = blur.bounds(highest)
-    sure = bounds.scatter(1, rows, -torch.inf).amax(dim=1) < least
-    if not second:
-        sure &= (line > 0) & (line < WINDOW - 1)
-    unsure = sure.logical_not_().nonzero()[:, 0]
-    if len(unsure):
-        possible = bounds[unsure].scatter_(1, rows[unsure], torch.inf) < least[unsure, None]
-        found = _search(blur, unsure, possible.logical_not_(), second)
-        for values, better in zip(peaks, found, strict=True):
-            values[unsure] = better
-    return top, peaks
-
-
-def _search(blur: RowBlur, maps: Tensor, possible: Tensor, second: bool) -> Peaks:
+def _search(
+    blur: RowBlur, maps: np.ndarray, possible: np.ndarray, second: bool
+) -> Found[np.ndarray]:
     """Blurs all rows of some maps that can hold a peak.
 
     Args:
@@ -122,39 +150,55 @@ def _search(blur: RowBlur, maps: Tensor, possible: Tensor, second: bool) -> Peak
         possible: The rows to search, ``(n, H + 2 M)``.
         second: As in `find_peaks`.
     """
-    which, rows = possible.nonzero(as_tuple=True)
-    tops = blur.heatmaps.new_full(possible.shape, -torch.inf)
-    tops[which, rows] = blur.rows(maps[which], rows).amax(dim=1)
+    which, rows = possible.nonzero()
+    tops = np.full(possible.shape, -np.inf, np.float32)
+    tops[which, rows] = _amax(blur.rows(maps[which], rows))
     margin = blur.margin
-    y = tops.argmax(dim=1)
+    y = tops.argmax(axis=1)
     last = possible.shape[1] - 1
-    beside = [] if second else [(y - 1).clamp(min=0), (y + 1).clamp(max=last)]
+    beside = [] if second else [(y - 1).clip(min=0), (y + 1).clip(max=last)]
     row, *others = [blur.rows(maps, number) for number in (y, *beside)]
-    if any(values.isnan().any() for values in (tops, *others)):
+    if any(np.isnan(values).any() for values in (tops, *others)):
         # Infinities: their products with zeros spoil whole rows, their shifted copies do not.
-        return whole_peaks(blur.heatmaps[maps], blur.kernel_size, margin=margin, second=second)
-    x = row.argmax(dim=1)
+        found = _search_all(blur.heatmaps[maps], blur.kernel_size, margin, second)
+        x, y, right, down = (values.numpy() for values in found)
+        return x, y, right, down
+    numbers = np.arange(len(maps))
+    x = row.argmax(axis=1)
     if second:
-        row.scatter_(1, x[:, None], 0.0)
-        tops.scatter_(1, y[:, None], row.amax(dim=1, keepdim=True))
-        y2 = tops.argmax(dim=1)
-        x2 = torch.where((y2 == y)[:, None], row, blur.rows(maps, y2)).argmax(dim=1)
-        return Peaks(x - margin, y - margin, x2 - x, y2 - y)
+        row[numbers, x] = 0
+        tops[numbers, y] = _amax(row)
+        y2 = tops.argmax(axis=1)
+        x2 = np.where((y2 == y)[:, None], row, blur.rows(maps, y2)).argmax(axis=1)
+        return x - margin, y - margin, x2 - x, y2 - y
     width = row.shape[1]
-    three = torch.cat([others[0], row, others[1]], dim=1)
-    return Peaks(x - margin, y - margin, *_slopes(three, x + width, width))
+    three = np.stack([others[0], row, others[1]], axis=1).reshape(-1)
+    return x - margin, y - margin, *_slopes(three, 3 * width * numbers + width + x, width)
 
 
-def _slopes(flat: Tensor, index: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Right minus left and lower minus upper neighbour, in rows of cells ``width`` wide.
+def _nearest(heatmaps: Tensor, found: Found[Array]) -> Array:
+    """The number of the cell, or of the one of the map that is nearest to it."""
+    height, width = heatmaps.shape[-2:]
+    x, y = found[:2]
+    return y.clip(0, height - 1) * width + x.clip(0, width - 1)
 
-    Where a neighbour is missing the result is of other cells; of two infinities it is NaN.
+
+def _slopes(cells: Array, at: Array, width: int) -> tuple[Array, Array]:
+    """Right minus left and lower minus upper neighbour, of two infinities NaN.
+
+    Where a neighbour is missing the result is of other cells.
+
+    Args:
+        cells: Rows ``width`` wide of all maps, one after the other.
+        at: Whose neighbours, ``(N,)``.
+        width: Of a row.
     """
-    steps = torch.tensor([1, -1, width, -width], device=index.device)
-    cells = (index[:, None] + steps).clamp_(0, flat.shape[1] - 1)
-    near = flat.gather(1, cells)
-    right, down = (near[:, ::2] - near[:, 1::2]).unbind(1)
-    return right, down
+    last = len(cells) - 1
+
+    def value(step: int) -> Array:
+        return cells[(at + step).clip(0, last)]
+
+    return value(1) - value(-1), value(width) - value(-width)
 
 
 def _first_highest(flat: Tensor) -> Tensor:
@@ -171,6 +215,7 @@ def _first_highest(flat: Tensor) -> Tensor:
     return part * (size // parts) + inside
 
 
-def _column_row(index: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    row = index.div(width, rounding_mode='floor')
-    return index - row * width, row
+def _amax(rows: np.ndarray) -> np.ndarray:
+    """Maxima of rows; torch finds them several times as fast as NumPy."""
+    found: np.ndarray = torch.from_numpy(rows).amax(dim=1).numpy()
+    return found
