@@ -114,15 +114,13 @@ class RowBlur:
         Returns:
             ``(N, H + 2 M)``.
         """
-        bounds: np.ndarray = (highest.clamp(min=0) @ self._tables.shares).numpy()
-        return bounds
+        return (highest.clamp(min=0) @ self._tables.shares).numpy()
 
     def rest(self, highest: Tensor, pairs: Tensor) -> np.ndarray:
         """What no cell outside of the window exceeds, ``(N,)``: see `bounds` and `windows`."""
         without = self._tables.windows.without.index_select(0, pairs)
         bounds = without.addmm_(highest.clamp(min=0), self._tables.shares)
-        rest: np.ndarray = bounds.amax(dim=1).numpy()
-        return rest
+        return bounds.amax(dim=1).numpy()
 
     def _blur(self, sources: np.ndarray, taps: np.ndarray) -> np.ndarray:
         # Fetches the rows and adds them up in one go.
@@ -132,8 +130,7 @@ class RowBlur:
             per_sample_weights=torch.from_numpy(taps).view(-1, self.kernel_size),
             mode='sum',
         )
-        blurred: np.ndarray = (summed @ self._tables.band).numpy()
-        return blurred
+        return (summed @ self._tables.band).numpy()
 
 
 class _Windows(NamedTuple):

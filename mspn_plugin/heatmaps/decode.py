@@ -19,39 +19,41 @@ REFINEMENTS = ('second_peak', 'gradient_sign')
 
 _SHIFT = np.float32(0.25)  # cells towards the higher neighbourhood, in both published decoders
 
-Found = tuple[np.ndarray, np.ndarray]
+Position = tuple[np.ndarray, np.ndarray]
 """Positions in cells ``(2, N)``, x and y; and unscaled scores ``(N,)``."""
 
 
-def _second_peak(heatmaps: Tensor, kernel_size: int) -> Found:
+def _second_peak(heatmaps: Tensor, kernel_size: int) -> Position:
     """Megvii's decoder: a quarter cell from the highest cell towards the second highest one.
 
     Follows ``get_results`` in megvii MSPN ``exps/mspn.2xstg.coco/test.py``: the search covers the
     blurred map and the zeros around it, and the result is clamped to the map. The score is the map
     before the blur at the position rounded to whole cells, which a quarter cell does not change.
     """
-    height, width = heatmaps.shape[-2:]
     # What the blur spills over the border, and one ring of zeros around it.
     margin = kernel_size // 2 + 1
     cell, step, value = find_peaks(heatmaps, kernel_size, margin=margin, second=True)
     length = np.hypot(*step).clip(min=1)  # else zero
-    limit = np.array([[width - 1], [height - 1]], np.float32)
-    return (cell + _SHIFT * step / length).clip(0, limit), value
+    return (cell + _SHIFT * step / length).clip(0, _last_cell(heatmaps)), value
 
 
-def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Found:
+def _gradient_sign(heatmaps: Tensor, kernel_size: int) -> Position:
     """MMPose's decoder: a quarter cell towards the higher neighbour, in x and in y.
 
     Follows ``mmpose.codecs.MegviiHeatmap`` (1.3.2) in which peaks move and in the score, the
     maximum of the map before the blur. Two of its defects are mended: the half cell is added to
     border peaks too, and an all-zero map gives a result.
     """
-    height, width = heatmaps.shape[-2:]
     cell, step, value = find_peaks(heatmaps, kernel_size)
-    last = np.array([[width - 1], [height - 1]], np.float32)
-    shift = _SHIFT * ((cell > 1) & (cell < last)).all(axis=0)
+    shift = _SHIFT * ((cell > 1) & (cell < _last_cell(heatmaps))).all(axis=0)
     # NaN, of two infinite neighbours, is neither more nor less.
     return cell + shift * (step > 0) - shift * (step < 0), value
+
+
+def _last_cell(heatmaps: Tensor) -> np.ndarray:
+    """Column and row, ``(2, 1)``."""
+    height, width = heatmaps.shape[-2:]
+    return np.array([[width - 1], [height - 1]], np.float32)
 
 
 def decode_heatmaps(

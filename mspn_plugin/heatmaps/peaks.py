@@ -135,7 +135,7 @@ def _search_all(heatmaps: Tensor, kernel_size: int, margin: int, second: bool) -
     if second:
         other = _first_highest(flat.scatter_(1, index[:, None], 0.0))
         return x - margin, y - margin, other % width - x, other // width - y
-    at = index + torch.arange(0, flat.numel(), max(flat.shape[1], 1), device=flat.device)
+    at = index + torch.arange(0, flat.numel(), flat.shape[1], device=flat.device)
     return x - margin, y - margin, *_slopes(flat.view(-1), at, width)
 
 
@@ -217,5 +217,4 @@ def _first_highest(flat: Tensor) -> Tensor:
 
 def _amax(rows: np.ndarray) -> np.ndarray:
     """Maxima of rows; torch finds them several times as fast as NumPy."""
-    found: np.ndarray = torch.from_numpy(rows).amax(dim=1).numpy()
-    return found
+    return torch.from_numpy(rows).amax(dim=1).numpy()

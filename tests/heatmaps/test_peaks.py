@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mspn_plugin.heatmaps.blur import RowBlur, blur_maps
+from mspn_plugin.heatmaps.blur import WINDOW, RowBlur, blur_maps
 from mspn_plugin.heatmaps.peaks import find_peaks, row_peaks, whole_peaks
 
 SIZES = [(64, 48), (32, 24), (24, 30), (6, 5), (2, 40)]
@@ -165,5 +165,13 @@ def test_no_blurred_cell_exceeds_its_bound(kind, kernel):
     # Of maps that are the same everywhere the bound is what the blur gives, but for rounding.
     maps[:20] = torch.linspace(0.1, 300, 20)[:, None, None]
     blur = RowBlur(maps, kernel, 2)
-    bounds = blur.bounds(maps.view(len(maps), 16, -1).amax(2))
-    assert (blur_maps(maps, kernel, 2).amax(2) <= torch.from_numpy(bounds)).all()
+    highest = maps.view(len(maps), 16, -1).amax(2)
+    rows = blur_maps(maps, kernel, 2).amax(2).numpy()
+    assert (rows <= blur.bounds(highest)).all()
+    for pair in range(16):
+        pairs = torch.full([len(maps)], pair)
+        first = int(blur.windows(pairs.numpy())[0][0])
+        outside = np.delete(rows, np.arange(first, first + WINDOW), axis=1)
+        assert (outside.max(axis=1) <= blur.rest(highest, pairs)).all()
+        without = np.delete(blur.bounds(highest), np.arange(first, first + WINDOW), axis=1)
+        np.testing.assert_allclose(blur.rest(highest, pairs), without.max(axis=1), rtol=1e-5)
