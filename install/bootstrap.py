@@ -28,7 +28,7 @@ VENV = ROOT / '.venv'
 CACHE = ROOT / '.cache'
 REQUIREMENTS = ROOT / 'install' / 'requirements.txt'
 SOURCES = (
-    *('mspn_plugin', 'configs', 'tools', 'model-index.yml'),
+    *('mspn', 'mspn_plugin', 'configs', 'tools', 'model-index.yml'),
     *('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'),
 )
 PYTHONS = ((3, 11), (3, 12))
@@ -199,8 +199,16 @@ def install_packages(uv: Path | str, env: dict) -> None:
     free = shutil.disk_usage(str(ROOT)).free / 1e9
     if free < DISK_GB:
         say(f'      only {free:.1f} GB are free here; a first installation needs about {DISK_GB}')
-    command = [uv, 'pip', 'sync', '--python', VENV / 'bin' / 'python', '--require-hashes']
-    run([*command, '--only-binary', ':all:', REQUIREMENTS], env, live=True)
+    command = [
+        uv,
+        'pip',
+        'sync',
+        '--compile-bytecode',
+        '--python',
+        VENV / 'bin' / 'python',
+        '--require-hashes',
+    ]
+    run([*command, '--compile-bytecode', '--only-binary', ':all:', REQUIREMENTS], env, live=True)
 
 
 def install_plugin(uv: Path | str, env: dict) -> None:
@@ -213,7 +221,7 @@ def install_plugin(uv: Path | str, env: dict) -> None:
             shutil.copy2(str(ROOT / file), str(source / file))
         build = ['--wheel', '--no-build-isolation', '--out-dir', wheels]
         run([uv, 'build', *options, *build, source], env)
-        only = ['--no-deps', '--no-index', '--find-links', wheels]
+        only = ['--no-deps', '--no-index', '--compile-bytecode', '--find-links', wheels]
         run([uv, 'pip', 'install', *options, *only, '--reinstall', 'mspn_plugin'], env)
 
 

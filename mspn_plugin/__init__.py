@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import sys
 
-from .errors import InputError
-from .version import __version__
+from mspn.errors import InputError
+from mspn.version import __version__
+
 from .zoo import get_config, list_configs
 
 __all__ = ['InputError', '__version__', 'get_config', 'list_configs']

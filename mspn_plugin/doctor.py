@@ -168,7 +168,7 @@ def collect() -> Report:
 
 
 def _check_versions(report: Report) -> None:
-    report.versions['mspn_plugin'] = importlib.import_module(f'{__package__}.version').__version__
+    report.versions['mspn_plugin'] = importlib.import_module('mspn.version').__version__
     report.versions['python'] = platform.python_version()
     low, high = _PYTHONS
     if not low <= sys.version_info[:2] < high:

@@ -17,10 +17,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
+from synthetic_people import make_synthetic_people
 
 from mspn_plugin import get_config
 from mspn_plugin.apis.detector import read_detector_config
-from mspn_plugin.datasets.synthetic import make_synthetic_people
 
 from mmpose.apis import init_model  # isort: skip
 from mmpose.registry import MODELS  # isort: skip  # after the plugin, which closes the gaps

@@ -12,9 +12,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmpose.registry import MODELS
+from synthetic_people import make_synthetic_people
 
 from mspn_plugin import get_config
-from mspn_plugin.datasets.synthetic import make_synthetic_people
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 POSE = 'mspn-tiny_1xb16-20e_coco-128x96'

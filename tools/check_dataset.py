@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mspn.errors import exit_with_sentence, printable
 from mspn_plugin import InputError
-from mspn_plugin.dataset_checks import Tally, check_dataset
-from mspn_plugin.dataset_checks.skeleton import skeleton_of_config, skeleton_of_file
-from mspn_plugin.errors import exit_with_sentence, printable
+from mspn_plugin.annotations import Tally, check_dataset
+from mspn_plugin.annotations.skeleton import skeleton_of_config, skeleton_of_file
 
 
 def parse_arguments() -> argparse.Namespace:

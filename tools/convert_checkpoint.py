@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mspn.errors import exit_with_sentence
 from mspn_plugin import InputError, __version__
 from mspn_plugin.checkpoints import Source, convert_state_dict
 from mspn_plugin.checkpoints.architecture import Architecture, architecture_of
 from mspn_plugin.checkpoints.files import read_state_dict
-from mspn_plugin.errors import exit_with_sentence
 
 SUFFIXES = ('.pth', '.safetensors')
 

@@ -22,16 +22,16 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
+from mspn.coco_results import ResultsFile, coco_results
+from mspn.detections import Detections, read_detections
+from mspn.drawing import draw_people
+from mspn.errors import exit_with_sentence, listed, printable
+from mspn.images import read_image
 from mspn_plugin import InputError
 from mspn_plugin.apis import infer_people
-from mspn_plugin.apis.coco_results import ResultsFile, coco_results
-from mspn_plugin.apis.detections import Detections, read_detections
-from mspn_plugin.apis.drawing import draw_people
-from mspn_plugin.apis.images import read_image
 from mspn_plugin.apis.people import instance_score
-from mspn_plugin.checkpoints.fit import check_weights_fit
-from mspn_plugin.engine.launch import override, read_config
-from mspn_plugin.errors import exit_with_sentence, listed, printable
+from mspn_plugin.checkpoints.match import check_weights_fit
+from mspn_plugin.commands.run_config import override, read_config
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 

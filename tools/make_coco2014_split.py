@@ -13,9 +13,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mspn.errors import exit_with_sentence
+from mspn.json_files import read_json
 from mspn_plugin import InputError
-from mspn_plugin.errors import exit_with_sentence
-from mspn_plugin.json_files import read_json
 
 TRAIN, VAL = 'person_keypoints_train2014.json', 'person_keypoints_val2014.json'
 TRAINING, MINIVAL = 'train_val_minus_minival_2014.json', 'minival_2014.json'

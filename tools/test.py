@@ -9,11 +9,11 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mspn.errors import exit_with_sentence
 from mspn_plugin import InputError
-from mspn_plugin.checkpoints.fit import check_weights_fit
-from mspn_plugin.engine.launch import add_options, make_config
-from mspn_plugin.engine.preflight import check_data
-from mspn_plugin.errors import exit_with_sentence
+from mspn_plugin.annotations.run_data import check_data
+from mspn_plugin.checkpoints.match import check_weights_fit
+from mspn_plugin.commands.run_config import add_options, make_config
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -30,15 +30,15 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
+from mspn.drawing import draw_people, overlay_heatmaps
+from mspn.errors import exit_with_sentence, listed, printable
+from mspn.media import Media, open_media
+from mspn.outputs import Outputs
 from mspn_plugin import InputError
 from mspn_plugin.apis.detector import PersonDetector, check_device
-from mspn_plugin.apis.drawing import draw_people, overlay_heatmaps
-from mspn_plugin.apis.media import Media, open_media
-from mspn_plugin.apis.outputs import Outputs
 from mspn_plugin.apis.pipeline import people_in_frames
-from mspn_plugin.checkpoints.fit import check_weights_fit
-from mspn_plugin.engine.launch import override, read_config
-from mspn_plugin.errors import exit_with_sentence, listed, printable
+from mspn_plugin.checkpoints.match import check_weights_fit
+from mspn_plugin.commands.run_config import override, read_config
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 from mmpose.models.pose_estimators import TopdownPoseEstimator  # isort: skip

@@ -8,13 +8,13 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mspn.errors import exit_with_sentence
 from mspn_plugin import InputError
-from mspn_plugin.checkpoints.fit import check_can_resume, check_weights_fit
+from mspn_plugin.annotations.run_data import check_data
+from mspn_plugin.checkpoints.match import check_can_resume, check_weights_fit
+from mspn_plugin.commands.run_config import add_options, fraction, make_config
+from mspn_plugin.engine.atomic_io import disk_errors_end_the_run, newest_whole_checkpoint
 from mspn_plugin.engine.bad_images import BUDGET
-from mspn_plugin.engine.launch import add_options, fraction, make_config
-from mspn_plugin.engine.preflight import check_data
-from mspn_plugin.engine.whole_files import disk_errors_end_the_run, newest_whole_checkpoint
-from mspn_plugin.errors import exit_with_sentence
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from mspn.errors import InputError
 
 
 def check_boxes(boxes: Any, scores: Any, size: tuple[int, int], image: str) -> tuple:

@@ -19,10 +19,11 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from ..checkpoints.beside import check_beside_weights
+from mspn.errors import InputError, listed
+
 from ..checkpoints.compare import differences
 from ..checkpoints.files import read_checkpoint, weights_in
-from ..errors import InputError, listed
+from ..checkpoints.metadata import check_beside_weights
 from ..zoo import get_config
 
 _CONFIG_FOLDERS = (('mmdet', 'configs'), ('mmpose', 'demo/mmdetection_cfg'))  # of a package's .mim

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from ..errors import InputError
+from mspn.errors import InputError
 
 T = TypeVar('T')
 _END = object()

@@ -15,10 +15,11 @@ from mmengine.registry import init_default_scope
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
-from ..errors import InputError
+from mspn.errors import InputError
+from mspn.images import Image, decode
+
 from ..models.fused import fused
 from .boxes import check_boxes
-from .images import Image, decode
 from .in_step import ahead, in_step
 
 People = list[PoseDataSample]

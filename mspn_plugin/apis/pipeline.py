@@ -14,8 +14,9 @@ from mmpose.structures import PoseDataSample
 from torch import nn
 from torchvision.ops import nms
 
+from mspn.media import Frame
+
 from .detector import PersonDetector, usable_boxes
-from .media import Frame
 from .people import infer_people, instance_score
 
 Boxes = tuple[np.ndarray, np.ndarray]

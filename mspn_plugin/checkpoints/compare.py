@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import listed
+from mspn.errors import listed
 
 Shapes = Mapping[str, Sequence[int]]
 

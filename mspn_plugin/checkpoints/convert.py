@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..errors import InputError, listed
+from mspn.errors import InputError, listed
+
 from . import names
 from .architecture import architecture_of
 from .compare import differences

@@ -20,7 +20,8 @@ from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import InputError, listed
+from mspn.errors import InputError, listed
+
 from .foreign_objects import first_foreign_object
 from .mindspore import looks_like_mindspore, read_mindspore
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from mspn.errors import InputError
 
 OPTIMIZER_STATE = re.compile(
     # one tensor for each parameter, under the parameter's name

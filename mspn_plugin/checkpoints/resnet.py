@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ..errors import InputError, listed
+from mspn.errors import InputError, listed
+
 from .compare import differences
 from .files import read_state_dict
 

@@ -4,10 +4,15 @@ Importing this registers the data sets and the transforms.
 """
 
 from .body import Coco2014Dataset, CocoPersonDataset, MegviiMpiiDataset
-from .cheap import FastBBoxTransform, FastPackPoseInputs, FastTopdownAffine, LoadPersonImage
 from .collate import collate_people
+from .fast_transforms import (
+    FastBBoxTransform,
+    FastPackPoseInputs,
+    FastTopdownAffine,
+    LoadPersonImage,
+)
+from .guarded_loading import GuardedLoading
 from .resumable import ResumableBatchSampler
-from .tolerant import GuardedLoading
 from .transforms import BoxMargins, HalfBodyBox, RawAnnotation, UniformBoxTransform
 
 __all__ = [

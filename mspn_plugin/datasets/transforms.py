@@ -33,7 +33,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmpose.registry import TRANSFORMS
 from mmpose.structures.bbox import bbox_xywh2xyxy, bbox_xyxy2cs
 
-from ..errors import InputError
+from mspn.errors import InputError
 
 MIN_BOX_JOINTS = 3
 """Fewer chosen joints make no half-body box."""

@@ -2,7 +2,7 @@
 
 from .bad_images import BadImagesHook
 from .deferred_log import DeferredRuntimeInfoHook
-from .fused_test import FusedTestHook
+from .fused_testing import FusedTestHook
 from .nonfinite import SkipNonFiniteHook
 from .repeatable import RepeatableTrainingHook
 from .safe_checkpoint import SafeCheckpointHook

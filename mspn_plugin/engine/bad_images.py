@@ -12,8 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
-from ..datasets.tolerant import GuardedLoading
-from ..errors import listed
+from mspn.errors import listed
+
+from ..datasets.guarded_loading import GuardedLoading
 
 BUDGET = 0.001
 """Fraction of the training samples that may have a bad image, if nobody says otherwise."""

@@ -15,8 +15,9 @@ from mmpose.registry import HOOKS
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import InputError, listed
-from .whole_files import WHOLE_FILES
+from mspn.errors import InputError, listed
+
+from .atomic_io import WHOLE_FILES
 
 
 class _Step(NamedTuple):

@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
-from .whole_files import (
+from .atomic_io import (
     WHOLE_FILES,
     newest_whole_checkpoint,
     remove_partial_files,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from mspn.errors import InputError
 
 COMPILE_MODES = (
     'default',

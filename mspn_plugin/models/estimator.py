@@ -14,10 +14,11 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import SampleList
 from torch import Tensor
 
+from mspn.errors import InputError
+
 from ..checkpoints.files import weights_in
-from ..checkpoints.fit import fit_weights
+from ..checkpoints.match import fit_weights
 from ..checkpoints.settings import other_settings
-from ..errors import InputError
 from .compiled import COMPILE_MODES, compiled_features
 
 PRECISIONS = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)

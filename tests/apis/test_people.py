@@ -23,7 +23,7 @@ def model(calibrated_tiny):
 @pytest.fixture(scope='module')
 def crowd(tmp_path_factory):
     """Paths and boxes of nine synthetic images."""
-    from mspn_plugin.datasets.synthetic import make_synthetic_people
+    from synthetic_people import make_synthetic_people
 
     root = tmp_path_factory.mktemp('crowd')
     make_synthetic_people(root, num_train=1, num_val=9, seed=3, workers=1)

@@ -8,8 +8,8 @@ from mmengine.structures import InstanceData
 from mmpose.apis import init_model
 from mmpose.structures import PoseDataSample
 
+from mspn.media import Frame
 from mspn_plugin import get_config
-from mspn_plugin.apis.media import Frame
 from mspn_plugin.apis.pipeline import distinct, follow, people_in_frames
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from mspn_plugin import InputError, get_config
 from mspn_plugin.checkpoints import convert_state_dict
 from mspn_plugin.checkpoints.files import read_state_dict
-from mspn_plugin.checkpoints.fit import check_can_resume, check_weights_fit
+from mspn_plugin.checkpoints.match import check_can_resume, check_weights_fit
 
 BLOCKS = (1, 1, 1, 1)  # a small network: these tests are about files
 

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mspn_plugin import InputError
-from mspn_plugin.engine.whole_files import (
+from mspn_plugin.engine.atomic_io import (
     damage,
     disk_errors_end_the_run,
     newest_whole_checkpoint,
@@ -99,7 +99,7 @@ def test_old_files_are_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
         put(path, content)
         assert not list(path.parent.glob('.*partial'))
 
-    monkeypatch.setattr('mspn_plugin.engine.whole_files.write_whole', spy)
+    monkeypatch.setattr('mspn_plugin.engine.atomic_io.write_whole', spy)
     monkeypatch.setattr('mspn_plugin.engine.safe_checkpoint.write_whole', spy)
     scores = Scores(0.1, 0.2, 0.3)
     options = dict(max_keep_ckpts=1, save_best='AP', rule='greater')

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mmpose.registry import DATASETS
 from mutations import VALUES, mutated_bytes, mutated_json
 
-from mspn_plugin.dataset_checks import check_dataset
-from mspn_plugin.engine.annotation_files import check_annotations, check_mpii_annotations
+from mspn_plugin.annotations import check_dataset
+from mspn_plugin.annotations.keypoint_files import check_annotations, check_mpii_annotations
 
 COCO = json.dumps(
     dict(

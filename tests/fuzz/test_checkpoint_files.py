@@ -21,10 +21,10 @@ from safetensors.torch import save as save_safetensors
 
 from mspn_plugin import get_config
 from mspn_plugin.apis.detector import _category_names, _load_weights
-from mspn_plugin.checkpoints.beside import check_beside_weights
 from mspn_plugin.checkpoints.convert import convert_state_dict
 from mspn_plugin.checkpoints.files import read_checkpoint, weights_in
-from mspn_plugin.checkpoints.fit import check_can_resume, fit_weights
+from mspn_plugin.checkpoints.match import check_can_resume, fit_weights
+from mspn_plugin.checkpoints.metadata import check_beside_weights
 
 MINDSPORE = Path(__file__).resolve().parents[1] / 'data' / 'mindspore_small.ckpt'
 WEIGHTS = {

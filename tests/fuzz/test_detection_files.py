@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import VALUES, mutated_bytes, mutated_json
 
+from mspn.detections import read_detections
+from mspn_plugin.annotations.keypoint_files import check_detections
 from mspn_plugin.apis.boxes import check_boxes
-from mspn_plugin.apis.detections import read_detections
-from mspn_plugin.engine.annotation_files import check_detections
 
 ENTRIES = [
     dict(category_id=1, image_id=image, bbox=[10.5, 20, 30, 40.25], score=score)

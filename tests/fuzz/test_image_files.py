@@ -11,12 +11,12 @@ from mmpose.apis import init_model
 from mmpose.registry import TRANSFORMS
 from mutations import mutated_bytes
 
+from mspn.detections import Detections
+from mspn.images import decode, read_image
+from mspn.media import IMAGE_SUFFIXES, open_media
 from mspn_plugin import InputError, get_config
+from mspn_plugin.annotations.image_files import ImageFile, _content
 from mspn_plugin.apis import infer_people
-from mspn_plugin.apis.detections import Detections
-from mspn_plugin.apis.images import decode, read_image
-from mspn_plugin.apis.media import IMAGE_SUFFIXES, open_media
-from mspn_plugin.dataset_checks.decoding import ImageFile, _content
 
 KINDS = ('jpg', 'png', 'webp', 'bmp', 'tiff', 'ppm')
 

@@ -16,7 +16,7 @@ from mmpose.registry import MODELS
 from mspn_plugin import InputError, get_config
 from mspn_plugin.apis.detector import PersonDetector
 from mspn_plugin.checkpoints.files import read_state_dict
-from mspn_plugin.checkpoints.fit import check_weights_fit
+from mspn_plugin.checkpoints.match import check_weights_fit
 from mspn_plugin.checkpoints.resnet import load_resnet_into
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'

@@ -8,13 +8,13 @@ import socket
 
 import pytest
 
+from mspn.detections import read_detections
+from mspn.errors import exit_with_sentence, printable
+from mspn.json_files import MAX_DEPTH, read_json
+from mspn.media import open_media
 from mspn_plugin import InputError
-from mspn_plugin.apis.detections import read_detections
-from mspn_plugin.apis.media import open_media
-from mspn_plugin.dataset_checks.images import file_name_problem
-from mspn_plugin.engine.annotation_files import check_annotations
-from mspn_plugin.errors import exit_with_sentence, printable
-from mspn_plugin.json_files import MAX_DEPTH, read_json
+from mspn_plugin.annotations.image_records import file_name_problem
+from mspn_plugin.annotations.keypoint_files import check_annotations
 
 ESCAPES = ['../../x', '/etc/passwd', 'a/../../x', '..', '..\\..\\x', 'C:\\x', '\\\\host\\x', 'a\0b']
 
@@ -120,7 +120,7 @@ def test_json_that_is(tmp_path, monkeypatch):
     assert read_json(path, 'the file', expected='a list')
     path.write_bytes(b'\xef\xbb\xbf[1e999]')
     assert read_json(path, 'the file', expected='a list', mark=True) == [float('inf')]
-    monkeypatch.setattr('mspn_plugin.json_files.MAX_BYTES', 5)
+    monkeypatch.setattr('mspn.json_files.MAX_BYTES', 5)
     with pytest.raises(InputError, match='has 10 bytes; expected at most 5'):
         read_json(path, 'the file', expected='a list')
     with pytest.raises(InputError, match='does not exist; expected a list'):

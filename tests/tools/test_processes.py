@@ -16,11 +16,11 @@ import torch
 from mmengine.config import Config
 from mmengine.model import convert_sync_batchnorm
 from mmpose.registry import MODELS
+from synthetic_people import make_synthetic_people
 from torch import distributed, nn
 
 from mspn_plugin import InputError, get_config
-from mspn_plugin.datasets.synthetic import make_synthetic_people
-from mspn_plugin.engine.processes import join_processes
+from mspn_plugin.commands.cpu_processes import join_processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'

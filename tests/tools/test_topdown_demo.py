@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from mspn.media import open_media
 from mspn_plugin.apis import media
 from mspn_plugin.apis.detector import PersonDetector
-from mspn_plugin.apis.media import open_media
 
 mmdet_apis = pytest.importorskip('mmdet.apis')
 

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from demo.curve import read_scalars
 from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
 
 from mspn_plugin import get_config
-from mspn_plugin.demo.curve import read_scalars
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 # Without random augmentation, so that the same person gives the same loss again.

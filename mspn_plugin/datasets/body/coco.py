@@ -12,7 +12,7 @@ from mmengine.fileio import get_text
 from mmpose.datasets.datasets import CocoDataset
 from mmpose.registry import DATASETS
 
-from ...json_files import no_garbage_collection
+from mspn.json_files import no_garbage_collection
 
 _SHARED = (
     'dataset_name',

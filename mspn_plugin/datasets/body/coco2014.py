@@ -21,7 +21,8 @@ from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 from xtcocotools.coco import COCO
 
-from ...errors import InputError
+from mspn.errors import InputError
+
 from .coco import CocoPersonDataset
 
 PERSON = 1

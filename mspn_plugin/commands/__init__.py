@@ -1,0 +1,1 @@
+"""What the command `mspn` and the scripts in `tools/` run."""

@@ -1,0 +1,317 @@
+"""Every fault of a data set is found, under its kind and by its name, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from mspn_plugin import InputError
+from mspn_plugin.annotations import Tally, check_dataset
+from mspn_plugin.annotations.image_files import ImageFile, _content
+from mspn_plugin.annotations.problems import ERRORS, WARNINGS, Problem
+from mspn_plugin.annotations.skeleton import skeleton_of_config
+
+
+def check(place, **options):
+    tally, counts = check_dataset(*place.write(), skeleton=place.skeleton, **options)
+    record = tally.record()
+    found = {
+        kind: [f'{problem["name"]} {problem["text"]}' for problem in entry['found']]
+        for group in ('errors', 'warnings')
+        for kind, entry in record[group].items()
+    }
+    return found, counts
+
+
+def test_a_good_data_set_is_good(place):
+    found, counts = check(place)
+    assert found == {}
+    assert counts == dict(images=2, annotations=2, people=2, keypoints=3)
+
+
+def image(**changes):
+    return lambda place: place.content['images'][0].update(changes)
+
+
+def person(**changes):
+    return lambda place: place.content['annotations'][0].update(changes)
+
+
+def keypoint(index, value):
+    def change(place):
+        place.content['annotations'][0]['keypoints'][index] = value
+
+    return change
+
+
+def add(part, **changes):
+    def change(place):
+        first = place.content[part][0]
+        place.content[part].append(dict(first, **changes))
+
+    return change
+
+
+def drop(part, key):
+    return lambda place: place.content[part][0].pop(key)
+
+
+NAN = float('nan')
+RECORDS = [
+    (image(id='1'), 'image-record', 'image "1" has the id "1"'),
+    (image(id=True), 'image-record', 'has the id true'),
+    (image(width=0), 'image-record', 'image 1 has the width 0'),
+    (image(height='30'), 'image-record', 'has the height "30"'),
+    (image(file_name=7), 'image-record', 'has the file name 7'),
+    (image(file_name='../../a.jpg'), 'image-record', 'leaves the image folder'),
+    (image(file_name='in/../../a.jpg'), 'image-record', 'leaves the image folder'),
+    (image(file_name='/etc/passwd'), 'image-record', 'leaves the image folder'),
+    (image(file_name='C:\\a.jpg'), 'image-record', 'leaves the image folder'),
+    (image(file_name='a\0.jpg'), 'image-record', 'has the file name'),
+    (image(file_name='\ud800.jpg'), 'image-record', 'no Unicode text'),
+    (drop('images', 'file_name'), 'image-record', 'has the file name null'),
+    (lambda place: place.content['images'].append('x'), 'image-record', 'record 2 is "x"'),
+    (add('images', file_name='in/b.png', width=20, height=50), 'duplicate-image-id', 'number 2'),
+    (add('images', id=3), 'duplicate-file-name', 'image 3 has the file name "a.jpg" of another'),
+    (add('images', id=3), 'nothing-labelled', 'image 3 has no labelled person'),
+    (lambda place: place.content['annotations'].append(3), 'annotation-record', 'record 2 is 3'),
+    (person(id=None), 'annotation-record', 'has the id null'),
+    (person(category_id=1.0), 'annotation-record', 'annotation 11 has the category_id 1.0'),
+    (person(num_keypoints='2'), 'annotation-record', 'num_keypoints "2"'),
+    (add('annotations'), 'duplicate-annotation-id', 'annotation 11 is in the list again'),
+    (person(image_id=99), 'unknown-image', 'annotation 11 names the image 99'),
+    (person(category_id=5), 'unknown-category', 'annotation 11 is of category 5'),
+    (person(bbox=[1, 2, 3]), 'bad-box', 'annotation 11 has the bbox [1, 2, 3]'),
+    (person(bbox=[1, 2, NAN, 3]), 'bad-box', '[1, 2, NaN, 3]'),
+    (person(bbox=[1, 2, 10**400, 3]), 'bad-box', 'expected 4 finite numbers'),
+    (person(bbox=[1, 2, '3', 3]), 'bad-box', '"3"'),
+    (person(bbox=None), 'bad-box', 'null'),
+    (person(bbox=[1, 2, 0, 3]), 'lost-person', 'which is empty'),
+    (person(bbox=[1, 2, 5, -3]), 'lost-person', 'which is empty'),
+    (person(bbox=[50, 2, 5, 3]), 'lost-person', 'which is outside the 40x30 image'),
+    (person(bbox=[-9, 2, 5, 3]), 'lost-person', 'which is outside the 40x30 image'),
+    (person(bbox=[30, 2, 12, 3]), 'box-outside', 'has the bbox [30, 2, 12, 3]'),
+    (person(bbox=[-2, 2, 12, 3]), 'box-outside', 'in an image of 40x30'),
+    (person(keypoints=[1, 2, 2]), 'keypoint-count', '3 keypoint values; expected 9'),
+    (drop('annotations', 'keypoints'), 'keypoint-count', 'has null; expected 9'),
+    (keypoint(0, NAN), 'bad-keypoints', 'has NaN in keypoint 0'),
+    (keypoint(4, float('inf')), 'bad-keypoints', 'has Infinity in keypoint 1'),
+    (keypoint(8, '2'), 'bad-keypoints', 'has "2" in keypoint 2'),
+    (keypoint(8, True), 'bad-keypoints', 'has true in keypoint 2'),
+    (keypoint(8, 3), 'visibility', 'the visibility 3 at keypoint 2'),
+    (keypoint(8, 0.5), 'visibility', 'the visibility 0.5 at keypoint 2'),
+    (keypoint(5, -1), 'visibility', 'the visibility -1 at keypoint 1'),
+    (keypoint(6, 42), 'keypoint-outside', '1 keypoints outside the image of 40x30, the first is'),
+    (keypoint(7, -2), 'keypoint-outside', 'number 2 at [9, -2]'),
+    (person(num_keypoints=3), 'num-keypoints', 'num_keypoints 3, but 2 labelled'),
+    (person(num_keypoints=0), 'hidden-person', 'num_keypoints 0, but 2 labelled'),
+    (drop('annotations', 'area'), 'evaluation-fields', 'annotation 11 has no area'),
+    (drop('annotations', 'iscrowd'), 'evaluation-fields', 'has no iscrowd'),
+    (lambda place: place.content['categories'].clear(), 'category', 'no usable category'),
+    (add('categories'), 'category', 'category 1 is there more than once'),
+    (lambda place: place.content['categories'].append({}), 'category', 'record 1 is {}'),
+    (add('categories', id=[1]), 'category', 'record 1 is {"id": [1]'),
+]
+
+
+@pytest.mark.parametrize(('change', 'kind', 'words'), RECORDS)
+def test_a_fault_in_the_records(place, change, kind, words):
+    change(place)
+    found, _ = check(place, decode=False)
+    assert kind in found
+    assert any(words in text for text in found[kind]), found
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        person(bbox=[-1, -1, 42, 32]),  # COCO's own reach out by up to a pixel
+        keypoint(0, 40.5),
+        drop('annotations', 'num_keypoints'),
+        person(segmentation=[[1, 2, 3, 4]], extra={'a': 1}),
+        lambda place: place.content.update(info={}, licenses=[]),
+    ],
+)
+def test_what_may_be(place, change):
+    change(place)
+    assert check(place, decode=False)[0] == {}
+
+
+def test_an_empty_box_of_nobody_is_a_warning(place):
+    person(bbox=[0, 0, 0, 0], keypoints=[0] * 9, num_keypoints=0)(place)
+    found, _ = check(place, decode=False)
+    assert set(found) == {'no-person-label', 'nothing-labelled'}
+
+
+def point(number, **changes):
+    return lambda skeleton: skeleton['keypoint_info'][number].update(changes)
+
+
+@pytest.mark.parametrize(
+    ('change', 'kind', 'words'),
+    [
+        (lambda s: s.update(keypoint_info=None), 'skeleton', 'no table of keypoints'),
+        (lambda s: s['keypoint_info'].update({5: {'name': 'x'}}), 'skeleton', 'expected 0 to 3'),
+        (point(1, name='nose'), 'skeleton', '"nose" is there more than once'),
+        (point(1, swap='right_foot'), 'skeleton', '"right_foot", which is no keypoint'),
+        (point(1, swap='nose'), 'skeleton', '"left_hand" is mirrored to "nose", but that one to'),
+        (point(2, swap=''), 'skeleton', '"left_hand" is mirrored to "right_hand", but that one'),
+        (point(2, swap=''), 'skeleton-suspicion', '"right_hand" is mirrored to nothing'),
+        (lambda s: s.update(sigmas=[0.1, 0.1]), 'skeleton', 'sigmas has 2 values'),
+        (lambda s: s.update(sigmas=[0.1, 0.1, 0]), 'skeleton', 'sigmas has 0.0 for keypoint 2'),
+        (lambda s: s.update(sigmas=[0.1, NAN, 0.1]), 'skeleton', 'sigmas has nan'),
+        (lambda s: s.update(sigmas=[9, 0.1, 0.1]), 'skeleton-suspicion', 'sigmas has 9.0'),
+        (lambda s: s.update(sigmas='abc'), 'skeleton', 'sigmas is "abc"'),
+        (lambda s: s.pop('joint_weights'), 'skeleton', 'joint_weights is null'),
+        (lambda s: s.update(joint_weights=[1, 1, -1]), 'skeleton', 'joint_weights has -1.0'),
+        (lambda s: s['skeleton_info'][0].update(link=['nose', 'x']), 'skeleton', 'limb 0 links'),
+        (lambda s: s.update(skeleton_info=[]), 'skeleton', 'skeleton_info is []'),
+    ],
+)
+def test_a_fault_in_the_skeleton(place, change, kind, words):
+    change(place.skeleton)
+    found, _ = check(place, decode=False)
+    assert any(words in text for text in found.get(kind, ())), found
+
+
+def test_names_and_order_of_keypoints(place):
+    category = place.content['categories'][0]
+    category['keypoints'] = ['Nose', 'left hand', 'right-hand']
+    assert check(place, decode=False)[0] == {}
+    category['keypoints'] = ['nose', 'right_hand', 'left_hand']
+    assert set(check(place, decode=False)[0]) == {'keypoint-order'}
+    category['keypoints'] = ['nose', 'left_hand', 'right_foot']
+    assert set(check(place, decode=False)[0]) == {'keypoint-names'}
+
+
+def test_the_number_of_keypoints_without_a_skeleton(place):
+    place.skeleton = None
+    assert check(place, decode=False)[1]['keypoints'] == 3
+    del place.content['categories'][0]['keypoints']
+    assert check(place, decode=False)[1]['keypoints'] == 3
+    for entry in place.content['annotations']:
+        del entry['keypoints']
+    assert check(place, decode=False)[1]['keypoints'] == 17
+
+
+def damage(name, how):
+    def change(place):
+        path = place.images / name
+        path.write_bytes(how(path.read_bytes()))
+
+    return change
+
+
+def corrupted(content):
+    """A marker in the middle of the pixels of a JPEG, which end there for the decoder."""
+    middle = content.rfind(b'\xff\xda') + 200
+    return content[:middle] + b'\xff\xd0' + content[middle + 2 :]
+
+
+def extended(content):
+    """A few bytes too many before the end marker."""
+    return content[:-2] + bytes(9) + content[-2:]
+
+
+@pytest.mark.parametrize(
+    ('change', 'kind', 'words'),
+    [
+        (lambda place: (place.images / 'a.jpg').unlink(), 'missing-image', 'image 1 (a.jpg) does'),
+        (image(file_name='in'), 'missing-image', 'is a folder'),
+        (image(file_name='a' * 300), 'missing-image', 'does not exist'),
+        (damage('a.jpg', lambda content: b''), 'unreadable-image', 'image 1 (a.jpg) cannot be'),
+        (damage('a.jpg', lambda content: b'<html>'), 'unreadable-image', 'cannot be decoded'),
+        (damage('a.jpg', corrupted), 'damaged-image', 'Corrupt JPEG'),
+        (damage('a.jpg', extended), 'image-decoder', 'extraneous bytes'),
+        (image(width=41), 'image-size', 'has 40x30 pixels, the record says 41x30'),
+        (image(width=30, height=40), 'image-size', 'turned by its EXIF data?'),
+    ],
+)
+def test_a_fault_in_an_image(place, change, kind, words):
+    change(place)
+    found, _ = check(place, jobs=1)
+    assert any(words in text for text in found.get(kind, ())), found
+    others = set(found) - {kind, 'unused-file', 'keypoint-outside', 'box-outside'}
+    assert not others
+
+
+@pytest.mark.parametrize(('name', 'kept'), [('a.jpg', 0.6), ('a.jpg', 0.99), ('in/b.png', 0.6)])
+def test_a_truncated_image(place, name, kept, monkeypatch):
+    damage(name, lambda content: content[: int(len(content) * kept)])(place)
+    found, _ = check(place, jobs=1)
+    (kind,) = found  # it depends on OpenCV's version whether it decodes what there is
+    assert kind in ('unreadable-image', 'damaged-image') and name in found[kind][0]
+    if name == 'a.jpg':
+        pixels = np.zeros((30, 40, 3), np.uint8)
+        monkeypatch.setattr('mspn_plugin.annotations.image_files.read_image', lambda path: pixels)
+        assert [p.kind for p in _content(ImageFile(name, place.images / name, (40, 30)))] == [
+            'damaged-image'
+        ]
+
+
+def test_files_that_are_not_listed(place):
+    cv2.imwrite(str(place.images / 'in' / 'c.png'), np.zeros((2, 2, 3), np.uint8))
+    (place.images / 'notes.txt').write_text('')
+    found, _ = check(place, decode=False)
+    assert set(found) == {'unused-file'} and len(found['unused-file']) == 1
+
+
+def test_processes_find_what_one_finds_in_the_same_order(place):
+    first = place.content['images'][0]
+    place.content['images'] = [dict(first, id=number) for number in range(50)]
+    for number in (3, 20, 49):
+        place.content['images'][number]['file_name'] = f'gone{number}.jpg'
+    place.content['annotations'] = []
+    done = []
+    one = check(place, jobs=1)[0]
+    two = check(place, jobs=2, progress=done.append)[0]
+    assert one == two and len(one['missing-image']) == 3
+    assert done == [16, 32, 48, 50]
+
+
+def test_a_decoder_that_takes_its_process_down(place, monkeypatch):
+    monkeypatch.setattr('mspn_plugin.annotations.image_files.read_image', lambda _: os._exit(9))
+    with pytest.raises(InputError, match=r'was ended by the system .*a\.jpg.*fewer --jobs'):
+        check(place, jobs=2)
+
+
+def test_coco_and_this_packages_own_skeletons_are_good(place):
+    for config in (
+        'mspn50-2stg_8xb32-210e_coco-256x192',
+        'mspn50-2stg_8xb24-28800i_mpii-256x256_megvii',
+    ):
+        place.skeleton = skeleton_of_config(config)
+        assert not {'skeleton', 'skeleton-suspicion'} & set(check(place, decode=False)[0])
+
+
+@pytest.mark.parametrize(
+    'content', ['', '[]', '{}', '{"images": [], "annotations": []}', '[' * 9999]
+)
+def test_other_files(place, content):
+    place.write()
+    place.annotations.write_text(content)
+    with pytest.raises(InputError, match='people.json'):
+        check_dataset(place.annotations, place.images)
+
+
+def test_no_images(place):
+    with pytest.raises(InputError, match='nowhere does not exist'):
+        check_dataset(place.write()[0], place.images / 'nowhere')
+    place.content['images'] = []
+    with pytest.raises(InputError, match='lists no images'):
+        check_dataset(*place.write())
+
+
+def test_the_summary_names_a_few_and_counts_the_rest():
+    tally = Tally()
+    tally.add(Problem('bad-box', f'annotation {number}', 'is odd') for number in range(1200))
+    tally.add([Problem('unused-file', 'x.jpg', 'is alone')])
+    lines = list(tally.lines())
+    assert lines[0].split()[:2] == ['error', '1,200'] and 'annotation 4 is odd' in lines[5]
+    assert lines[6].strip() == 'and 1,195 more' and lines[7].split()[:2] == ['warning', '1']
+    assert (tally.num_errors, tally.num_warnings) == (1200, 1)
+    assert len(tally.record()['errors']['bad-box']['found']) == 1200
+    assert not ERRORS.keys() & WARNINGS.keys()

@@ -1,0 +1,158 @@
+"""Loading steps that meet missing, truncated and unreadable images."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+
+import cv2
+import numpy as np
+import pytest
+
+from mspn_plugin import InputError
+from mspn_plugin.datasets.guarded_loading import (
+    BadImages,
+    BadSample,
+    GuardedLoading,
+    over_budget,
+    truncation,
+)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    def make(name, *, options=(), tail=b''):
+        pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+        path = tmp_path / name
+        path.write_bytes(cv2.imencode(path.suffix, pixels, list(options))[1].tobytes() + tail)
+        return path
+
+    return make
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+    return str(path)
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png'])
+@pytest.mark.parametrize('part', [0.3, 0.9, 0.999])
+def test_truncated_files_are_told_from_whole_ones(picture, name, part):
+    path = picture(name)
+    assert truncation(str(path)) is None
+    assert truncation(cut(path, int(len(path.read_bytes()) * part))) == 'the file is truncated'
+
+
+def test_what_is_odd_but_whole(picture, tmp_path):
+    assert truncation(str(picture('trailing.jpg', tail=b'\0' * 100))) is None
+    assert truncation(str(picture('trailing.png', tail=b'more'))) is None
+    progressive = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    path = picture('progressive.jpg', options=progressive)
+    assert truncation(str(path)) is None
+    assert truncation(cut(path, path.stat().st_size // 2))
+    # A thumbnail in the header, with an end of its own, does not make a cut file whole.
+    jpeg = picture('plain.jpg').read_bytes()
+    thumbnail = b'Exif\0\0' + jpeg
+    header = jpeg[:2] + b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
+    path = tmp_path / 'thumbnail.jpg'
+    path.write_bytes(header + jpeg[2:])
+    assert cv2.imread(str(path)) is not None and truncation(str(path)) is None
+    assert truncation(cut(path, len(header) + len(jpeg) // 2))
+    empty = tmp_path / 'empty.jpg'
+    empty.write_bytes(b'')
+    assert truncation(str(empty)) is None  # the decoder refuses it
+
+
+@pytest.fixture
+def bad(picture, tmp_path):
+    """Paths of images that are bad in every way that a file can be."""
+    (tmp_path / 'text.jpg').write_text('not an image')
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    (tmp_path / 'folder.jpg').mkdir()
+    return [
+        cut(picture('cut.jpg'), 2000),
+        *(str(tmp_path / name) for name in ('no.jpg', 'text.jpg', 'empty.jpg', 'folder.jpg')),
+    ]
+
+
+def sample(path, index=0, **more):
+    return dict(img_path=path, sample_idx=index, bbox=np.array([[10, 5, 40.5, 70]]), **more)
+
+
+def test_a_whole_image_is_what_the_step_gives(picture):
+    path = str(picture('a.jpg'))
+    found = GuardedLoading(dict(type='LoadImage')).transform(sample(path))
+    assert np.array_equal(found['img'], cv2.imread(path))
+    array = np.ones((4, 4, 3), np.uint8)  # as inference gives it, without a file
+    found = GuardedLoading(dict(type='LoadImage')).transform(dict(img=array))
+    assert found['img'] is array
+
+
+def test_fail_names_the_image(bad):
+    step = GuardedLoading(dict(type='LoadImage'))
+    for path in bad:
+        with pytest.raises(
+            InputError, match=r'the image .* cannot be read \(.+\), and numbers'
+        ) as e:
+            step.transform(sample(path))
+        assert path in str(e.value) and '--blank-bad-images' in str(e.value)
+
+
+def test_blank_is_black_and_holds_the_box(bad):
+    step = GuardedLoading(dict(type='LoadImage'), 'blank')
+    for index, path in enumerate(bad):
+        found = step.transform(sample(path, index))
+        assert found['img'].shape == (70, 41, 3) and not found['img'].any()
+        assert found['img_shape'] == found['ori_shape'] == (70, 41)
+    assert [entry.path for entry in step.bad.samples()] == bad
+
+
+def test_replace_asks_for_another_until_the_budget_is_spent(bad):
+    step = GuardedLoading(dict(type='LoadImage'), 'replace', budget=0.02)
+    data = range(100)  # all that counts is its length
+    for index in (1, 2, 1, 2):
+        assert step.transform(sample(bad[0], index, dataset=data)) is None
+    assert step.transform(sample(bad[0], 3, dataset=data)) is None  # one image may be bad
+    with pytest.raises(InputError, match=r'4 of 100 .* more than the 2.000% that may: .*cut.jpg'):
+        step.transform(sample(bad[1], 4, dataset=data))
+    assert step.bad.meetings == 6
+
+
+@pytest.mark.parametrize(
+    ('count', 'images', 'fine'), [(1, 1, True), (9, 1, True), (2, 2, True), (3, 2, False)]
+)
+def test_budget(count, images, fine):
+    found = [BadSample(i, f'{i % images}.jpg', 'gone') for i in range(count)]
+    assert (over_budget(found, 1000, 0.002) is None) == fine
+
+
+def add(bad, number):
+    bad.add(BadSample(number % 5, f'{number % 5}.jpg', 'x' * 100))
+
+
+def test_processes_share_their_notes():
+    bad = copy.deepcopy(BadImages())
+    assert copy.deepcopy(bad) is bad
+    workers = [multiprocessing.Process(target=add, args=(bad, n)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(entry.number for entry in bad.samples()) == list(range(5))
+    assert bad.meetings == 8
+
+
+def test_notes_that_fill_their_room_end_quietly():
+    bad = BadImages()
+    for number in range(3000):
+        bad.add(BadSample(number, 'p' * 2000, ''))
+        if bad.meetings > len(bad.samples()):
+            break
+    assert 100 < len(bad.samples()) < bad.meetings
+
+
+def test_impossible_settings():
+    with pytest.raises(ValueError, match='expected one of replace, blank, fail'):
+        GuardedLoading(dict(type='LoadImage'), 'ignore')
+    with pytest.raises(ValueError, match='from 0 to 1'):
+        GuardedLoading(dict(type='LoadImage'), budget=2)

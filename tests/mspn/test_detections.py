@@ -1,0 +1,143 @@
+"""Detection files: every entry is checked, the faults have an index, and large files are quick."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from mspn.detections import read_detections
+from mspn_plugin import InputError
+
+GOOD = dict(category_id=1, image_id=7, bbox=[10, 20, 30.5, 40], score=0.9)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / 'detections.json'
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def test_boxes_by_image_in_the_order_of_the_file(write):
+    entries = [
+        GOOD,
+        dict(GOOD, image_id=3, bbox=[-5, 0, 10, 10], score=1, segmentation=[]),
+        dict(GOOD, category_id=18),
+        dict(GOOD, bbox=[1, 2, 3, 4], score=0),
+    ]
+    found = read_detections(write(entries))
+    assert list(found.by_image) == [7, 3] and found.other_categories == 1 and len(found) == 3
+    boxes, scores = found.by_image[7]
+    assert boxes.dtype == scores.dtype == np.float32
+    assert boxes.tolist() == [[10, 20, 40.5, 60], [1, 2, 4, 6]]
+    assert scores.tolist() == [np.float32(0.9), 0]
+    assert found.by_image[3][0].tolist() == [[-5, 0, 5, 10]]
+    others = read_detections(write(entries), category_id=18)
+    assert list(others.by_image) == [7] and others.other_categories == 3
+
+
+def test_an_empty_list_and_a_byte_order_mark_are_allowed(write):
+    assert read_detections(str(write('[]'))).by_image == {}
+    assert len(read_detections(write(b'\xef\xbb\xbf' + json.dumps([GOOD]).encode()))) == 1
+
+
+def without(key):
+    return {name: value for name, value in GOOD.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ('entry', 'words'),
+    [
+        ([1, 2], r'\[1, 2\] is not an object'),
+        (None, 'null is not an object'),
+        *((without(key), f'{key} is missing') for key in GOOD),
+        (dict(GOOD, bbox=[1, 2, 3]), r'bbox \[1, 2, 3\] is not a list of 4 numbers'),
+        (dict(GOOD, bbox='1 2 3 4'), 'bbox "1 2 3 4" is not a list of 4 numbers'),
+        (dict(GOOD, bbox={'x': 1}), 'is not a list of 4 numbers'),
+        (dict(GOOD, bbox=[1, 2, 3, '4']), 'is not 4 finite numbers'),
+        (dict(GOOD, bbox=[1, 2, 3, True]), 'is not 4 finite numbers'),
+        (dict(GOOD, bbox=[1, 2, 3, None]), 'is not 4 finite numbers'),
+        (dict(GOOD, bbox=[float('nan'), 2, 3, 4]), r'\[NaN, 2, 3, 4\] is not 4 finite'),
+        (dict(GOOD, bbox=[1, 2, float('inf'), 4]), 'is not 4 finite numbers'),
+        (dict(GOOD, bbox=[1, 2, 10**400, 4]), 'is not 4 finite numbers'),
+        (dict(GOOD, bbox=[1, 2, 0, 4]), 'width or height that is not above 0'),
+        (dict(GOOD, bbox=[1, 2, 3, -4]), 'width or height that is not above 0'),
+        (dict(GOOD, bbox=[100, 2, 1e-9, 4]), 'too small for where it lies'),
+        (dict(GOOD, score=1.01), 'score 1.01 is not a number from 0 to 1'),
+        (dict(GOOD, score=-0.1), 'score -0.1'),
+        (dict(GOOD, score=10**400), 'score 1000'),
+        (dict(GOOD, score=float('nan')), 'score NaN'),
+        (dict(GOOD, score='0.9'), 'score "0.9"'),
+        (dict(GOOD, score=True), 'score true'),
+        (dict(GOOD, image_id='7'), 'image_id "7" is a text, expected an integer'),
+        (dict(GOOD, image_id=7.0), 'image_id 7.0 is not an integer'),
+        (dict(GOOD, image_id=True), 'image_id true is not an integer'),
+        (dict(GOOD, category_id='1'), 'category_id "1" is a text'),
+        (dict(GOOD, category_id=2, score=5), 'score 5'),  # other categories are checked, too
+    ],
+)
+def test_a_malformed_entry_is_named(write, entry, words):
+    path = write([GOOD] * 17 + [entry])
+    with pytest.raises(InputError, match=f'has 1 entry that cannot be used.*entry 17: .*{words}'):
+        read_detections(path)
+
+
+def test_the_first_ten_faults_are_named_and_the_others_counted(write):
+    path = write([GOOD, *[dict(GOOD, score=2)] * 25])
+    with pytest.raises(InputError, match='25 entries that cannot') as caught:
+        read_detections(path)
+    text = str(caught.value)
+    assert text.count('entry ') == 10 and 'entry 10: ' in text and 'entry 11' not in text
+    assert text.endswith('; and 15 more') and '\n' not in text
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('{"annotations": []}', 'holds an object, not a list'),
+        ('3', 'holds a number, not a list'),
+        ('"boxes"', 'holds a text, not a list'),
+        ('null', 'holds null, not a list'),
+        ('[{"image_id": 1,', 'cannot be read as JSON'),
+        ('', 'cannot be read as JSON'),
+        ('[' * 100_000, 'cannot be read as JSON'),
+        (b'["\xff\xfe"]', 'is not UTF-8'),
+    ],
+)
+def test_other_files_are_refused(write, content, words):
+    with pytest.raises(InputError, match=f'detections.json.*{words}.*expected a JSON list'):
+        read_detections(write(content))
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match='no.json does not exist'):
+        read_detections(tmp_path / 'no.json')
+    with pytest.raises(InputError, match='is a folder'):
+        read_detections(tmp_path)
+
+
+def test_a_hundred_thousand_entries(write):
+    random = np.random.default_rng(0)
+    boxes = random.uniform(1, 600, (100_000, 4)).round(2).tolist()
+    scores = random.uniform(0, 1, 100_000).round(4).tolist()
+    path = write(
+        [
+            dict(category_id=1, image_id=index // 9, bbox=box, score=score)
+            for index, (box, score) in enumerate(zip(boxes, scores, strict=True))
+        ]
+    )
+    begin = time.perf_counter()
+    found = read_detections(path)
+    seconds = time.perf_counter() - begin
+    print(f'100,000 entries in {seconds:.2f} s')
+    assert len(found) == 100_000 and len(found.by_image) == 11_112
+    assert seconds < 8  # 2 s on a free core; the tests share theirs

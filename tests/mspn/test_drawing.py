@@ -1,0 +1,325 @@
+"""Pictures of poses: each thing that a reader of a picture relies on is looked up in its pixels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData, PixelData
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.structures import PoseDataSample
+
+from mspn.drawing import LEFT, MIDDLE, RIGHT, draw_people, limb_colour, overlay_heatmaps
+from mspn.errors import InputError
+
+COCO = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
+MPII = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/mpii.py'))
+GREY = 128
+SURE, UNSURE = 1.4, 0.5
+
+
+def canvas(width=400, height=400):
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def person(points, *, meta=COCO, score=SURE, box=(50, 50, 350, 350), box_score=1.0):
+    """A person of whom the network found only ``points``: name -> (x, y) or (x, y, score)."""
+    keypoints = np.full((1, meta['num_keypoints'], 2), np.nan, np.float32)
+    scores = np.zeros((1, meta['num_keypoints']), np.float32)
+    for name, (x, y, *own) in points.items():
+        index = meta['keypoint_name2id'][name]
+        keypoints[0, index] = x, y
+        scores[0, index] = own[0] if own else score
+    sample = PoseDataSample()
+    sample.pred_instances = InstanceData(
+        keypoints=keypoints,
+        keypoint_scores=scores,
+        bboxes=np.array([box], np.float32),
+        bbox_scores=np.array([box_score], np.float32),
+    )
+    return sample
+
+
+def arm(side, x, **kwargs):
+    """An upright upper arm, so that row 200 crosses its limb in the middle."""
+    return person({f'{side}_shoulder': (x, 100), f'{side}_elbow': (x, 300)}, **kwargs)
+
+
+def painted(picture, plain=GREY):
+    """Where a picture differs from the grey it was drawn on."""
+    return np.abs(picture.astype(int) - plain).max(axis=2) > 3
+
+
+@pytest.mark.parametrize(('side', 'colour'), [('left', LEFT), ('right', RIGHT)])
+@pytest.mark.parametrize('meta', [COCO, MPII], ids=['coco', 'mpii'])
+def test_a_limb_has_the_colour_of_its_side(side, colour, meta):
+    picture = draw_people(canvas(), [arm(side, 200, meta=meta)], meta)
+    np.testing.assert_allclose(picture[200, 200], colour, atol=20)
+
+
+def test_a_limb_between_the_sides_has_neither_colour():
+    shoulders = person({'left_shoulder': (300, 200), 'right_shoulder': (100, 200)})
+    picture = draw_people(canvas(), [shoulders], COCO)
+    np.testing.assert_allclose(picture[200, 200], MIDDLE, atol=20)
+
+
+def test_sides_follow_the_names_of_both_ends():
+    of = MPII['keypoint_name2id']
+    assert limb_colour(of['pelvis'], of['left_hip'], MPII) == LEFT
+    assert limb_colour(of['right_shoulder'], of['upper_neck'], MPII) == RIGHT
+    assert limb_colour(of['pelvis'], of['thorax'], MPII) == MIDDLE
+    of = COCO['keypoint_name2id']
+    assert limb_colour(of['left_hip'], of['right_hip'], COCO) == MIDDLE
+
+
+def test_sides_stay_apart_for_colour_blind_people():
+    # Machado et al. (2009), severity 1: what protanopes, deuteranopes and tritanopes see, in
+    # linear red, green, blue.
+    views = [
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    ]
+    linear = [(np.array(c[::-1]) / 255) ** 2.2 for c in (LEFT, RIGHT, MIDDLE)]
+    for view in views:
+        seen = [np.clip(view @ c, 0, 1) ** (1 / 2.2) for c in linear]
+        lab = cv2.cvtColor(np.float32([seen]), cv2.COLOR_RGB2LAB)[0]
+        apart = [np.linalg.norm(lab[i] - lab[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+        assert min(apart) > 30  # a difference of 2.3 is just noticeable
+
+
+def test_nothing_is_drawn_below_the_threshold():
+    someone = person(
+        {'left_shoulder': (100, 100, 0.9), 'left_elbow': (100, 300, 0.6), 'nose': (300, 60, 0.6)}
+    )
+    found = painted(draw_people(canvas(), [someone], COCO, keypoint_thr=0.7))
+    rows, columns = np.nonzero(found)
+    assert found[100, 100]
+    # Only the shoulder, which is round.
+    assert max(np.ptp(rows), np.ptp(columns)) < 20
+    assert not painted(draw_people(canvas(), [someone], COCO, keypoint_thr=1.0)).any()
+
+
+def test_people_below_the_threshold_are_left_out_and_the_others_keep_their_number():
+    sure = arm('left', 100, box_score=0.9)
+    unsure = arm('right', 300, box_score=0.2)
+    options = dict(boxes=True, scores=True)
+    both = draw_people(canvas(), [unsure, sure], COCO, person_thr=0.05, **options)
+    nobody = draw_people(canvas(), [], COCO)
+    assert not np.array_equal(both, nobody)
+    assert np.array_equal(draw_people(canvas(), [unsure], COCO, person_thr=0.05, **options), nobody)
+    alone = draw_people(canvas(), [sure], COCO, **options)
+    assert not np.array_equal(both, alone)  # it is number 1, not number 0
+
+
+def test_what_the_network_is_less_sure_of_is_fainter():
+    contrast = []
+    for score in (UNSURE, 0.7, 0.9, SURE):
+        picture = draw_people(canvas(), [arm('left', 200, score=score)], COCO)
+        contrast.append(np.abs(picture[200, 200].astype(int) - GREY).sum())
+    assert contrast[0] > 10  # an untrained network's people are there all the same
+    assert contrast == sorted(contrast)
+    assert contrast[-1] > 4 * contrast[0]
+
+
+def test_a_limb_is_as_faint_as_its_less_certain_end():
+    half = person({'left_shoulder': (200, 100, SURE), 'left_elbow': (200, 300, UNSURE)})
+    weak = arm('left', 200, score=UNSURE)
+    one, other = (draw_people(canvas(), [p], COCO) for p in (half, weak))
+    np.testing.assert_array_equal(one[200, 200], other[200, 200])
+
+
+def test_a_joint_is_larger_and_whiter_with_confidence():
+    areas, whites = [], []
+    for score in (0.55, 0.9, SURE):
+        picture = draw_people(canvas(), [person({'left_wrist': (200, 200, score)})], COCO)
+        areas.append(painted(picture).sum())
+        whites.append(picture[200, 200].min())
+    assert areas == sorted(set(areas))
+    assert whites == sorted(set(whites))
+
+
+def widths(size):
+    """Pixels of a limb and of its outline across row ``size`` of a person ``2 * size`` high."""
+    someone = person(
+        {'left_shoulder': (size, 0.2 * size), 'left_elbow': (size, 1.8 * size)},
+        box=(0, 0, 2 * size, 2 * size),
+    )
+    picture = draw_people(canvas(2 * size, 2 * size), [someone], COCO)
+    row = picture[size].astype(int)
+    return (np.abs(row - LEFT).max(axis=1) < 60).sum(), (row.max(axis=1) < 90).sum()
+
+
+def test_lines_and_outlines_grow_with_the_person():
+    limbs, outlines = zip(*(widths(size) for size in (20, 150, 400)), strict=True)
+    assert limbs[0] >= 1
+    assert limbs == tuple(sorted(set(limbs)))
+    assert outlines == tuple(sorted(set(outlines)))
+    assert limbs[-1] < 20
+
+
+@pytest.mark.parametrize('plain', [0, 128, 255])
+def test_limbs_are_visible_on_any_background(plain):
+    image = np.full((400, 400, 3), plain, np.uint8)
+    shoulders = person({'left_shoulder': (300, 200), 'right_shoulder': (100, 200)})
+    column = draw_people(image, [shoulders], COCO)[:, 200].astype(int).mean(axis=1)
+    assert column.max() - column.min() > 120
+
+
+def test_smaller_people_lie_over_larger_ones():
+    small = arm('right', 200, box=(150, 90, 250, 310))
+    large = arm('left', 200, box=(0, 0, 400, 400))
+    large.pred_instances.keypoints[0, COCO['keypoint_name2id']['nose']] = 200, 20
+    for people in ([small, large], [large, small]):
+        picture = draw_people(canvas(), people, COCO)
+        np.testing.assert_allclose(picture[200, 200], RIGHT, atol=20)
+
+
+def test_the_image_and_the_people_stay_as_they_are():
+    image, someone = canvas(), arm('left', 200)
+    before = someone.pred_instances.keypoints.copy()
+    picture = draw_people(image, [someone], COCO, boxes=True, scores=True)
+    assert (image == GREY).all()
+    assert picture.shape == image.shape and picture.dtype == np.uint8
+    np.testing.assert_array_equal(someone.pred_instances.keypoints, before)
+    assert draw_people(image, [], COCO) is not image
+    assert (draw_people(image, [], COCO) == GREY).all()
+
+
+def test_boxes_and_scores_are_drawn_when_asked_for():
+    someone = arm('left', 200, box=(60, 80, 340, 330), box_score=0.5)
+    plain, boxed, scored, both = (
+        painted(draw_people(canvas(), [someone], COCO, boxes=boxes, scores=scores))
+        for boxes, scores in ((False, False), (True, False), (False, True), (True, True))
+    )
+    edge = (slice(150, 300), 340)
+    assert not plain[edge].any() and not scored[edge].any()
+    assert boxed[edge].all() and both[edge].all()
+    assert not plain[:79].any()
+    label = [picture[60:78].any(axis=0).sum() for picture in (boxed, scored, both)]
+    assert 0 < label[0] < label[1] < label[2]  # '0', '0.04' and both
+
+
+def test_labels_stay_inside_the_image():
+    someone = arm('left', 200, box=(395, -50, 900, 300))
+    found = painted(draw_people(canvas(), [someone], COCO, scores=True))
+    assert found[:15, 370:].any()
+
+
+@pytest.mark.parametrize('box', [(50, 50, 350, 350), (np.nan,) * 4, (-1e9, -1e9, 1e9, 1e9)])
+@pytest.mark.parametrize('far', [np.nan, np.inf, -1e30, 1e9, 1000])
+def test_points_far_outside_do_no_harm(far, box):
+    someone = arm('left', 200, box=box)
+    of = COCO['keypoint_name2id']
+    someone.pred_instances.keypoints[0, of['left_wrist']] = far, 200
+    someone.pred_instances.keypoint_scores[0, of['left_wrist']] = SURE
+    picture = draw_people(canvas(), [someone], COCO, boxes=True, scores=True)
+    np.testing.assert_allclose(picture[200, 200], LEFT, atol=20)
+
+
+def test_a_point_just_outside_keeps_its_limb():
+    someone = person({'left_shoulder': (200, 200), 'left_elbow': (450, 200)})
+    picture = draw_people(canvas(), [someone], COCO)
+    np.testing.assert_allclose(picture[200, 399], LEFT, atol=20)
+
+
+def test_nobody_to_see():
+    assert not painted(draw_people(canvas(), [person({})], COCO)).any()
+    outside = person({'left_shoulder': (500, 500), 'left_elbow': (600, 500)})
+    assert not painted(draw_people(canvas(), [outside], COCO)).any()
+    nan = arm('left', 200, score=np.nan)
+    assert not painted(draw_people(canvas(), [nan], COCO)).any()
+
+
+def test_keypoints_without_a_skeleton_are_drawn():
+    meta = dict(COCO, skeleton_links=[])
+    found = painted(draw_people(canvas(), [arm('left', 200)], meta))
+    assert found[100, 200] and found[300, 200] and not found[200, 200]
+
+
+def test_keypoints_of_another_data_set_are_refused():
+    with pytest.raises(InputError, match='17 keypoints, but meta is for 16'):
+        draw_people(canvas(), [arm('left', 200)], MPII)
+
+
+@pytest.mark.parametrize('image', [None, np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32)])
+def test_other_images_are_refused(image):
+    with pytest.raises(InputError, match='expected'):
+        draw_people(image, [], COCO)
+    with pytest.raises(InputError, match='expected'):
+        overlay_heatmaps(image, [])
+
+
+def with_heatmaps(cells, *, center=(200, 200), scale=(150, 200), size=(48, 64), height=255.0):
+    """A person with one heatmap for each of ``cells``, a peak at x, y of each."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    maps = [height * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 8) for u, v in cells]
+    sample = arm('left', 200)
+    sample.set_metainfo(
+        dict(
+            input_center=np.array(center, np.float32),
+            input_scale=np.array(scale, np.float32),
+            input_size=(4 * size[0], 4 * size[1]),
+        )
+    )
+    sample.pred_fields = PixelData(heatmaps=torch.tensor(np.array(maps), dtype=torch.float32))
+    return sample
+
+
+def rise(picture):
+    return np.abs(picture.astype(float) - GREY).sum(axis=2)
+
+
+@pytest.mark.parametrize('scale', [(150, 200), (75, 100), (33, 44)])
+@pytest.mark.parametrize('cell', [(10, 50), (30, 20)])
+def test_a_heatmap_peaks_where_its_keypoint_is(cell, scale):
+    found = rise(overlay_heatmaps(canvas(), [with_heatmaps([cell], scale=scale)]))
+    # As the decoder and MMPose's estimator turn a cell into image pixels.
+    keypoint = (np.array(cell) + 0.5) * 4 / (192, 256) * scale + 200 - 0.5 * np.array(scale)
+    rows, columns = np.nonzero(found)
+    weight = found[rows, columns]
+    centre = [np.average(columns, weights=weight), np.average(rows, weights=weight)]
+    np.testing.assert_allclose(centre, keypoint, atol=0.3)
+
+
+def test_the_overlay_shows_all_keypoints_of_all_people():
+    people = [
+        with_heatmaps([(10, 10), (40, 50)]),
+        with_heatmaps([(24, 32)], center=(380, 20)),  # and reaches beyond the image
+        with_heatmaps([(24, 32)], center=(900, 20)),
+    ]
+    picture = overlay_heatmaps(canvas(), people)
+    found = rise(picture)
+    peaks = [(158, 133), (252, 258), (382, 22)]
+    for x, y in peaks:
+        assert found[y, x] > 0.8 * found.max()
+    assert found[200, 200] == 0  # between the peaks the image is as it was
+    assert found[380, 20] == 0
+    np.testing.assert_array_equal(picture, overlay_heatmaps(canvas(), people[::-1]))
+
+
+def test_people_who_overlap_do_not_hide_each_other():
+    one, empty = with_heatmaps([(24, 32)]), with_heatmaps([(24, 32)], height=0.0)
+    alone = overlay_heatmaps(canvas(), [one])
+    np.testing.assert_array_equal(overlay_heatmaps(canvas(), [one, empty]), alone)
+
+
+def test_the_overlay_is_translucent_and_follows_the_height():
+    y, x = np.mgrid[:400, :400]
+    checked = np.where((x + y)[..., None] % 2, np.uint8(200), np.uint8(60)).repeat(3, axis=2)
+    picture = overlay_heatmaps(checked, [with_heatmaps([(23.5, 31.5)])]).astype(int)
+    assert np.abs(picture[200, 200] - picture[200, 201]).min() > 15
+    rises = [
+        rise(overlay_heatmaps(canvas(), [with_heatmaps([(24, 32)], height=height)])).max()
+        for height in (0, 3, 40, 100, 255, 400)
+    ]
+    assert rises[:2] == [0, 0] and rises[2:5] == sorted(rises[2:5])
+    assert rises[5] == rises[4]  # a map may exceed 255
+
+
+def test_without_heatmaps_the_setting_is_named():
+    image = canvas()
+    with pytest.raises(InputError, match='output_heatmaps'):
+        overlay_heatmaps(image, [arm('left', 200)])
+    assert (overlay_heatmaps(image, []) == image).all()
