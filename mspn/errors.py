@@ -1,4 +1,4 @@
-"""The one exception that the command-line tools turn into a sentence instead of a traceback."""
+"""The one exception that the command turns into a sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ class InputError(ValueError):
     """
 
 
+class MissingPackage(ImportError):
+    """A package that is needed cannot be imported; the message says how to install it."""
+
+
 def listed(things: Sequence[object], count: int = 10) -> str:
     """The first of some things, and how many more there are, for a message."""
     more = f' and {len(things) - count} more' if len(things) > count else ''
     return ', '.join(map(str, things[:count])) + more
 
 
-def _sentence(error: InputError) -> str:
-    """The message; a data loader's worker process puts its traceback before it."""
+def _sentence(error: Exception) -> str:
+    """The message of an error; a data loader's worker process puts its traceback before it."""
     text = str(error)
     if 'DataLoader worker process' in text.partition('\n')[0]:
         text = text.rpartition('InputError: ')[2].strip()
@@ -37,25 +41,28 @@ def printable(text: str) -> str:
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def exit_with_sentence(main: Callable[[], None]) -> Callable[[], None]:
-    """Decorates a tool's ``main``: an `InputError` ends the process with its message and status 2.
+def exit_with_sentence(main: Callable[[], int | None]) -> Callable[[], None]:
+    """Decorates a script's ``main``: what ends it is a status, and one line on stderr.
 
     Args:
-        main: The function that the tool's script calls.
+        main: The function that the script calls; it may give an exit status.
 
     Returns:
-        The function to call instead.
+        The function to call instead. An `InputError`, or the sentence in which the training half
+        says what it lacks, is printed and ends the process with status 2.
     """
 
     @functools.wraps(main)
     def run() -> None:
         try:
-            main()
-        except InputError as error:
-            print(f'error: {printable(_sentence(error))}', file=sys.stderr)
-            raise SystemExit(2) from None
+            status = main()
         except KeyboardInterrupt:
             print('stopped by the keyboard', file=sys.stderr)
             raise SystemExit(130) from None
+        except (InputError, MissingPackage) as error:
+            print(f'error: {printable(_sentence(error))}', file=sys.stderr)
+            raise SystemExit(2) from None
+        if status:
+            raise SystemExit(status)
 
     return run

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from mspn.errors import InputError
+from mspn.errors import InputError, MissingPackage
 from mspn.version import __version__
 
 from .zoo import get_config, list_configs
@@ -36,7 +36,7 @@ def _register() -> None:
         close_gaps()
         from . import datasets, engine, heatmaps, models  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise MissingPackage(
             f'mspn_plugin needs the package {error.name!r}, which is not installed. '
             'Run `python -m mspn_plugin.doctor`: it lists everything that is missing, '
             'with the command that installs it.'
@@ -44,7 +44,7 @@ def _register() -> None:
     except KeyError as error:
         if 'is already registered' not in str(error):
             raise
-        raise ImportError(
+        raise MissingPackage(
             'mmpose or mmdet was imported before mspn_plugin and that import had failed halfway, '
             'so their components would be registered twice. Start a fresh Python process and '
             'write `import mspn_plugin` above the imports of mmpose and mmdet.'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +16,6 @@ from mspn.errors import InputError
 from ..engine.bad_images import guard_loading
 from ..zoo import get_config, list_configs
 from .cpu_processes import join_processes
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and evaluation have in common."""
-    parser.add_argument(
-        '--work-dir', help='folder for logs and results (default: work_dirs/<config>)'
-    )
-    parser.add_argument(
-        '--data-root',
-        metavar='FOLDER',
-        help="read the data from this folder in COCO's layout instead of the config's",
-    )
-    parser.add_argument(
-        '--gt-boxes',
-        action='store_true',
-        help='evaluate with the annotated boxes instead of the file of detected ones',
-    )
-    parser.add_argument(
-        '--blank-bad-images',
-        action='store_true',
-        help='evaluate black images in place of those that cannot be read, instead of failing',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, such as train_dataloader.batch_size=16',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    # torch.distributed.launch passes it, torchrun sets the environment variable instead.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def fraction(text: str) -> float:
-    """Reads an option's value from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a number from 0 to 1')
-    return value
 
 
 def read_config(name: str) -> Config:
@@ -88,12 +43,12 @@ def read_config(name: str) -> Config:
         raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
 
 
-def override(cfg: Config, options: dict[str, Any] | None, name: str) -> None:
+def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
     """Applies ``--cfg-options`` to a config, in place.
 
     Args:
         cfg: The config.
-        options: Settings by their dotted names; ``None`` for none.
+        options: Settings as ``KEY=VALUE``, keys dotted; ``None`` for none.
         name: What the user called the config.
 
     Raises:
@@ -101,8 +56,14 @@ def override(cfg: Config, options: dict[str, Any] | None, name: str) -> None:
     """
     if not options:
         return
+    settings = {}
+    for option in options:
+        key, equals, value = option.partition('=')
+        if not equals or not key:
+            raise InputError(f'--cfg-options: {option!r} is no setting; expected KEY=VALUE')
+        settings[key] = DictAction._parse_iterable(value)
     try:
-        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(settings)
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(f'--cfg-options do not fit {name}: {error}') from error
 

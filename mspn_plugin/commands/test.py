@@ -1,0 +1,27 @@
+"""Evaluates a checkpoint with MMEngine's runner; `mim test mspn_plugin CONFIG` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from mspn_plugin import InputError
+from mspn_plugin.annotations.run_data import check_data
+from mspn_plugin.checkpoints.match import check_weights_fit
+from mspn_plugin.commands.run_config import make_config
+
+
+def run(args: argparse.Namespace) -> None:
+    """Checks what was given, then evaluates."""
+    if args.out and not args.out.parent.is_dir():
+        raise InputError(f'--out: the folder {args.out.parent} does not exist; create it first')
+    cfg = make_config(args)
+    cfg.load_from = args.checkpoint
+    check_data(cfg, ('test',))
+    check_weights_fit(args.checkpoint, cfg.model)
+    metrics = Runner.from_cfg(cfg).test()
+    if args.out and is_main_process():
+        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
