@@ -266,4 +266,4 @@ def imports(sides: Sides) -> Iterator[str | Row]:
     run = partial(subprocess.run, command, check=True, cwd=sides.folder)
     seconds = sides.times({'ours': run}, slow=True)
     note = 'on this stack MMPose cannot be imported without it'
-    yield timed_row('import', 'import mspn_plugin, a new process', seconds, unit='s', note=note)
+    yield timed_row('imports', 'import mspn_plugin, a new process', seconds, unit='s', note=note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,7 +13,6 @@ import torch
 from benchmarks import timing
 from benchmarks.checks import CheckFailed, clear_peaks, same_keypoints, same_numbers, same_poses
 from benchmarks.report import Row, machine_facts, timed_row, write
-from benchmarks.timing import alternate
 
 CPU = torch.device('cpu')
 SECONDS = {'stock': [2.0, 3.0, 10.0], 'ours': [1.5, 1.5, 1.5]}
@@ -54,41 +54,30 @@ def test_clear_peaks():
     assert clear_peaks(maps).tolist() == [[True, False, False, False, False]]
 
 
-@pytest.fixture
-def work(monkeypatch):
-    """Makes work that moves the clock, which nothing else does, by the next of some seconds."""
+def test_sides_take_turns_and_short_work_is_called_until_it_lasts(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(timing.time, 'perf_counter', lambda: now[0])
 
-    def make(name, seconds, log):
-        def call():
+    def sides(**seconds):
+        def call(name):
             log.append(name)
-            now[0] += seconds.pop(0)
+            now[0] += seconds[name].pop(0)
 
-        return call
+        log.clear()
+        return {name: partial(call, name) for name in seconds}
 
-    return make
-
-
-def test_sides_take_turns_and_the_warm_up_does_not_count(work):
     log: list[str] = []
-    sides = {'a': work('a', [9, 1, 5, 2], log), 'b': work('b', [9, 4, 4, 4], log)}
-    assert alternate(sides, 3, device=CPU) == {'a': [1, 5, 2], 'b': [4, 4, 4]}
-    assert log == ['a', 'b'] * 4
-
-
-def test_short_work_is_called_until_it_lasts(work):
-    log: list[str] = []
-    sides = {'a': work('a', [0.25] * 9, log)}
-    assert alternate(sides, 2, device=CPU, least_time=1.0) == {'a': [0.25, 0.25]}
-    assert len(log) == 1 + 2 * 4
-    assert alternate({'a': work('a', [7], log)}, 1, device=CPU, warm_up=False) == {'a': [7]}
+    times = timing.alternate(sides(a=[9, 1, 5, 2], b=[9, 4, 4, 4]), 3, device=CPU)
+    assert times == {'a': [1, 5, 2], 'b': [4, 4, 4]} and log == ['a', 'b'] * 4
+    times = timing.alternate(sides(a=[0.25] * 9), 2, device=CPU, least_time=1.0)
+    assert times == {'a': [0.25, 0.25]} and len(log) == 1 + 2 * 4
+    assert timing.alternate(sides(a=[7]), 1, device=CPU, warm_up=False) == {'a': [7]}
 
 
 def test_a_gpu_is_waited_for(monkeypatch):
     waited: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, 'synchronize', waited.append)
-    alternate({'a': lambda: None}, 2, device=torch.device('cuda:1'), warm_up=False)
+    timing.alternate({'a': lambda: None}, 2, device=torch.device('cuda:1'), warm_up=False)
     assert waited == [torch.device('cuda:1')] * 4
 
 
@@ -98,17 +87,14 @@ def test_times_are_of_one_sample():
     assert row.cells()[1:7] == ['750', '375', 'ms', '2x', '-', '267% / 0%']
 
 
-@pytest.mark.parametrize(
-    ('unit', 'ours', 'bar', 'cell'),
-    [
+def test_bars():
+    for unit, ours, bar, cell in (
         ('ms', 2.0, 2.0, '>= 2x yes'),
         ('ms', 2.1, 2.0, '>= 2x **no**'),
         ('kB', 0.6, 0.2, '<= 0.2x yes'),
         ('kB', 1.0, 0.2, '<= 0.2x **no**'),
-    ],
-)
-def test_bars(unit, ours, bar, cell):
-    assert Row('a', 'x', unit, [4.0], [ours], bar=bar).cells()[5] == cell
+    ):
+        assert Row('a', 'x', unit, [4.0], [ours], bar=bar).cells()[5] == cell
 
 
 def test_files(tmp_path):
