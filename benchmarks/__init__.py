@@ -1,6 +1,13 @@
-"""Stock MMPose's MSPN and this package's, measured side by side: `tools/benchmark.py`.
+"""Stock MMPose's MSPN and this package's, measured side by side: `make bench`.
 
-`settings` says how much is measured, `network` and `material` make what both sides work on,
-`rows_*` check that both sides give the same and then time them, `scale` measures cost against
-work, `report` and `plots` write it down. Nothing here is imported unless a benchmark runs.
+`sides` makes what both sides work on, `rows` checks that both give the same and then times them,
+taking turns as `timing` has it; `report` writes it down.
 """
+
+import sys
+from pathlib import Path
+
+import mspn_plugin  # noqa: F401  # before mmpose: it closes the gaps of the OpenMMLab stack
+
+# The painter of synthetic people is not installed.
+sys.path.append(str(Path(__file__).resolve().parent.parent / 'examples'))

@@ -1,134 +1,147 @@
-"""The table: as Markdown, as JSON, and in a document between two markers."""
+"""The rows, their bars, and the table: as Markdown, as JSON and as a chart."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from statistics import median
 
-from mspn.errors import InputError
+import matplotlib
+import torch
 
-from .rows import Row
+matplotlib.use('Agg')  # files only, no display needed
 
+from matplotlib import pyplot as plt
+
+BARS = {
+    'data': 1.6,
+    'bytes': 0.2,
+    'ohkm': 5,
+    'decode': 4,
+    'train': 1.25,
+    'inference': 1.5,
+    'people': 1.5,
+    'evaluation': 1.8,
+}
+"""The ratios to keep, by the row's key: for two stages on a CPU."""
+
+_PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpose', 'numpy', 'opencv-python-headless')
 _HEAD = (
-    '| | stock MMPose | mspn_plugin | unit | ratio | bar | of the peak | spread | note |\n'
-    '|---|---:|---:|---|---:|---:|---:|---:|---|'
+    '| | stock MMPose | mspn_plugin | unit | ratio | bar | spread | note |\n'
+    '|---|---:|---:|---|---:|---:|---:|---|'
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Everything that was measured.
+@dataclass(frozen=True)
+class Row:
+    """One thing that both sides did; less is better."""
 
-    Attributes:
-        facts: About the machine, by name.
-        peaks: Operations per second of large matrix products, by kind of numbers.
-        tables: Rows under their headlines.
-    """
-
-    facts: dict[str, str]
-    peaks: dict[str, float]
-    tables: list[tuple[str, list[Row]]]
+    key: str
+    what: str
+    unit: str  # s, ms, us or kB
+    stock: list[float]  # all measurements; empty if there are none
+    ours: list[float]
+    note: str = ''
+    bar: float | None = None  # the ratio to keep
 
     @property
-    def rows(self) -> list[Row]:
-        """All rows."""
-        return [row for _, rows in self.tables for row in rows]
+    def ratio(self) -> float | None:
+        """How many times as fast this package is; of bytes, this package's share of MMPose's."""
+        if not self.stock:
+            return None
+        stock, ours = median(self.stock), median(self.ours)
+        return ours / stock if self.unit == 'kB' else stock / ours
 
-    def markdown(self) -> str:
-        """Facts and tables as Markdown."""
-        facts = '\n'.join(f'- {name}: {value}' for name, value in self.facts.items())
-        peaks = ', '.join(
-            f'{kind} {value / 1e9:,.0f} GFLOP/s' for kind, value in self.peaks.items()
-        )
-        parts = [facts + (f'\n- matrix products reach: {peaks}' if peaks else ''), _HEAD]
-        for title, rows in self.tables:
-            body = '\n'.join(_markdown_row(row) for row in rows)
-            parts[-1] += f'\n| **{title}** | | | | | | | | |\n{body}'
-        return '\n\n'.join(parts) + '\n'
-
-    def as_json(self) -> dict[str, Any]:
-        """The same for programs, with every single measurement."""
-        rows = []
-        for title, group in self.tables:
-            for row in group:
-                entry = dataclasses.asdict(row)
-                entry['times'] = {side: list(times.seconds) for side, times in row.times.items()}
-                rows.append(
-                    dict(
-                        entry,
-                        group=title,
-                        ratio=row.ratio,
-                        reached=row.reached,
-                        fraction_of_peak=row.fractions,
-                    )
-                )
-        return dict(facts=self.facts, peaks=self.peaks, rows=rows)
-
-    def write(self, folder: Path) -> tuple[Path, Path]:
-        """Writes ``benchmark.md`` and ``benchmark.json`` and gives their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
-        table, numbers = folder / 'benchmark.md', folder / 'benchmark.json'
-        table.write_text(self.markdown(), encoding='utf-8')
-        numbers.write_text(json.dumps(self.as_json(), indent=1) + '\n', encoding='utf-8')
-        return table, numbers
+    def cells(self) -> list[str]:
+        """The row as the table has it."""
+        ratio, bar = '-' if self.ratio is None else f'{self.ratio:.3g}x', '-'
+        if self.ratio is not None and self.bar is not None:
+            less = self.unit == 'kB'
+            met = self.ratio <= self.bar if less else self.ratio >= self.bar
+            bar = f'{"<=" if less else ">="} {self.bar:g}x {"yes" if met else "**no**"}'
+        figures, spreads = zip(*map(_figure_and_spread, (self.stock, self.ours)), strict=True)
+        return [self.what, *figures, self.unit, ratio, bar, ' / '.join(spreads), self.note]
 
 
-def put_between_markers(document: Path, name: str, text: str) -> None:
-    """Replaces what stands between ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
-
-    Args:
-        document: A Markdown file.
-        name: The markers' name.
-        text: What is to stand there.
-
-    Raises:
-        InputError: The file is not there or has no such markers.
-    """
-    start, end = f'<!-- {name} -->', f'<!-- end of {name} -->'
-    old = document.read_text(encoding='utf-8') if document.is_file() else ''
-    pattern = re.escape(start) + '.*?' + re.escape(end)
-    if not re.search(pattern, old, re.S):
-        raise InputError(f'{document} has no lines {start} and {end}, between which to write')
-    new = re.sub(pattern, lambda _: f'{start}\n\n{text.strip()}\n\n{end}', old, flags=re.S)
-    document.write_text(new, encoding='utf-8')
+def timed_row(
+    key: str,
+    what: str,
+    seconds: dict[str, list[float]],
+    *,
+    unit: str = 'ms',
+    per: int = 1,
+    ours: str = 'ours',
+    note: str = '',
+) -> Row:
+    """A row from the seconds of one call, by side; ``per`` says how many samples one call does."""
+    factor = {'s': 1.0, 'ms': 1e3, 'us': 1e6}[unit] / per
+    sides = ([factor * value for value in seconds.get(side, [])] for side in ('stock', ours))
+    return Row(key, what, unit, *sides, note)
 
 
-def number(value: float | None) -> str:
-    """A figure as the tables write it."""
-    if value is None:
-        return '-'
-    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.3g}'
+def as_markdown(facts: dict[str, str], rows: Sequence[Row]) -> str:
+    """Facts about the machine, and the table."""
+    lines = [f'- {name}: {value}' for name, value in facts.items()]
+    return '\n'.join([*lines, '', _HEAD, *(f'| {" | ".join(r.cells())} |' for r in rows)]) + '\n'
 
 
-def _markdown_row(row: Row) -> str:
-    ratio = '-'
-    if row.ratio is not None:
-        ratio = f'{row.ratio:.3g}x' if row.is_size else f'{row.ratio:.2f}x'
-    bar = '-'
-    if row.bar is not None:
-        bar = f'{"<=" if row.is_size else ">="} {row.bar:g}x'
-        if row.reached is not None:
-            bar += ' yes' if row.reached else ' **no**'
-    fractions = _pair(row.fractions, '{:.0%}')
-    spread = _pair(row.spread, '{:.0%}')
-    cells = (
-        row.what,
-        number(row.stock),
-        number(row.ours),
-        row.unit,
-        ratio,
-        bar,
-        fractions,
-        spread,
-        row.note,
-    )
-    return f'| {" | ".join(cells)} |'
+def write(facts: dict[str, str], rows: Sequence[Row], folder: Path) -> None:
+    """Writes ``benchmark.md``, ``benchmark.json`` with every measurement, and ``ratios.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'benchmark.md').write_text(as_markdown(facts, rows), encoding='utf-8')
+    entries = [dict(asdict(row), ratio=row.ratio) for row in rows]
+    content = json.dumps(dict(facts=facts, rows=entries), indent=1)
+    (folder / 'benchmark.json').write_text(content + '\n', encoding='utf-8')
+    _plot(rows, folder / 'ratios.png')
 
 
-def _pair(values: tuple[float | None, float | None], form: str) -> str:
-    if values == (None, None):
-        return ''
-    return ' / '.join('-' if value is None else form.format(value) for value in values)
+def _plot(rows: Sequence[Row], path: Path) -> None:
+    """Draws how many times as fast every row is, and its bar."""
+    timed = [row for row in rows if row.ratio and row.unit != 'kB'][::-1]
+    figure, axis = plt.subplots(figsize=(7, 0.32 * len(timed) + 1.1))
+    lengths = axis.barh(range(len(timed)), [row.ratio for row in timed], color='#c44e52')
+    axis.bar_label(lengths, fmt='%.3gx', padding=4, fontsize=8)
+    axis.set_yticks(range(len(timed)), [row.what for row in timed], fontsize=8)
+    for place, row in enumerate(timed):
+        if row.bar:
+            axis.plot([row.bar] * 2, [place - 0.4, place + 0.4], color='black')
+    axis.axvline(1, color='gray', linewidth=1)
+    axis.set_xlabel('times as fast as stock MMPose; black: the bar')
+    axis.margins(x=0.12)
+    figure.savefig(path, dpi=100, bbox_inches='tight')
+    plt.close(figure)
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU or of the processor, as far as the system tells it."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text(encoding='utf-8').splitlines() if info.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return f'{names[0]}, {len(names)} cores' if names else platform.machine()
+
+
+def machine_facts(device: torch.device, threads: int) -> dict[str, str]:
+    """What the figures were measured on, by name."""
+    return {
+        'date': time.strftime('%Y-%m-%d'),
+        'device': device_name(device),
+        'threads': f'{threads}, instructions {torch.backends.cpu.get_cpu_capability()}',
+        'system': f'{platform.system()} {platform.machine()}, Python {platform.python_version()}',
+        'packages': ', '.join(f'{name} {version(name)}' for name in _PACKAGES),
+    }
+
+
+def _figure_and_spread(values: Sequence[float]) -> tuple[str, str]:
+    """The median; the largest minus the smallest measurement as a share of it."""
+    if not values:
+        return '-', '-'
+    middle = median(values)
+    figure = f'{middle:,.0f}' if middle >= 1000 else f'{middle:.3g}'
+    return figure, f'{(max(values) - min(values)) / middle:.0%}'
