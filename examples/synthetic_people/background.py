@@ -11,17 +11,7 @@ Color = NDArray[np.float64]
 
 
 def paint_background(rng: np.random.Generator, width: int, height: int, horizon: int) -> Picture:
-    """Paint an empty scene, indoors or outdoors.
-
-    Args:
-        rng: Source of randomness.
-        width: Width in pixels.
-        height: Height in pixels.
-        horizon: Row where the ground ends.
-
-    Returns:
-        (height, width, 3) uint8 RGB.
-    """
+    """Paint an empty scene, indoors or outdoors, whose ground ends at the row `horizon`."""
     outdoors = rng.random() < 0.6
     upper, ground = muted(rng, 120, 235), muted(rng, 60, 190)
     ground += 0.5 * (ground.mean() - ground)

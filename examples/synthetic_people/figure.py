@@ -122,18 +122,32 @@ def sample_outfit(rng: np.random.Generator) -> Outfit:
 
 def dress(body: Body, outfit: Outfit) -> Mesh:
     """Build a person's mesh, which is not finished yet, from a posed body and its outfit."""
-    mesh, frames = Mesh(), body.frames
+    mesh, frames, build = Mesh(), body.frames, body.build
     _add_trunk(mesh, body, outfit)
     _add_head(mesh, body, outfit)
+
+    def limb(bone: str, length: float, r0: float, r1: float, cloth: _Cloth, share: float) -> None:
+        """Add a part of an arm or leg, of which cloth covers a share."""
+        length, r0, r1 = length * build.limbs, r0 * build.girth, r1 * build.girth
+        # Round ends, which fill the bends of elbows and knees.
+        rows = [(y, r, r) for y, r in ((r0, 0), (0.8 * r0, 0.6 * r0), (0, r0), (-length, r1))]
+        rows += [(-length - y, r, r) for y, r in ((0.8 * r1, 0.6 * r1), (r1, 0))]
+        hem = -share * length if share < 1 else -1.0
+
+        def paint(p: FloatArray) -> FloatArray:
+            colors = cloth.at(np.arctan2(p[:, 0], p[:, 2]) * 0.035, p[:, 1])
+            colors[(p[:, 1] <= hem) | (share <= 0)] = outfit.skin
+            return colors
+
+        rings = tube(rows)
+        rings[(rings[:, 1] > hem) & (share > 0), 3:] += 0.0055
+        mesh.add(frames[bone], rings, paint, PARTS[bone])
+
     for side in SIDES:
-        for bone, length, r0, r1, cloth, share in (
-            ('upper_arm', 0.168, 0.031, 0.0255, outfit.top, outfit.sleeves),
-            ('forearm', 0.148, 0.0265, 0.0185, outfit.top, outfit.sleeves - 1),
-            ('thigh', 0.235, 0.053, 0.0365, outfit.bottom, outfit.legs),
-            ('shin', 0.222, 0.0365, 0.0235, outfit.bottom, outfit.legs - 1),
-        ):
-            size = (length * body.build.limbs, r0 * body.build.girth, r1 * body.build.girth)
-            _add_limb(mesh, body, f'{side}_{bone}', size, cloth, share, outfit.skin)
+        limb(f'{side}_upper_arm', 0.168, 0.031, 0.0255, outfit.top, outfit.sleeves)
+        limb(f'{side}_forearm', 0.148, 0.0265, 0.0185, outfit.top, outfit.sleeves - 1)
+        limb(f'{side}_thigh', 0.235, 0.053, 0.0365, outfit.bottom, outfit.legs)
+        limb(f'{side}_shin', 0.222, 0.0365, 0.0235, outfit.bottom, outfit.legs - 1)
         hand, foot = f'{side}_hand', f'{side}_foot'
         palm = blob((0, -0.038, 0.004), (0.014, 0.042, 0.022))
         mesh.add(frames[hand], palm, outfit.skin, PARTS[hand], sides=8)
@@ -169,10 +183,10 @@ def _add_trunk(mesh: Mesh, body: Body, outfit: Outfit) -> None:
 
     rows = [(0.312, 0.03, 0.03), (0.30, 0.05, 0.042), (0.285, 0.088, 0.052), (0.262, 0.115, 0.06)]
     rows += [(0.23, 0.116, 0.067), (0.17, 0.107, 0.071), (0.07, 0.09, 0.063), (-0.045, 0.1, 0.072)]
-    mesh.add(body.frames['chest'], scale * tube(rows), shirt, part, sides=20)
+    mesh.add(body.frames['chest'], scale * tube(rows), shirt, part, sides=20, lift=0.01)
     rows = [(0.08, 0.075, 0.055), (0.0, 0.096, 0.066), (-0.045, 0.096, 0.068), (-0.085, 0.05, 0.04)]
     if outfit.skirt:
-        rows = [(0.08, 0.085, 0.06), (0.0, 0.106, 0.075), (-0.17, 0.14, 0.115)]
+        rows = [(0.08, 0.075, 0.055), (0.0, 0.096, 0.066), (-0.17, 0.14, 0.115)]
     mesh.add(
         body.frames['pelvis'],
         scale * tube(rows),
@@ -222,30 +236,3 @@ def _add_head(mesh: Mesh, body: Body, outfit: Outfit) -> None:
     for name, color, centre, radii in details:
         lift = 0 if name == 'hair' else 0.012
         mesh.add(head, k * blob(centre, radii), color, PARTS[name], sides=8, lift=lift)
-
-
-def _add_limb(
-    mesh: Mesh,
-    body: Body,
-    bone: str,
-    size: tuple[float, float, float],
-    cloth: _Cloth,
-    share: float,
-    skin: FloatArray,
-) -> None:
-    """Add a part of an arm or leg of some length and radii, of which cloth covers a share."""
-    length, r0, r1 = size
-    # Round ends, which fill the bends of elbows and knees.
-    rows = [(y, r, r) for y, r in ((r0, 0), (0.8 * r0, 0.6 * r0), (0, r0), (-length, r1))]
-    rows += [(-length - y, r, r) for y, r in ((0.8 * r1, 0.6 * r1), (r1, 0))]
-    rings = tube(rows)
-
-    def covered(y: FloatArray) -> NDArray[np.bool_]:
-        return (share > 0) & ((y > -share * length) | (share >= 1))
-
-    def paint(p: FloatArray) -> FloatArray:
-        around = np.arctan2(p[:, 0], p[:, 2]) * 0.035
-        return np.where(covered(p[:, 1])[:, None], cloth.at(around, p[:, 1]), skin)
-
-    rings[covered(rings[:, 1]), 3:] += 0.0055
-    mesh.add(body.frames[bone], rings, paint, PARTS[bone])

@@ -76,9 +76,10 @@ class Mesh:
         right = np.roll(left, -1, axis=1)
         quads = np.stack([left[:-1], right[:-1], right[1:], left[1:]], axis=2).reshape(-1, 4, 3)
         world = quads @ frame.rotation.T + frame.origin
-        normals = np.cross(world[:, 2] - world[:, 0], world[:, 3] - world[:, 1])
-        front = normals[:, 2] > 0
-        world, normals, centres = world[front], normals[front], quads[front].mean(axis=1)
+        first, second = (world[:, i + 2] - world[:, i] for i in (0, 1))
+        front = first[:, 0] * second[:, 1] > first[:, 1] * second[:, 0]
+        world, centres = world[front], quads[front].mean(axis=1)
+        normals = np.cross(first[front], second[front])
         colors = np.broadcast_to(paint(centres) if callable(paint) else paint, centres.shape)
         parts = np.broadcast_to(part(centres) if callable(part) else part, len(centres))
         self._tubes.append((world, normals, colors, parts, world[..., 2].mean(axis=1) + lift))
@@ -104,11 +105,7 @@ class Mesh:
     def draw(self, ids: NDArray[np.int32], first: int, place: tuple[int, int], size: float) -> None:
         """Draw the quadrangles' numbers, from `first`, into an id map (h, w), in place.
 
-        Args:
-            ids: The map.
-            first: Number of the first quadrangle.
-            place: (x, y) pixel of the ground point.
-            size: Pixels per body height.
+        The ground point lies at the pixel `place`, and a body height has `size` pixels.
         """
         polygons = np.rint(self.corners * (size, -size) + place).astype(np.int32)
         for number, polygon in enumerate(polygons, start=first):

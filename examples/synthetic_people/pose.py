@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,8 @@ KEYPOINT_NAMES = (
     *('left_hip', 'right_hip', 'left_knee', 'right_knee', 'left_ankle', 'right_ankle'),
 )
 SIDES = ('left', 'right')
+#: The bones of an arm and a leg; each starts at a joint.
+BONES = ('upper_arm', 'forearm', 'hand', 'thigh', 'shin', 'foot')
 
 # Ranges of four angles, the same for left and right, which makes them mirror images: how far the
 # limb is raised to the front, how far to its own side, its turn outwards about its own axis, and
@@ -48,28 +51,19 @@ _LIMBS = {
 }
 
 
-class Kind(NamedTuple):
-    """A kind of pose: its share, the choice of arms and the legs, how far pelvis and spine bend."""
-
-    share: float
-    arms: tuple[str, str]
-    legs: tuple[str, str]
-    lean: tuple[float, float] = (-1, 2)
-    spine: tuple[float, float] = (-3, 7)
-
-
-#: Name -> kind. The shares sum to 1. Several arms are separated by commas.
+#: Name -> share, left and right arm (commas separate several to choose from), left and right leg,
+#: and how far pelvis and spine lean forward. The shares sum to 1.
 POSES = {
-    'stand': Kind(0.20, ('hang', 'hang'), ('stand', 'stand')),
-    'walk': Kind(0.20, ('swing back', 'swing front'), ('step', 'trail'), (0, 4), (0, 6)),
-    'akimbo': Kind(0.10, ('akimbo', 'akimbo,hang'), ('stand', 'stand')),
-    'wave': Kind(0.11, ('raise', 'raise,hang'), ('stand', 'stand')),
-    'hold': Kind(0.08, ('hold', 'hold,hold,hang'), ('stand', 'stand')),
-    'reach': Kind(0.06, ('reach', 'reach,hang,hang'), ('stand', 'stand')),
-    'run': Kind(0.10, ('pump back', 'pump front'), ('stride', 'push'), (4, 10), (3, 12)),
-    'wide': Kind(0.08, ('spread', 'spread'), ('wide', 'wide'), (0, 0), (0, 6)),
-    'sit': Kind(0.05, ('hold,hang', 'hold,hang,raise'), ('sit', 'sit'), (-6, 4), (-2, 14)),
-    'squat': Kind(0.02, ('reach,hold', 'reach,hold'), ('squat', 'squat'), (10, 20), (12, 24)),
+    'stand': (0.20, ('hang', 'hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'walk': (0.20, ('swing back', 'swing front'), ('step', 'trail'), (0, 4), (0, 6)),
+    'akimbo': (0.10, ('akimbo', 'akimbo,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'wave': (0.11, ('raise', 'raise,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'hold': (0.08, ('hold', 'hold,hold,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'reach': (0.06, ('reach', 'reach,hang,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'run': (0.10, ('pump back', 'pump front'), ('stride', 'push'), (4, 10), (3, 12)),
+    'wide': (0.08, ('spread', 'spread'), ('wide', 'wide'), (0, 0), (0, 6)),
+    'sit': (0.05, ('hold,hang', 'hold,hang,raise'), ('sit', 'sit'), (-6, 4), (-2, 14)),
+    'squat': (0.02, ('reach,hold', 'reach,hold'), ('squat', 'squat'), (10, 20), (12, 24)),
 }
 
 #: (share, centre, spread) of the headings: front, back, three-quarter front, side, three-quarter
@@ -85,8 +79,8 @@ class Pose:
     legs: FloatArray  # (2, 4)
     yaw: float = 0.0  # 0 faces the camera, 90 the right edge of the picture, 180 shows the back
     lean: tuple[float, float] = (0.0, 0.0)  # of the pelvis: forward, sideways
-    spine: tuple[float, float, float] = (0.0, 0.0, 0.0)  # forward, sideways, twist
-    head: tuple[float, float, float] = (0.0, 0.0, 0.0)  # nod, turn, tilt against the chest
+    spine: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the same, and its twist
+    head: tuple[float, float, float] = (0.0, 0.0, 0.0)  # nod, tilt, turn
     seated: bool = False
 
 
@@ -126,26 +120,23 @@ class Body:
 
 def sample_pose(rng: np.random.Generator) -> Pose:
     """Draw a plausible posture, seen from a random side; half of them are mirrored."""
-    name = str(rng.choice(list(POSES), p=[kind.share for kind in POSES.values()]))
-    kind = POSES[name]
-    arms, legs = (
-        np.array([[rng.uniform(*r) for r in _LIMBS[str(rng.choice(k.split(',')))]] for k in pair])
-        for pair in (kind.arms, kind.legs)
-    )
-    if rng.random() < 0.5:
-        arms, legs = arms[::-1], legs[::-1]
+    name = str(rng.choice(list(POSES), p=[pose[0] for pose in POSES.values()]))
+    _, arms, legs, lean, spine = POSES[name]
+
+    def draw(pair: tuple[str, str]) -> FloatArray:
+        limbs = [_LIMBS[str(rng.choice(choice.split(',')))] for choice in pair]
+        return np.array([[rng.uniform(*bounds) for bounds in limb] for limb in limbs])
+
+    order = rng.permutation(2)
     _, centre, spread = _HEADINGS[rng.choice(len(_HEADINGS), p=[h[0] for h in _HEADINGS])]
+    nod = -15 if name == 'squat' else 0
     return Pose(
-        arms,
-        legs,
+        draw(arms)[order],
+        draw(legs)[order],
         yaw=rng.choice((-1, 1)) * rng.normal(centre, spread),
-        lean=(rng.uniform(*kind.lean), rng.normal(0, 2)),
-        spine=(rng.uniform(*kind.spine), rng.normal(0, 3), rng.normal(0, 6)),
-        head=(
-            rng.normal(0, 6) - (15 if name == 'squat' else 0),
-            rng.normal(0, 14),
-            rng.normal(0, 5),
-        ),
+        lean=(rng.uniform(*lean), rng.normal(0, 2)),
+        spine=(rng.uniform(*spine), rng.normal(0, 3), rng.normal(0, 6)),
+        head=(rng.normal(nod, 6), rng.normal(0, 5), rng.normal(0, 14)),
         seated=name == 'sit',
     )
 
@@ -158,49 +149,37 @@ def sample_build(rng: np.random.Generator) -> Build:
     return Build(rng.uniform(1.06, 1.22), rng.uniform(0.91, 1.12), rng.uniform(0.95, 1.05), girth)
 
 
-def turn(axis: str, degrees: float) -> FloatArray:
-    """Right-handed rotation matrix (3, 3) about the axis "x", "y" or "z"."""
-    first, second = {'x': (1, 2), 'y': (2, 0), 'z': (0, 1)}[axis]
-    matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = np.cos(np.radians(degrees))
-    matrix[second, first] = np.sin(np.radians(degrees))
-    matrix[first, second] = -matrix[second, first]
-    return matrix
+def turn(axes: str, *degrees: float) -> FloatArray:
+    """Product (3, 3) of right-handed rotations about "x", "y" or "z"."""
+    result = np.eye(3)
+    for axis, angle in zip(axes, degrees, strict=True):
+        result = result @ cv2.Rodrigues(np.radians(angle) * np.eye(3)['xyz'.index(axis)])[0]
+    return result
 
 
 def pose_body(pose: Pose, build: Build, *, camera: FloatArray | None = None) -> Body:
-    """Put a body into a pose, with its feet on the ground under the origin.
-
-    Args:
-        pose: Joint angles.
-        build: Proportions.
-        camera: (3, 3) rotation from the world into camera space.
-
-    Returns:
-        The body in camera space.
-    """
-    heading = turn('y', pose.yaw)
-    pelvis = Frame(heading @ turn('z', pose.lean[1]) @ turn('x', pose.lean[0]), np.zeros(3))
-    forward, sideways, twist = pose.spine
-    bend = turn('y', twist) @ turn('z', sideways) @ turn('x', forward)
-    chest = Frame(pelvis.rotation @ bend, pelvis.at(0, 0.035, 0))
-    nod, sidewards, tilt = pose.head
-    skull = chest.rotation @ turn('y', sidewards) @ turn('z', tilt) @ turn('x', nod)
-    neck = Frame(skull, chest.at(0, 0.292, 0.004))
-    frames = {'pelvis': pelvis, 'chest': chest, 'neck': neck}
-    frames['head'] = Frame(skull, neck.at(0, 0.036 + 0.062 * build.head, 0.012))
+    """Put a body into a pose, its feet on the ground; `camera` (3, 3) turns the world."""
+    heading, limbs, width = turn('y', pose.yaw), build.limbs, build.width
+    pelvis = Frame(heading @ turn('xz', *pose.lean), np.zeros(3))
+    chest = Frame(pelvis.rotation @ turn('xzy', *pose.spine), pelvis.at(0, 0.035, 0))
+    neck = Frame(chest.rotation @ turn('xzy', *pose.head), chest.at(0, 0.292, 0.004))
+    head = Frame(neck.rotation, neck.at(0, 0.036 + 0.062 * build.head, 0.012))
+    frames = {'pelvis': pelvis, 'chest': chest, 'neck': neck, 'head': head}
     # Legs hang from an upright pelvis, so that a forward lean does not lift the feet.
     upright = Frame(heading, pelvis.origin)
     for side, sign, arm, leg in zip(SIDES, (1, -1), pose.arms, pose.legs, strict=True):
-        shoulder = chest.at(sign * 0.112 * build.width, 0.262, 0)
-        upper = Frame(_swing(chest, arm, sign), shoulder)
-        fore = Frame(upper.rotation @ turn('x', -arm[3]), upper.at(0, -0.168 * build.limbs, 0))
-        hand = Frame(fore.rotation @ turn('x', -12), fore.at(0, -0.148 * build.limbs, 0))
-        thigh = Frame(_swing(upright, leg, sign), upright.at(sign * 0.06 * build.width, -0.005, 0))
-        shin = Frame(thigh.rotation @ turn('x', leg[3]), thigh.at(0, -0.235 * build.limbs, 0))
+
+        def swing(parent: Frame, limb: FloatArray, sign: int = sign) -> FloatArray:
+            return parent.rotation @ turn('xzy', -limb[0], sign * limb[1], sign * limb[2])
+
+        upper = Frame(swing(chest, arm), chest.at(sign * 0.112 * width, 0.262, 0))
+        fore = Frame(upper.rotation @ turn('x', -arm[3]), upper.at(0, -0.168 * limbs, 0))
+        hand = Frame(fore.rotation @ turn('x', -12), fore.at(0, -0.148 * limbs, 0))
+        thigh = Frame(swing(upright, leg), upright.at(sign * 0.06 * width, -0.005, 0))
+        shin = Frame(thigh.rotation @ turn('x', leg[3]), thigh.at(0, -0.235 * limbs, 0))
         # The foot stays flat on the ground as far as an ankle allows.
-        flat = turn('x', float(np.clip(leg[0] - leg[3], -40, 28)))
-        foot = Frame(shin.rotation @ flat, shin.at(0, -0.222 * build.limbs, 0))
+        flat = turn('x', np.clip(leg[0] - leg[3], -40, 28))
+        foot = Frame(shin.rotation @ flat, shin.at(0, -0.222 * limbs, 0))
         bones = zip(BONES, (upper, fore, hand, thigh, shin, foot), strict=True)
         frames.update({f'{side}_{name}': frame for name, frame in bones})
 
@@ -214,12 +193,3 @@ def pose_body(pose: Pose, build: Build, *, camera: FloatArray | None = None) -> 
     joints += [head.at(sign * 0.056 * k, -0.004 * k, -0.004 * k) for sign in (1, -1)]
     joints += [frames[f'{side}_{bone}'].origin for bone in BONES for side in SIDES]
     return Body(frames, np.stack(joints), build, -0.06 * build.girth - ground if pose.seated else 0)
-
-
-#: The bones of an arm and a leg; each starts at a joint.
-BONES = ('upper_arm', 'forearm', 'hand', 'thigh', 'shin', 'foot')
-
-
-def _swing(parent: Frame, limb: FloatArray, sign: int) -> FloatArray:
-    swing = turn('x', -limb[0]) @ turn('z', sign * limb[1])
-    return parent.rotation @ swing @ turn('y', sign * limb[2])

@@ -9,6 +9,7 @@ picture shows the part that it belongs to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from .background import Picture, muted, paint_background, smooth_noise
 from .figure import JOINT_PARTS, dress, sample_outfit
 from .mesh import Mesh, blob, tube
-from .pose import Body, FloatArray, Frame, pose_body, sample_build, sample_pose, turn
+from .pose import FloatArray, Frame, pose_body, sample_build, sample_pose, turn
 
 #: Subpixels per pixel, along each axis.
 SUPERSAMPLING = 2
@@ -59,19 +60,14 @@ class Scene:
     parts: NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class _Thing:
+class _Thing(NamedTuple):
     """A person or an object whose ground point is at the subpixel (x, y)."""
 
     mesh: Mesh
     x: int
     y: int
     size: float  # subpixels per body height
-    body: Body | None = None
-
-    def joints(self) -> FloatArray:
-        """(17, 2) joints of a person in subpixels."""
-        return self.body.keypoints[:, :2] * (self.size, -self.size) + (self.x, self.y)
+    joints: FloatArray | None = None  # (17, 2) of a person, in subpixels
 
 
 def make_scene(rng: np.random.Generator) -> Scene:
@@ -79,19 +75,21 @@ def make_scene(rng: np.random.Generator) -> Scene:
     width, height = int(rng.integers(320, 401)), int(rng.integers(240, 301))
     shape = (height * SUPERSAMPLING, width * SUPERSAMPLING)
     horizon = int(shape[0] * rng.uniform(0.28, 0.5))
-    people: list[_Thing] = []
+    people: list[Person] = []
+    things: list[_Thing] = []
     while not people:
-        things = _arrange(rng, shape, horizon)
-        while True:
-            ids, owners, parts = _compose(things, shape)
-            people = [thing for thing in things if thing.body is not None]
-            flags = [_visibility(person, i + 1, owners, parts) for i, person in enumerate(people)]
-            unclear = [p for p, f in zip(people, flags, strict=True) if not _recognisable(f)]
-            if not unclear:
-                break
-            things.remove(unclear[0])  # one at a time: others may be seen without it
+        things = things or _arrange(rng, shape, horizon)
+        ids, owners, parts = _compose(things, shape)
+        bodies = [i for i, thing in enumerate(things) if thing.joints is not None]
+        people = [_label(things[i].joints, n, owners, parts) for n, i in enumerate(bodies, start=1)]
+        unclear = [i for i, p in zip(bodies, people, strict=True) if not _recognisable(p)]
+        if unclear or not people:
+            # One goes at a time: others may be seen without it.
+            things, people = (
+                (things[: unclear[0]] + things[unclear[0] + 1 :] if unclear else []),
+                [],
+            )
     canvas = paint_background(rng, shape[1], shape[0], horizon)
-    # A spot of shadow under everything.
     shade = np.full(shape, 255, np.uint8)
     for thing in things:
         axes = (int(0.05 * thing.size), int(0.014 * thing.size))
@@ -100,10 +98,7 @@ def make_scene(rng: np.random.Generator) -> Scene:
     canvas = cv2.multiply(canvas, soft, scale=1 / 255)
     drawn = ids > 0
     canvas[drawn] = np.concatenate([thing.mesh.colors for thing in things])[ids[drawn] - 1]
-    labels = [
-        _label(p, i + 1, f, owners) for i, (p, f) in enumerate(zip(people, flags, strict=True))
-    ]
-    return Scene(_photograph(rng, canvas), tuple(labels), owners, parts)
+    return Scene(_photograph(rng, canvas), tuple(people), owners, parts)
 
 
 def _arrange(rng: np.random.Generator, shape: tuple[int, int], horizon: int) -> list[_Thing]:
@@ -119,8 +114,9 @@ def _arrange(rng: np.random.Generator, shape: tuple[int, int], horizon: int) -> 
     for size, slot in zip(sizes.tolist(), slots.tolist(), strict=True):
         body = pose_body(sample_pose(rng), sample_build(rng), camera=camera)
         mesh = dress(body, sample_outfit(rng)).finish(light, strength)
-        x = int(shape[1] * (0.04 + 0.92 * slot / count))
-        things.append(_Thing(mesh, x, int(horizon + eye_level * size), size, body))
+        x, y = int(shape[1] * (0.04 + 0.92 * slot / count)), int(horizon + eye_level * size)
+        joints = body.keypoints[:, :2] * (size, -size) + (x, y)
+        things.append(_Thing(mesh, x, y, size, joints))
         if rng.random() < 0.28:
             mesh = _occluder(rng, camera).finish(light, strength)
             x, near = x + int(rng.normal(0, 0.16) * size), size * rng.uniform(1.02, 1.12)
@@ -152,59 +148,46 @@ def _compose(
     things: list[_Thing], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]]:
     """Three maps (2h, 2w): numbers of the quadrangles, 0 where there is none; owners and parts."""
-    ids = np.zeros(shape, np.int32)
-    nothing = np.zeros(1, np.uint8)
-    parts, owners, number = [nothing], [nothing], 0
-    first = 1
+    ids, parts, owners, number = np.zeros(shape, np.int32), [np.zeros(1)], [np.zeros(1)], 0
     for thing in things:
-        thing.mesh.draw(ids, first, (thing.x, thing.y), thing.size)
-        first += len(thing.mesh.parts)
-        number += thing.body is not None
+        thing.mesh.draw(ids, sum(map(len, parts)), (thing.x, thing.y), thing.size)
+        number += thing.joints is not None
         parts.append(thing.mesh.parts)
         # The label of objects, and of what a person sits on, is 1.
-        owners.append((number * (thing.mesh.parts > 1)).astype(np.uint8))
-    return ids, np.concatenate(owners).take(ids), np.concatenate(parts).take(ids)
-
-
-def _visibility(
-    person: _Thing, number: int, owners: NDArray[np.uint8], parts: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    """COCO's flags (17,): 2 if the joint's part shows within `REACH`, 1 if not, 0 if outside.
-
-    Eyes, ears and noses on the far side of their own head are 0 too: as in COCO, where nobody can
-    tell where they are.
-    """
-    height, width = owners.shape
-    flags = np.zeros(len(JOINT_PARTS), np.int64)
-    for joint, (x, y) in enumerate(np.rint(person.joints()).astype(int).tolist()):
-        if not (0 <= x < width and 0 <= y < height):
-            continue
-        near = (slice(max(y - REACH, 0), y + REACH + 1), slice(max(x - REACH, 0), x + REACH + 1))
-        shown = set(parts[near][owners[near] == number].tolist())
-        if not shown.isdisjoint(JOINT_PARTS[joint]):
-            flags[joint] = 2
-        elif joint >= FACE_JOINTS or owners[y, x] != number:
-            flags[joint] = 1
-    return flags
-
-
-def _recognisable(flags: NDArray[np.int64]) -> bool:
-    """Whether so much of a person shows that the labels are no guess."""
-    inside, seen = np.count_nonzero(flags > 0), np.count_nonzero(flags == 2)
-    return inside >= MIN_JOINTS and seen >= MIN_VISIBLE * inside
+        owners.append(number * (thing.mesh.parts > 1))
+    owner, part = (np.concatenate(table).astype(np.uint8).take(ids) for table in (owners, parts))
+    return ids, owner, part
 
 
 def _label(
-    person: _Thing, number: int, flags: NDArray[np.int64], owners: NDArray[np.uint8]
+    joints: FloatArray, number: int, owners: NDArray[np.uint8], parts: NDArray[np.uint8]
 ) -> Person:
+    """Flags, positions and mask of a person whose joints lie at these subpixels (17, 2)."""
+    limits = np.array(owners.shape[::-1])
+    keypoints = np.zeros((len(joints), 3))
     # The centre of the first image pixel lies between the first subpixels.
-    joints = (person.joints() - 0.5 * (SUPERSAMPLING - 1)) / SUPERSAMPLING
-    height, width = (n // SUPERSAMPLING for n in owners.shape)
-    pixels = np.round(np.clip(joints, 0, (width - 1, height - 1)), 1)
-    keypoints = np.column_stack([pixels, flags]) * (flags > 0)[:, None]
-    mine = (owners == number).astype(np.float32)
-    mask = cv2.resize(mine, (width, height), interpolation=cv2.INTER_AREA) >= 0.5
-    return Person(keypoints, mask)
+    pixels = (joints - 0.5 * (SUPERSAMPLING - 1)) / SUPERSAMPLING
+    keypoints[:, :2] = np.round(np.clip(pixels, 0, limits // SUPERSAMPLING - 1), 1)
+    for joint, (x, y) in enumerate(np.rint(joints).astype(int).tolist()):
+        if 0 <= x < limits[0] and 0 <= y < limits[1]:
+            near = np.s_[max(y - REACH, 0) : y + REACH + 1, max(x - REACH, 0) : x + REACH + 1]
+            shown = set(parts[near][owners[near] == number].tolist())
+            if not shown.isdisjoint(JOINT_PARTS[joint]):
+                keypoints[joint, 2] = 2
+            # Joints of the face on the far side of their own head stay 0: as in COCO, where
+            # nobody can tell where they are.
+            elif joint >= FACE_JOINTS or owners[y, x] != number:
+                keypoints[joint, 2] = 1
+    keypoints[keypoints[:, 2] == 0] = 0
+    mine = cv2.compare(owners, number, cv2.CMP_EQ)
+    small = cv2.resize(mine, limits // SUPERSAMPLING, interpolation=cv2.INTER_AREA)
+    return Person(keypoints, small >= 128)
+
+
+def _recognisable(person: Person) -> bool:
+    """Whether so much of a person shows that the labels are no guess."""
+    inside, seen = (np.count_nonzero(person.keypoints[:, 2] >= flag) for flag in (1, 2))
+    return inside >= MIN_JOINTS and seen >= MIN_VISIBLE * inside
 
 
 def _photograph(rng: np.random.Generator, canvas: Picture) -> Picture:
