@@ -31,19 +31,6 @@ IMAGES_TO_SEE = 4_800  # and of the detector
 STARTED = time.monotonic()
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description='Data, training, evaluation, pictures.')
-    parser.add_argument(
-        '--data', type=Path, metavar='FOLDER', help="data in COCO's layout (default: synthetic)"
-    )
-    parser.add_argument(
-        '--out', type=Path, metavar='FOLDER', help='results (default: demo/<name of the data>)'
-    )
-    parser.add_argument('--epochs', type=int, help='length of the training (default: by its size)')
-    return parser.parse_args()
-
-
 def say(text: str) -> None:
     """Prints a headline with the time since the start."""
     minutes, seconds = divmod(int(time.monotonic() - STARTED), 60)
@@ -56,12 +43,7 @@ def show(text: str) -> None:
 
 
 def same_run(work: Path, identity: dict[str, object]) -> bool:
-    """Whether a work folder holds this very training, done or not; otherwise it is moved aside.
-
-    Args:
-        work: The work folder of the training.
-        identity: Whatever the result depends on.
-    """
+    """Whether a work folder holds this very training, done or not; otherwise it is moved aside."""
     record = work / 'run.json'
     text = json.dumps(identity, indent=2)
     if record.is_file() and record.read_text(encoding='utf-8') == text:
@@ -76,25 +58,13 @@ def same_run(work: Path, identity: dict[str, object]) -> bool:
 
 
 def run_mim(*arguments: object, log: Path, lines: tuple[str, ...] = ()) -> None:
-    """Runs mim, writes all of its output to a file and shows the lines that matter.
-
-    Args:
-        arguments: What follows ``mim``.
-        log: The file for the output.
-        lines: Shows lines that contain one of these.
-
-    Raises:
-        InputError: The command failed.
-    """
+    """Runs mim with all output in a log, and shows those lines that contain one of ``lines``."""
     command = [sys.executable, '-m', 'mim', *map(str, arguments)]
     show(' '.join(command[2:]))
-    environment = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
-    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
+    options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
+    options['env'] = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
     last_error = ''
-    with (
-        log.open('a', encoding='utf-8') as file,
-        subprocess.Popen(command, env=environment, **pipes) as process,
-    ):
+    with log.open('a', encoding='utf-8') as file, subprocess.Popen(command, **options) as process:
         for line in process.stdout or ():
             file.write(line)
             if line.startswith('error: '):
@@ -106,24 +76,12 @@ def run_mim(*arguments: object, log: Path, lines: tuple[str, ...] = ()) -> None:
 
 
 def train(work: Path, *arguments: str, identity: dict[str, object], options: list[str]) -> Path:
-    """Trains a model, or goes on with its training, and returns its weights.
-
-    Args:
-        work: The work folder.
-        arguments: The package, the config and more arguments for ``mim train``.
-        identity: What the result depends on besides the config: the data and ``epochs``.
-        options: Changes of the config besides the length of the training.
-    """
+    """Trains a model, or goes on with that, and returns its weights; `identity` has ``epochs``."""
     name, epochs = Path(arguments[1]).stem, int(str(identity['epochs']))
     config = hashlib.sha256(Path(get_config(name)).read_bytes()).hexdigest()
     resume = ['--resume'] if same_run(work, dict(identity, config=config)) else []
-    options = [
-        *options,
-        f'train_cfg.max_epochs={epochs}',
-        f'param_scheduler.1.T_max={epochs}',
-        f'default_hooks.checkpoint.interval={-(-epochs // 4)}',
-        'randomness.seed=0',
-    ]
+    options = [*options, f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.T_max={epochs}']
+    options += [f'default_hooks.checkpoint.interval={-(-epochs // 4)}', 'randomness.seed=0']
     run_mim(
         *('train', *arguments, '--work-dir', work, *resume, '--cfg-options', *options),
         log=work.with_suffix('.log'),
@@ -136,7 +94,11 @@ def train(work: Path, *arguments: str, identity: dict[str, object], options: lis
 @exit_with_sentence
 def main() -> None:
     """Runs the steps."""
-    args = parse_arguments()
+    parser = argparse.ArgumentParser(description='Data, training, evaluation, pictures.')
+    parser.add_argument('--data', type=Path, help="folder in COCO's layout (default: synthetic)")
+    parser.add_argument('--out', type=Path, help='results (default: demo/<name of the data>)')
+    parser.add_argument('--epochs', type=int, help='length of the training (default: by its size)')
+    args = parser.parse_args()
     name = args.data.resolve().name if args.data else 'synthetic'
     out = (args.out or Path('demo') / name).resolve()
     data = args.data.resolve() if args.data else out / 'people'
@@ -148,14 +110,16 @@ def main() -> None:
             raise InputError(str(error)) from error
     annotations = data / 'annotations' / 'person_keypoints_train2017.json'
     val, images = annotations.with_name('person_keypoints_val2017.json'), data / 'val2017'
-    # Only counted here: `mim train` checks what is in the files.
     content = read_json(annotations, 'the annotation file', expected='a COCO keypoint file')
-    people = sum(any(person['keypoints'][2::3]) for person in content['annotations'])
-    num_images = len(content['images'])
+    try:  # They are only counted here: `mim train` checks the files.
+        people = sum(any(person['keypoints'][2::3]) for person in content['annotations'])
+        num_images = max(1, len(content['images']))
+    except (KeyError, TypeError) as error:
+        raise InputError(f'{annotations} is not a COCO keypoint file') from error
     digest = hashlib.sha256(annotations.read_bytes()).hexdigest()
     identity: dict[str, object] = {'data': str(data), 'annotations': digest}
 
-    epochs = args.epochs or max(1, round(PEOPLE_TO_SEE / people))
+    epochs = args.epochs or max(1, round(PEOPLE_TO_SEE / max(1, people)))
     say(f'2/7 training: {people} people, {epochs} epochs')
     common = ['--data-root', str(data), '--gt-boxes']
     checkpoint = train(
@@ -165,18 +129,20 @@ def main() -> None:
     )
 
     say('3/7 evaluation on the validation people, with the annotated boxes')
-    metrics = out / 'metrics.json'
-    test = ('test', 'mspn_plugin', f'{CONFIG}.py', '--checkpoint', checkpoint, *common)
-    run_mim(*test, '--work-dir', out / 'evaluation', '--out', metrics, log=out / 'test.log')
+    metrics, folder = out / 'metrics.json', ('--work-dir', out / 'evaluation')
+    test = ('test', 'mspn_plugin', f'{CONFIG}.py', '--checkpoint', checkpoint, *common, *folder)
+    run_mim(*test, '--out', metrics, log=out / 'test.log')
     numbers = json.loads(metrics.read_text(encoding='utf-8'))
     for key, number in numbers.items():
         show(f'{key:<14} {number:7.3f}')
 
     say('4/7 poses and pictures')
-    overview = draw_poses(CONFIG, checkpoint, images, val, out / 'pictures')
+    overview = out / 'pictures' / 'overview.jpg'
+    draw_poses(CONFIG, checkpoint, images, val, overview)
 
     say('5/7 training curve')
-    plot_training(out / 'training', out / 'training_curve.png')
+    curve = out / 'training_curve.png'
+    plot_training(out / 'training', curve)
 
     epochs = args.epochs or max(1, round(IMAGES_TO_SEE / num_images))
     say(f"6/7 a detector, MMDet's {DETECTOR}: {num_images} pictures, {epochs} epochs")
@@ -202,15 +168,8 @@ def main() -> None:
     show(f'AP with detected boxes {ap:.3f}, with annotated boxes {numbers["coco/AP"]:.3f}')
 
     say('done')
-    for what, path in (
-        ('weights', checkpoint),
-        ('detector', detector),
-        ('numbers', metrics),
-        ('curve', out / 'training_curve.png'),
-        ('pictures', overview),
-        ('detected', out / 'detected' / 'pictures'),
-    ):
-        show(f'{what:<9} {path}')
+    for path in (checkpoint, detector, metrics, curve, overview, out / 'detected' / 'pictures'):
+        show(str(path))
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from pycocotools.coco import COCO
@@ -19,77 +18,43 @@ from mspn_plugin import get_config
 
 from mmpose.apis import inference_topdown, init_model  # isort: skip  # after the plugin
 
-matplotlib.use('Agg')  # files only, no display needed
-
 HEIGHT = 480  # of a picture, in pixels: small images are enlarged, so that limbs stay apart
 SEEN = 0.6  # score of a keypoint worth drawing; an empty heatmap scores 0.5
 
 
-def most_crowded(annotations: Path, count: int) -> list[tuple[str, np.ndarray]]:
-    """The images with the most labelled people.
-
-    Args:
-        annotations: A COCO keypoint file.
-        count: How many images to name.
-
-    Returns:
-        File name and boxes ``(N, 4)`` (x1, y1, x2, y2 in pixels) of each.
-    """
-    content = json.loads(annotations.read_text(encoding='utf-8'))
-    boxes: dict[int, list[list[float]]] = {}
+def draw_poses(config: str, checkpoint: Path, images: Path, truth: Path, out: Path) -> None:
+    """Draws the six images with the most people in a COCO keypoint file; ``out`` shows them all."""
+    content = json.loads(truth.read_text(encoding='utf-8'))
+    boxes: dict[int, list[list[float]]] = {image['id']: [] for image in content['images']}
     for person in content['annotations']:
         if any(person['keypoints'][2::3]) and not person.get('iscrowd'):
             x, y, w, h = person['bbox']
-            boxes.setdefault(person['image_id'], []).append([x, y, x + w, y + h])
-    names = {image['id']: image['file_name'] for image in content['images']}
-    crowded = sorted(boxes, key=lambda image: (-len(boxes[image]), image))[:count]
-    return [(names[image], np.array(boxes[image], np.float32)) for image in crowded]
-
-
-def draw_poses(config: str, checkpoint: Path, images: Path, annotations: Path, out: Path) -> Path:
-    """Predicts and draws the poses in the six most crowded images, each and all in an overview.
-
-    Args:
-        config: Name of the model's config.
-        checkpoint: Its weights.
-        images: The folder of the images.
-        annotations: A COCO keypoint file with their people's boxes.
-        out: The folder to write to.
-
-    Returns:
-        The overview.
-    """
+            boxes[person['image_id']].append([x, y, x + w, y + h])
+    crowded = [image for image in content['images'] if boxes[image['id']]]
+    crowded.sort(key=lambda image: -len(boxes[image['id']]))
     model = init_model(get_config(config), str(checkpoint), device='cpu')
-    out.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(exist_ok=True)
     tiles = []
-    for name, boxes in most_crowded(annotations, 6):
+    for name, people in ((image['file_name'], boxes[image['id']]) for image in crowded[:6]):
         image = cv2.imread(str(images / name))
         scale = HEIGHT / image.shape[0]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        poses = inference_topdown(model, image, boxes * scale)
+        poses = inference_topdown(model, image, np.array(people, np.float32) * scale)
         tiles.append(draw_people(image, poses, model.dataset_meta, keypoint_thr=SEEN))
-        cv2.imwrite(str(out / f'{Path(name).stem}_poses.jpg'), tiles[-1])
+        cv2.imwrite(str(out.with_name(f'{Path(name).stem}_poses.jpg')), tiles[-1])
     rows = [np.hstack(tiles[i : i + 3]) for i in range(0, len(tiles), 3)]
     width = max(row.shape[1] for row in rows)
     sheet = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
-    cv2.imwrite(str(out / 'overview.jpg'), np.vstack(sheet))
-    return out / 'overview.jpg'
+    cv2.imwrite(str(out), np.vstack(sheet))
 
 
 def plot_training(work_dir: Path, picture: Path) -> None:
-    """Draws loss and accuracy over the iterations, and AP over the epochs.
-
-    Where a resumed run repeats a step, the later one counts.
-
-    Args:
-        work_dir: The work folder of a training.
-        picture: The PNG file to write.
-    """
+    """Draws loss and accuracy by iteration and AP by epoch, from the records of MMEngine."""
     series: dict[str, dict[int, float]] = {'loss': {}, 'acc_pose': {}, 'coco/AP': {}}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text(encoding='utf-8').splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # of a run killed while it wrote
-                record = json.loads(line)
+                record = json.loads(line)  # a resumed run repeats steps: the later one counts
                 for key in series.keys() & record.keys():
                     series[key][record['step']] = record[key]
     figure, axes = plt.subplots(1, 3, figsize=(12.6, 3.2))
@@ -101,7 +66,6 @@ def plot_training(work_dir: Path, picture: Path) -> None:
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(picture, dpi=120)
-    plt.close(figure)
 
 
 def pose_ap(annotations: Path, results: Path) -> float:

@@ -13,14 +13,7 @@ from . import make_synthetic_people
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the data set and tell what it holds.
-
-    Args:
-        argv: Arguments, by default those of the process.
-
-    Returns:
-        The exit status: 0, or 2 if the folder or a number cannot be used.
-    """
+    """Make the data set and tell what it holds; the exit status is 2 for an unusable argument."""
     parser = argparse.ArgumentParser(
         prog='python -m synthetic_people',
         description="Draw synthetic people, a small data set in COCO's format.",

@@ -26,7 +26,7 @@ def paint_background(rng: np.random.Generator, width: int, height: int, horizon:
         w, h = rng.uniform(60, 220), rng.uniform(50, 0.95 * horizon)
         hangs = not outdoors and rng.random() < 0.6  # on the wall
         y = rng.uniform(0, horizon - h) if hangs else horizon - h
-        _front(rng, picture, rng.uniform(-40, width - 40), y, w, h)
+        _front(rng, picture, (rng.uniform(-40, width - 40), y, w, h))
     for _ in range(rng.integers(0, 4) if outdoors else 0):
         _tree(rng, picture, rng.uniform(0, width), horizon + rng.uniform(-6, 22))
     _floor_lines(rng, picture, horizon, 0.8 * ground)
@@ -62,11 +62,10 @@ def _rectangle(picture: Picture, x: float, y: float, w: float, h: float, color: 
     cv2.rectangle(picture, *corners, (0.72 * color).tolist(), 2)
 
 
-def _front(
-    rng: np.random.Generator, picture: Picture, x: float, y: float, w: float, h: float
-) -> None:
+def _front(rng: np.random.Generator, picture: Picture, box: tuple[float, ...]) -> None:
     """A house, a shelf, a window or a picture: a rectangle that is divided into smaller ones."""
-    _rectangle(picture, x, y, w, h, muted(rng, 70, 215))
+    x, y, w, h = box
+    _rectangle(picture, *box, muted(rng, 70, 215))
     pane, columns, rows = muted(rng, 40, 200), rng.integers(1, 6), rng.integers(1, 6)
     share, same = rng.uniform(0.4, 0.85), rng.random() < 0.6
     wide, tall = w / columns, h / rows

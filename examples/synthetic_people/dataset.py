@@ -15,12 +15,11 @@ import numpy as np
 from pycocotools import mask as mask_api
 
 from .pose import KEYPOINT_NAMES
-from .scene import Person, make_scene
+from .scene import make_scene
 
 #: Raised whenever the same parameters give other pictures or labels.
 VERSION = 3
 MARKER = 'synthetic_people.json'
-JPEG_QUALITY = 90
 
 _SKELETON = (
     *((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9)),
@@ -29,8 +28,7 @@ _SKELETON = (
 _CATEGORY = {'id': 1, 'name': 'person', 'supercategory': 'person'}
 _CATEGORY |= {'keypoints': KEYPOINT_NAMES, 'skeleton': _SKELETON}
 
-#: Folder of a picture, its seed and its id.
-_Job = tuple[Path, tuple[int, int, int], int]
+_Job = tuple[Path, tuple[int, int, int], int]  # folder of a picture, its seed and its id
 
 
 @dataclass(frozen=True)
@@ -157,26 +155,24 @@ def _write_image(job: _Job) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     scene = make_scene(np.random.default_rng(seed))
     name = f'{image_id:012d}.jpg'
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
     (folder / name).write_bytes(data.tobytes())
     height, width = scene.image.shape[:2]
-    # Ids are unique over both files: those of an image are 100 times its own, and up.
-    people = [
-        {'id': 100 * image_id + number, 'image_id': image_id, **_annotate(person)}
-        for number, person in enumerate(scene.people)
-    ]
+    people = []
+    for number, person in enumerate(scene.people):
+        rle = mask_api.encode(np.asfortranarray(person.mask, np.uint8))
+        joints = [(x, y, int(flag)) for x, y, flag in person.keypoints.tolist()]
+        entry = {
+            'id': 100 * image_id + number,  # unique over both files
+            'image_id': image_id,
+            'category_id': 1,
+            # As in COCO, box, area and segmentation are those of the visible pixels.
+            'bbox': [int(value) for value in mask_api.toBbox(rle)],
+            'area': int(person.mask.sum()),
+            'segmentation': {'size': rle['size'], 'counts': rle['counts'].decode()},
+            'iscrowd': 0,
+            'num_keypoints': sum(flag > 0 for *_, flag in joints),
+            'keypoints': [value for joint in joints for value in joint],
+        }
+        people.append(entry)
     return {'id': image_id, 'file_name': name, 'width': width, 'height': height}, people
-
-
-def _annotate(person: Person) -> dict[str, Any]:
-    """Describe a person; as in COCO, box, area and segmentation are those of its visible pixels."""
-    rle = mask_api.encode(np.asfortranarray(person.mask, np.uint8))
-    return {
-        'category_id': 1,
-        'bbox': [int(value) for value in mask_api.toBbox(rle)],
-        'area': int(person.mask.sum()),
-        'iscrowd': 0,
-        'num_keypoints': int(np.count_nonzero(person.keypoints[:, 2])),
-        'keypoints': [v for x, y, flag in person.keypoints.tolist() for v in (x, y, int(flag))],
-        'segmentation': {'size': rle['size'], 'counts': rle['counts'].decode()},
-    }

@@ -33,17 +33,11 @@ def blob(centre: tuple[float, float, float], radii: tuple[float, float, float]) 
 
 
 class Mesh:
-    """What stands at one place: quadrangles with colours and labels, once it is finished.
+    """What stands at one place: quadrangles with colours and labels, once it is finished."""
 
-    Attributes:
-        corners: (n, 4, 2) x and y in body heights, relative to the ground point.
-        colors: (n, 3) uint8 RGB.
-        parts: (n,) uint8 labels.
-    """
-
-    corners: FloatArray
-    colors: NDArray[np.uint8]
-    parts: NDArray[np.uint8]
+    corners: FloatArray  # (n, 4, 2) x and y in body heights, relative to the ground point
+    colors: NDArray[np.uint8]  # (n, 3) RGB
+    parts: NDArray[np.uint8]  # (n,) labels
 
     def __init__(self) -> None:
         self._tubes: list[tuple[NDArray[Any], ...]] = []
@@ -87,9 +81,7 @@ class Mesh:
     def finish(self, light: FloatArray, strength: float) -> Mesh:
         """Sort the quadrangles from far to near and shade them; returns the mesh itself.
 
-        Args:
-            light: (3,) unit vector towards the light.
-            strength: Share of the light that comes from there, the rest from everywhere.
+        `strength` is the share of the light that comes along the unit vector `light` (3,).
         """
         world, normals, colors, parts, depth = map(np.concatenate, zip(*self._tubes, strict=True))
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -103,10 +95,7 @@ class Mesh:
         return self
 
     def draw(self, ids: NDArray[np.int32], first: int, place: tuple[int, int], size: float) -> None:
-        """Draw the quadrangles' numbers, from `first`, into an id map (h, w), in place.
-
-        The ground point lies at the pixel `place`, and a body height has `size` pixels.
-        """
+        """Draw the quadrangles' numbers into a map (h, w); a body height has `size` pixels."""
         polygons = np.rint(self.corners * (size, -size) + place).astype(np.int32)
         for number, polygon in enumerate(polygons, start=first):
             cv2.fillConvexPoly(ids, polygon, number)

@@ -31,33 +31,22 @@ FACE_JOINTS = 5  # nose, eyes and ears are COCO's first keypoints
 
 @dataclass(frozen=True)
 class Person:
-    """The labels of one person, in image pixels; pixel centres have whole coordinates.
+    """The labels of one person, in image pixels; pixel centres have whole coordinates."""
 
-    Attributes:
-        keypoints: (17, 3) x, y and visibility: 2 visible, 1 covered, 0 (with x = y = 0) outside of
-            the image or, for a joint of the face, on the far side of the head.
-        mask: (h, w) bool, the pixels that show the person.
-    """
-
+    # (17, 3) x, y and visibility: 2 visible, 1 covered, 0 (with x = y = 0) outside of the image or,
+    # for a joint of the face, on the far side of the head.
     keypoints: FloatArray
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_]  # (h, w), the pixels that show the person
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A finished picture with its labels.
+    """A finished picture with its labels."""
 
-    Attributes:
-        image: (h, w, 3) uint8 RGB.
-        people: The people, from far to near.
-        owners: (2h, 2w) uint8 subpixels: 0 nobody, i + 1 person i.
-        parts: (2h, 2w) uint8 subpixels: which part of its owner (`figure.PARTS`) is seen.
-    """
-
-    image: Picture
-    people: tuple[Person, ...]
-    owners: NDArray[np.uint8]
-    parts: NDArray[np.uint8]
+    image: Picture  # (h, w, 3) RGB
+    people: tuple[Person, ...]  # from far to near
+    owners: NDArray[np.uint8]  # (2h, 2w) subpixels: 0 nobody, i + 1 person i
+    parts: NDArray[np.uint8]  # (2h, 2w) subpixels: which of `figure.PARTS` is seen
 
 
 class _Thing(NamedTuple):
@@ -75,20 +64,18 @@ def make_scene(rng: np.random.Generator) -> Scene:
     width, height = int(rng.integers(320, 401)), int(rng.integers(240, 301))
     shape = (height * SUPERSAMPLING, width * SUPERSAMPLING)
     horizon = int(shape[0] * rng.uniform(0.28, 0.5))
-    people: list[Person] = []
-    things: list[_Thing] = []
-    while not people:
-        things = things or _arrange(rng, shape, horizon)
+    things = _arrange(rng, shape, horizon)
+    while True:
         ids, owners, parts = _compose(things, shape)
-        bodies = [i for i, thing in enumerate(things) if thing.joints is not None]
-        people = [_label(things[i].joints, n, owners, parts) for n, i in enumerate(bodies, start=1)]
-        unclear = [i for i, p in zip(bodies, people, strict=True) if not _recognisable(p)]
-        if unclear or not people:
-            # One goes at a time: others may be seen without it.
-            things, people = (
-                (things[: unclear[0]] + things[unclear[0] + 1 :] if unclear else []),
-                [],
-            )
+        bodies = [thing for thing in things if thing.joints is not None]
+        people = [_label(b.joints, n, owners, parts) for n, b in enumerate(bodies, start=1)]
+        unclear = [b for b, p in zip(bodies, people, strict=True) if not _recognisable(p)]
+        if people and not unclear:
+            break
+        if unclear:  # One goes at a time: others may be seen without it.
+            things = [thing for thing in things if thing is not unclear[0]]
+        else:
+            things = _arrange(rng, shape, horizon)
     canvas = paint_background(rng, shape[1], shape[0], horizon)
     shade = np.full(shape, 255, np.uint8)
     for thing in things:
