@@ -174,7 +174,7 @@ def _label(
 def _recognisable(person: Person) -> bool:
     """Whether so much of a person shows that the labels are no guess."""
     inside, seen = (np.count_nonzero(person.keypoints[:, 2] >= flag) for flag in (1, 2))
-    return inside >= MIN_JOINTS and seen >= MIN_VISIBLE * inside
+    return bool(inside >= MIN_JOINTS and seen >= MIN_VISIBLE * inside)
 
 
 def _photograph(rng: np.random.Generator, canvas: Picture) -> Picture:
