@@ -24,7 +24,7 @@ setup:
 	@$(PYTHON) install/bootstrap.py
 
 demo: setup
-	@$(BIN)/python -W ignore examples/demo $(if $(DATA),--data "$(DATA)")
+	@PYTHONPATH=examples $(BIN)/python -P -W ignore -m demo $(if $(DATA),--data "$(DATA)")
 
 # One thread per process: the processes already use every core.
 test: export OMP_NUM_THREADS = 1
