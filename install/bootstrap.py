@@ -38,7 +38,7 @@ MENDS = {
     'no space left|os error 28|disk quota': 'free some space: about 8 GB are needed.',
     'no module named pip': 'install uv, or give this Python a pip (`apt install python3-pip`).',
     'no interpreter found|no download found': 'install Python 3.11 or 3.12.',
-    'resolv|connect|timed? ?out|fetch|sending|certificate|unreachable|versions: none': NETWORK,
+    'resolv|dns|connect|timed? ?out|fetch|sending|certificate|unreachable|versions: none': NETWORK,
     '': 'read the lines above, and run it again.',
 }
 

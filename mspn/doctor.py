@@ -139,7 +139,9 @@ def collect() -> Report:
         except Exception as error:
             report.blame(error.__cause__ or error, 'mspn_plugin does not import', _REINSTALL)
     root, python = Path(__file__).resolve().parents[1], shlex.quote(sys.executable)
-    if report.versions['openmim'] and not (root / 'mspn_plugin' / '.mim').is_dir():
+    installed = importlib.metadata.distributions(name='mspn_plugin')  # mim sees no checkout
+    mims = [Path(str(found.locate_file('mspn_plugin/.mim'))) for found in installed]
+    if report.versions['openmim'] and not any(mim.is_dir() for mim in mims):
         what = 'mim cannot use this mspn_plugin: its installation is editable or incomplete'
         report.add(what, _REINSTALL, fatal=False)
     for problem in report.problems:  # for this Python's pip; in a fresh clone, for make
