@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PINNED = re.findall(
     r'^([a-z]\S*?)==(\S+)((?:.*\\\n)*.*)', (ROOT / 'install/requirements.txt').read_text(), re.M
 )
-SOURCES = ('mspn_plugin', 'configs', 'tools', 'model-index.yml', 'README.md', 'LICENSE')
+SOURCES = ('mspn', 'mspn_plugin', 'configs', 'tools', 'model-index.yml', 'README.md', 'LICENSE')
 BUILD_FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in')
-NEVER_REQUIRED = {'torch', 'torchvision', 'mmcv', 'mmcv-lite', 'mmdet', 'mmpose', 'mmengine'}
+NEVER_REQUIRED = {'torch', 'torchvision', 'mmcv', 'mmcv-lite'}
 
 
 def build(folder: Path, kind: str) -> Path:
@@ -69,12 +69,12 @@ def test_wheel_holds_what_mim_looks_for(wheel, source):
     assert expected, 'no configs and tools beside setup.py'
     assert mim - {'model-index.yml'} == expected
     assert ('model-index.yml' in mim) == (source / 'model-index.yml').exists()
-    modules = {file.relative_to(source).as_posix() for file in source.glob('mspn_plugin/**/*.py')}
-    assert {
-        name for name in inside if '.dist-info/' not in name and '/.mim/' not in name
-    } >= modules
+    modules = {f.relative_to(source).as_posix() for f in source.glob('mspn*/**/*.py')}
+    modules |= {'mspn/py.typed', 'mspn_plugin/py.typed'}
+    packaged = {name for name in inside if '.dist-info/' not in name and '/.mim/' not in name}
+    assert packaged == modules
     tops = {PurePosixPath(name).parts[0] for name in inside if '.dist-info/' not in name}
-    assert tops == {'mspn_plugin'}, 'nothing but the package may land in site-packages'
+    assert tops == {'mspn', 'mspn_plugin'}, 'nothing else may land in site-packages'
 
 
 def test_each_config_has_a_name_of_its_own(wheel):
@@ -85,17 +85,24 @@ def test_each_config_has_a_name_of_its_own(wheel):
     assert not doubled, f'mim finds configs by file name alone; rename one of each: {doubled}'
 
 
-def test_requirements_of_the_wheel_replace_nothing(wheel):
+def test_metadata_of_the_wheel_and_its_requirements_replace_nothing(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (name for name in archive.namelist() if name.endswith('.dist-info/METADATA'))
-        fields = Parser().parsestr(archive.read(metadata).decode())
+        info = f'{wheel.name.rpartition("-py3")[0]}.dist-info'
+        fields = Parser().parsestr(archive.read(f'{info}/METADATA').decode())
+        assert 'mspn = mspn.cli:main' in archive.read(f'{info}/entry_points.txt').decode()
     assert fields['Name'] == 'mspn_plugin', 'mim needs the name of the import'
     assert fields['License-Expression'] == 'Apache-2.0'
+    assert fields['Author'] and 'Typing :: Typed' in fields.get_all('Classifier')
+    assert {url.split(',')[0] for url in fields.get_all('Project-URL')} == {'Paper', 'MMPose'}
     required = fields.get_all('Requires-Dist')
     names = {re.match(r'[\w.-]+', line).group(): 'extra ==' in line for line in required}
-    assert not {name for name, extra in names.items() if not extra} & NEVER_REQUIRED
-    assert not names.keys() & {'torch', 'torchvision', 'mmcv', 'mmcv-lite'}, (
-        'not as an extra either'
+    needed = {name for name, extra in names.items() if not extra}
+    assert needed == {'numpy', 'pycocotools', 'safetensors', 'six'}
+    assert not names.keys() & NEVER_REQUIRED, 'not as an extra either'
+    assert not any('opencv' in name for name in names), 'four distributions share the name cv2'
+    assert any(
+        line.startswith('protobuf') and "extra == 'mindspore'" in line.replace('"', "'")
+        for line in required
     )
 
 
@@ -117,12 +124,8 @@ def test_list_is_pinned_with_hashes_and_without_addresses():
     assert not unhashed
     pins = {name: version for name, version, _ in PINNED}
     assert (pins['torch'], pins['torchvision']) == ('2.11.0', '0.26.0')
-
-
-def test_packages_without_their_own_lists_are_the_pinned_ones():
     # Where the versions differ, uv falls back to the real dependency lists, without a word.
     listed = tomllib.loads((ROOT / 'install/uv.toml').read_text())['dependency-metadata']
-    pins = {name: version for name, version, _ in PINNED}
     assert {entry['name']: entry['version'] for entry in listed}.items() <= pins.items()
 
 

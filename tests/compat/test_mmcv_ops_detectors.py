@@ -1,12 +1,13 @@
 """MMDet's detectors, from its own configs with random weights, on top of the supplied operators."""
 
-import importlib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData
 
 from mspn_plugin.compat import mmcv_ops
 
@@ -14,6 +15,10 @@ GAP = mmcv_ops.install()
 if not GAP.active:
     pytest.skip(GAP.detail, allow_module_level=True)
 mmdet = pytest.importorskip('mmdet')
+from mmdet.apis import inference_detector  # noqa: E402
+from mmdet.registry import MODELS  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
+from mmdet.utils import register_all_modules  # noqa: E402
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 YOLOX = 'yolox/yolox_tiny_8xb8-300e_coco.py'
@@ -23,44 +28,34 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA d
 on_each_device = pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_cuda)])
 
 
-def load_config(name: str):
+def load_config(name: str) -> Config:
     """One of MMDet's configs that downloads nothing."""
-    config_class = importlib.import_module('mmengine.config').Config
-    root = Path(mmdet.__file__).parent
-    folders = [root / '.mim' / 'configs', root.parent / 'configs']
-    found = [folder / name for folder in folders if (folder / name).is_file()]
-    if not found:
+    file = Path(mmdet.__file__).parent / '.mim' / 'configs' / name
+    if not file.is_file():
         pytest.skip(f'MMDet is installed without its config {name}')
-    config = config_class.fromfile(found[0])
+    config = Config.fromfile(file)
     config.model.backbone.init_cfg = None
     return config
 
 
-def make_model(config, device: str):
+def make_model(config: Config, device: str):
     torch.manual_seed(0)
-    importlib.import_module('mmdet.utils').register_all_modules()
-    model = importlib.import_module('mmdet.registry').MODELS.build(config.model)
+    register_all_modules()
+    model = MODELS.build(config.model)
     model.cfg = config
     return model.to(device).eval()
 
 
-def make_sample(height: int, width: int, *, device: str):
-    """What MMDet's loader gives for one image with two boxes."""
-    structures = importlib.import_module('mmdet.structures')
-    instances = importlib.import_module('mmengine.structures').InstanceData
-    boxes = [[10.0, 12, 60, 90], [40.0, 8, 100, 60]]
-    sample = structures.DetDataSample(
-        metainfo=dict(
-            img_shape=(height, width),
-            ori_shape=(height, width),
-            batch_input_shape=(height, width),
-            pad_shape=(height, width),
-            scale_factor=(1.0, 1.0),
-        ),
-        gt_instances=instances(bboxes=torch.tensor(boxes), labels=torch.tensor([0, 5])),
-        ignored_instances=instances(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
+def make_sample(size: int, *, device: str) -> dict:
+    """What MMDet's loader gives for one square image with two boxes."""
+    shapes = ('img_shape', 'ori_shape', 'batch_input_shape', 'pad_shape')
+    boxes = torch.tensor([[10.0, 12, 60, 90], [40.0, 8, 100, 60]])
+    sample = DetDataSample(
+        metainfo=dict.fromkeys(shapes, (size, size)) | {'scale_factor': (1.0, 1.0)},
+        gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([0, 5])),
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
     )
-    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8)
     return dict(inputs=[image], data_samples=[sample.to(device)])
 
 
@@ -81,11 +76,10 @@ def test_inference_on_a_picture(name, device):
     # Random weights are never sure of anything; this way suppression has something to do.
     test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
     test_cfg.score_thr = 0.0
-    inference = importlib.import_module('mmdet.apis').inference_detector
     picture = np.random.default_rng(0).integers(0, 256, (96, 120, 3), dtype=np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        found = inference(model, picture).pred_instances
+        found = inference_detector(model, picture).pred_instances
     assert len(found) > 0
     assert found.bboxes.shape == (len(found), 4) and found.bboxes.isfinite().all()
     assert found.bboxes.abs().max() < 200  # pixels of the picture, give or take its padding
@@ -105,7 +99,7 @@ def test_one_training_step(name, learns, device):
     if name == RTMDET:  # its augmentation needs a loader; the network is what is tested
         config.model.data_preprocessor.batch_augments = None
     model = make_model(config, device).train()
-    data = model.data_preprocessor(make_sample(128, 128, device=device), True)
+    data = model.data_preprocessor(make_sample(128, device=device), True)
     losses = model(**data, mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()

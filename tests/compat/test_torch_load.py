@@ -3,21 +3,21 @@
 import os
 import pickle
 import struct
-import subprocess
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from evil import Reduced
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mspn_plugin.compat import Gap, torch_load
+from mspn_plugin.compat import torch_load
 
-GAP = torch_load.install()
-pytestmark = pytest.mark.skipif(not GAP.active, reason=GAP.detail)
+GAPS = torch_load.install()
+pytestmark = pytest.mark.skipif(not GAPS[0].active, reason=GAPS[0].detail)
 
 # What the docstring of the module promises; anything more is a decision, not an accident.
 NAMES = {
@@ -59,22 +59,19 @@ class TinyData(Dataset):
 
 
 def tiny_runner(work_dir, name, max_epochs, **kwargs):
+    data = dict(batch_size=2, dataset=TinyData(), sampler=dict(type='DefaultSampler', shuffle=True))
     return Runner(
         TinyModel(),
         str(work_dir),
-        train_dataloader={
-            'batch_size': 2,
-            'dataset': TinyData(),
-            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
-        },
-        train_cfg={'by_epoch': True, 'max_epochs': max_epochs},
-        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},
+        train_dataloader=data,
+        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
         param_scheduler=[
-            {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'end': 2},
-            {'type': 'CosineAnnealingLR', 'T_max': 3, 'by_epoch': True},
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2),
+            dict(type='CosineAnnealingLR', T_max=3, by_epoch=True),
         ],
-        custom_hooks=[{'type': 'EMAHook'}],
-        default_hooks={'logger': {'type': 'LoggerHook', 'interval': 1}},
+        custom_hooks=[dict(type='EMAHook')],
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
         experiment_name=name,
         **kwargs,
     )
@@ -157,16 +154,6 @@ def test_arrays_written_under_numpy_1_load(tmp_path):
     assert loaded['b'].mean() == 1.5 and loaded['s'] == 7
 
 
-class Reduced:
-    """Pickles as the call of a function."""
-
-    def __init__(self, function, *args):
-        self.how = (function, args)
-
-    def __reduce__(self):
-        return self.how
-
-
 def name_of(module, name):
     """The opcode that fetches a global, in a pickle written by hand."""
     return f'c{module}\n{name}\n'.encode()
@@ -190,21 +177,9 @@ ONE, EMPTY = b'K\x01\x85', b'K\x00\x85'  # shapes
 
 
 def malicious(canary):
-    """Returns, by kind, pickles that run a command, reach a function or follow a forged address."""
-    import builtins
-    import functools
-
-    command = f'touch {canary}'
-    write = f'open({str(canary)!r}, "w")'
+    """By kind: pickles that reach a function or follow a forged address; tests/security has more."""
     calls = {
-        'os.system': Reduced(os.system, command),
-        'subprocess': Reduced(subprocess.call, ['touch', str(canary)]),
-        'eval': Reduced(eval, write),
-        'exec': Reduced(exec, write),
-        'open': Reduced(open, str(canary), 'w'),
-        'object array': np.array([Reduced(os.system, command)], dtype=object),
-        'partial': Reduced(functools.partial, os.system, command),
-        'import': Reduced(builtins.__import__, 'os'),
+        'object array': np.array([Reduced(os.system, f'touch {canary}')], dtype=object),
         'numpy.load': Reduced(np.load, str(canary)),
         'getattr, another class': Reduced(getattr, torch.Tensor, 'min'),
         'getattr, another name': Reduced(getattr, HistoryBuffer, '__init__'),
@@ -216,15 +191,11 @@ def malicious(canary):
         'record array': np.zeros(2, dtype=[('a', 'i4')]).view(np.recarray),
         'array of text': np.array(['a']),
     }
+    buffer = name_of('mmengine.logging.history_buffer', 'HistoryBuffer')
     by_hand = {
         'array over an address': call(NDARRAY, ONE, text('O'), ADDRESS),
         'array over an address, NEWOBJ': NDARRAY + b'(' + ONE + text('O') + ADDRESS + b't\x81',
-        'array of another class': call(
-            RECONSTRUCT,
-            name_of('mmengine.logging.history_buffer', 'HistoryBuffer'),
-            EMPTY,
-            text('b'),
-        ),
+        'array of another class': call(RECONSTRUCT, buffer, EMPTY, text('b')),
         'type of objects': call(DTYPE, text('O')),
         'class of the type of objects': call(name_of('numpy.dtypes', 'ObjectDType')),
         'class of a type': call(name_of('numpy.dtypes', 'Float64DType')),
@@ -239,21 +210,10 @@ def malicious(canary):
 
 @pytest.mark.parametrize('kind', malicious('unused'))
 def test_a_file_that_wants_more_is_refused(kind, tmp_path):
-    canary = tmp_path / 'canary'
-    save_pickle(tmp_path / 'evil.pth', malicious(canary)[kind])
+    save_pickle(tmp_path / 'evil.pth', malicious(tmp_path / 'canary')[kind])
     with pytest.raises((pickle.UnpicklingError, TypeError)):
         torch.load(tmp_path / 'evil.pth', weights_only=True)
-    assert not canary.exists()
-
-
-@pytest.mark.parametrize(
-    'kind', ['os.system', 'subprocess', 'eval', 'exec', 'open', 'object array']
-)
-def test_these_kinds_do_harm_without_the_restriction(kind, tmp_path):
-    """Otherwise the test above would prove nothing."""
-    canary = tmp_path / 'canary'
-    pickle.loads(malicious(canary)[kind])
-    assert canary.exists()
+    assert not (tmp_path / 'canary').exists()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +249,7 @@ def test_the_allow_list_holds_exactly_the_documented_names():
     before = torch.serialization.get_safe_globals()
     try:
         torch.serialization.clear_safe_globals()
-        assert torch_load.install() == torch_load.install() == GAP
+        assert torch_load.install() == torch_load.install() == GAPS
         names = sorted(name for _, name in torch.serialization.get_safe_globals())
     finally:
         torch.serialization.add_safe_globals(before)
@@ -303,13 +263,7 @@ def test_the_allow_list_holds_exactly_the_documented_names():
         assert name.rsplit('.', 1)[-1] in torch_load.__doc__
 
 
-@pytest.mark.parametrize('package', ['torch', 'mmengine'])
-def test_a_missing_package_is_told(package, monkeypatch):
-    monkeypatch.setattr('importlib.util.find_spec', lambda name: None if name == package else 1)
-    assert torch_load.install() == Gap('torch.load', False, f'{package} is not installed')
-
-
 def test_an_old_torch_needs_nothing(monkeypatch):
-    monkeypatch.setattr(torch, '__version__', '2.5.1+cpu')
+    monkeypatch.setattr(torch_load.torch, '__version__', '2.5.1+cpu')
     monkeypatch.setattr(torch.serialization, 'add_safe_globals', None)
-    assert not torch_load.install().active
+    assert not torch_load.install()[0].active
