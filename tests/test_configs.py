@@ -75,7 +75,7 @@ def test_forward_and_loss(name):
     width, height = cfg.codec.input_size
     columns, rows = cfg.codec.heatmap_size
     keypoints = cfg.model.head.num_keypoints
-    visible = cfg.model.head.get('coarse_targets') == 'visible'
+    visible = cfg.model.head.coarse_loss.type == 'VisibleKeypointMSELoss'
     sample = PoseDataSample()
     sample.gt_instance_labels = InstanceData(
         keypoint_cells=torch.rand(1, keypoints, 2) * torch.tensor([columns, rows]),
@@ -200,8 +200,8 @@ def test_original_recipe(name):
     cfg = load(name)
     head = head_of(cfg)
     assert head.coarse_to_fine and head.decoder.refine == 'second_peak'
-    assert cfg.model.head.coarse_targets == 'visible'
-    assert cfg.model.head.ohkm and cfg.model.head.topk == 8
+    assert cfg.model.head.coarse_loss == dict(type='VisibleKeypointMSELoss', loss_weight=0.25)
+    assert cfg.model.head.final_loss == dict(type='OHKMMSELoss', topk=8, binary_weights=True)
     assert head.decoder.decode_kernel_size == (9 if 'mpii' in name else 5)
     assert cfg.model.test_cfg == dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False)
     # The rule for coarse targets needs visibilities of 2.

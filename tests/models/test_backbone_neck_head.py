@@ -12,7 +12,7 @@ from mmpose.structures import PoseDataSample
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mspn_plugin.models.accuracy import pck_accuracy
+from mspn_plugin.models.losses import pck_accuracy
 
 CODEC = dict(
     type='MultiLevelHeatmap',

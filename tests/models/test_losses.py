@@ -8,7 +8,7 @@ from mmpose.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mspn_plugin.models import OHKMMSELoss
-from mspn_plugin.models.losses import MeanMSELoss
+from mspn_plugin.models.losses import KeypointMeanMSELoss
 
 
 def loop(output, target, weights, topk):
@@ -72,7 +72,7 @@ def test_equals_mmpose_where_mmpose_works():
     ours = OHKMMSELoss(8)(output, target, weights)
     assert ours.item() == pytest.approx(stock(output, target, weights).item(), rel=1e-5)
     stock = MODELS.build(dict(type='KeypointMSELoss', use_target_weight=True, loss_weight=0.25))
-    ours = MeanMSELoss(loss_weight=0.25)(output, target, weights)
+    ours = KeypointMeanMSELoss(loss_weight=0.25)(output, target, weights)
     assert ours.item() == pytest.approx(stock(output, target, weights).item(), rel=1e-5)
 
 
