@@ -34,7 +34,7 @@ def _register() -> None:
 
     try:
         close_gaps()
-        from . import datasets, engine, heatmaps, models  # noqa: F401
+        from . import datasets, engine, heatmaps, models, registry  # noqa: F401
     except ModuleNotFoundError as error:
         raise ImportError(
             f'mspn_plugin needs the package {error.name!r}, which is not installed. '

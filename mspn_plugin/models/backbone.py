@@ -134,7 +134,8 @@ class MSPNBackbone(BaseModule):
         """Initialises at random, then copies a pretrained ResNet where ``init_cfg`` names one."""
         super().init_weights()
         for stage in self.stages:
-            stage.down.init_weights()  # which lists hide from the line above
+            if hasattr(stage.down, 'init_weights'):  # which lists hide from the line above
+                stage.down.init_weights()
         if self._resnet:
             load_resnet_into(self, self._resnet['checkpoint'], num_stages=self.num_stages)
             self._resnet = {}  # once, like the random initialisation
