@@ -79,18 +79,6 @@ def test_half_precision_does_not_overflow():
     assert loss.item() == pytest.approx(90000)
 
 
-def test_topk_must_be_positive():
-    with pytest.raises(ValueError, match='topk is 0'):
-        OHKMMSELoss(0)
-
-
-def test_binary_weights_make_every_label_count_alike():
-    output, target, _ = batch()
-    weights = torch.arange(32 * 17).view(32, 17) % 3
-    loss = OHKMMSELoss(8, binary_weights=True)
-    assert loss(output, target, weights) == OHKMMSELoss(8)(output, target, (weights > 0).float())
-
-
 def error(output, cell, kernel):
     """Mean squared error of one heatmap; without a cell, nothing is to be drawn."""
     goal = np.zeros((HEIGHT, WIDTH))
@@ -102,39 +90,23 @@ def error(output, cell, kernel):
 
 
 def original_unit(maps, cells, visibility, kernel, mined):
-    """The original's loss of one unit."""
-    errors = [
-        [
-            # Mined, an unlabelled keypoint costs nothing; else each costs, and what cannot be seen
-            # is not to be drawn.
-            error(maps[i, k], cells[i, k], kernel) * (visibility[i, k] > 0)
-            if mined
-            else error(maps[i, k], cells[i, k] if visibility[i, k] > 1 else None, kernel)
-            for k in range(KEYPOINTS)
-        ]
+    """The original's loss of one unit: each costs, but what cannot be seen is not to be drawn."""
+    if mined:  # what has a label costs, seen or not
+        return mmpose_unit(maps, cells, visibility > 0, kernel, mined)
+    drawn = [
+        [cells[i, k] if visibility[i, k] > 1 else None for k in range(KEYPOINTS)]
         for i in range(PEOPLE)
     ]
-    return hardest(errors, 8 if mined else KEYPOINTS)
+    return mmpose_unit(maps, drawn, torch.ones(PEOPLE, KEYPOINTS), kernel, mined)
 
 
 def mmpose_unit(maps, cells, weights, kernel, mined):
     """MMPose's: the keypoints' errors times their weights, all of them or the 8 largest."""
     errors = [
-        [error(maps[i, k], cells[i, k], kernel) * weights[i, k] for k in range(KEYPOINTS)]
+        [error(maps[i, k], cells[i][k], kernel) * weights[i, k] for k in range(KEYPOINTS)]
         for i in range(PEOPLE)
     ]
     return hardest(errors, 8 if mined else KEYPOINTS)
-
-
-def expected_losses(rule, heatmaps, cells, visibility, *, coarse_to_fine, mined):
-    losses = {}
-    for stage, maps in enumerate(heatmaps):
-        for unit in range(4):
-            finer = coarse_to_fine and stage == len(heatmaps) - 1
-            kernel = KERNELS[unit + 1 if finer else unit]
-            loss = rule(maps[unit], cells, visibility, kernel, mined=mined and unit == 3)
-            losses[f'loss_s{stage}_u{unit}'] = loss if unit == 3 else loss / 4
-    return losses
 
 
 def build(**settings):
@@ -186,9 +158,13 @@ def test_losses_and_gradients_equal_the_published_rule(
     feats, samples, cells, visibility = data(num_stages, values)
     losses = head.loss(feats, samples)
     losses.pop('acc_pose')
-    expected = expected_losses(
-        rule, head(feats), cells, visibility, coarse_to_fine=coarse_to_fine, mined=mined
-    )
+    expected = {}
+    for stage, maps in enumerate(head(feats)):
+        for unit in range(4):
+            finer = coarse_to_fine and stage == num_stages - 1
+            kernel = KERNELS[unit + 1 if finer else unit]
+            loss = rule(maps[unit], cells, visibility, kernel, mined=mined and unit == 3)
+            expected[f'loss_s{stage}_u{unit}'] = loss if unit == 3 else loss / 4
     assert losses.keys() == expected.keys()
     for name, loss in losses.items():
         assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5)
@@ -202,62 +178,36 @@ def test_losses_and_gradients_equal_the_published_rule(
         assert (mine - other).norm() <= 1e-5 * other.norm()
 
 
-def test_the_original_rule_punishes_what_is_drawn_of_an_occluded_keypoint():
-    """The rules differ where they should: in the coarse units, for v = 1."""
-    head = build(
-        num_stages=1,
-        coarse_loss=dict(type='VisibleKeypointMSELoss', loss_weight=0.25),
-        final_loss=dict(MINED, binary_weights=True),
-    )
-    feats, samples, *_ = data(1, (0.0, 1.0, 2.0))
-    before = head.loss(feats, samples)
-    for sample in samples:
-        weights = sample.gt_instance_labels.keypoint_weights
-        weights[weights == 1] = 2
-    after = head.loss(feats, samples)
-    assert all(before[f'loss_s0_u{unit}'] != after[f'loss_s0_u{unit}'] for unit in range(3))
-    assert before['loss_s0_u3'] == after['loss_s0_u3']  # learns from every label, seen or not
-    assert before['acc_pose'] == after['acc_pose']
-
-
+@pytest.mark.parametrize('visible', [False, True])
 @pytest.mark.parametrize(
-    ('old', 'coarse', 'final'),
-    [
-        (dict(coarse_weight=0.5), ('KeypointMeanMSELoss', 0.5), OHKMMSELoss),
-        (dict(ohkm=False), ('KeypointMeanMSELoss', 0.25), KeypointMeanMSELoss),
-        (dict(coarse_targets='visible', topk=3), ('VisibleKeypointMSELoss', 0.25), OHKMMSELoss),
-        (
-            dict(topk=3, coarse_loss=dict(type='VisibleKeypointMSELoss'), coarse_weight=2),
-            ('VisibleKeypointMSELoss', 2),
-            OHKMMSELoss,
-        ),
-    ],
+    'old', [dict(coarse_weight=0.5), dict(ohkm=False), dict(topk=3, coarse_weight=2)]
 )
-def test_the_settings_before_the_losses_are_understood(old, coarse, final):
-    with pytest.warns(FutureWarning, match='write instead: coarse_loss=') as caught:
-        head = build(**old)
-    assert (type(head.coarse_loss).__name__, head.coarse_loss.loss_weight) == coarse
-    assert type(head.final_loss) is final
-    if final is OHKMMSELoss:
-        assert head.final_loss.topk == old.get('topk', 8)
-        assert head.final_loss.binary_weights == coarse[0].startswith('Visible')
-    new = eval(f'dict({str(caught[0].message).partition("instead: ")[2]})')  # as a user would
-    copied = build(**new)
-    for part in ('coarse_loss', 'final_loss'):
-        ours, theirs = getattr(copied, part), getattr(head, part)
-        assert type(ours) is type(theirs) and ours.loss_weight == theirs.loss_weight
+def test_the_settings_before_the_losses_are_understood(old, visible):
+    """Alone, or in a config whose base has new ones; the warning shows what to write."""
+    mean = 'VisibleKeypointMSELoss' if visible else 'KeypointMeanMSELoss'
+    base = dict(coarse_loss=dict(type=mean, loss_weight=0.25))
+    for start in (dict(coarse_targets='visible' if visible else 'labelled'), base):
+        with pytest.warns(FutureWarning, match='write instead: coarse_loss=') as caught:
+            head = build(**start, **old)
+        new = build(**eval(f'dict({str(caught[0].message).partition("instead: ")[2]})'))
+        for each in (head, new):
+            assert type(each.coarse_loss).__name__ == mean
+            assert each.coarse_loss.loss_weight == old.get('coarse_weight', 0.25)
+            final = each.final_loss
+            if 'ohkm' in old:
+                assert type(final).__name__ == mean and final.loss_weight == 1
+            else:
+                assert final.topk == old.get('topk', 8) and final.binary_weights == visible
 
 
-@pytest.mark.parametrize(
-    ('settings', 'error', 'words'),
-    [
+def test_unknown_settings_are_refused():
+    for settings, error, words in (
         (dict(coarse_targets='seen'), ValueError, "'seen'.*labelled, visible"),
         (dict(num_keypoint=3), TypeError, 'num_keypoint'),
-    ],
-)
-def test_unknown_settings_are_refused(settings, error, words):
-    with pytest.raises(error, match=words):
-        build(**settings)
+        (dict(final_loss=dict(MINED, topk=0)), ValueError, 'topk is 0'),
+    ):
+        with pytest.raises(error, match=words):
+            build(**settings)
 
 
 def test_a_loss_of_the_users_own_trains(tmp_path):
