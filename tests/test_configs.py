@@ -7,20 +7,29 @@ import copy
 import functools
 import math
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mmpose
 import pytest
 import torch
+from mim.commands import download as mim_download
 from mmengine.config import Config
+from mmengine.fileio import load as load_file
+from mmengine.infer import BaseInferencer
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import InstanceData
+from mmpose.apis import MMPoseInferencer
 from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from mmpose.structures import PoseDataSample
 
 import mspn_plugin
 
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = mspn_plugin.list_configs()
 FULL_SIZE = [name for name in NAMES if name.startswith('mspn50')]
 RECIPES = {
@@ -39,7 +48,7 @@ def read(name):
 
 
 def load(name):
-    """A config that may be changed; reading them takes longer than the tests."""
+    """A config that may be changed."""
     return copy.deepcopy(read(name))
 
 
@@ -75,7 +84,7 @@ def test_forward_and_loss(name):
     width, height = cfg.codec.input_size
     columns, rows = cfg.codec.heatmap_size
     keypoints = cfg.model.head.num_keypoints
-    visible = cfg.model.head.get('coarse_targets') == 'visible'
+    visible = cfg.model.head.coarse_loss.type == 'VisibleKeypointMSELoss'
     sample = PoseDataSample()
     sample.gt_instance_labels = InstanceData(
         keypoint_cells=torch.rand(1, keypoints, 2) * torch.tensor([columns, rows]),
@@ -200,8 +209,8 @@ def test_original_recipe(name):
     cfg = load(name)
     head = head_of(cfg)
     assert head.coarse_to_fine and head.decoder.refine == 'second_peak'
-    assert cfg.model.head.coarse_targets == 'visible'
-    assert cfg.model.head.ohkm and cfg.model.head.topk == 8
+    assert cfg.model.head.coarse_loss == dict(type='VisibleKeypointMSELoss', loss_weight=0.25)
+    assert cfg.model.head.final_loss == dict(type='OHKMMSELoss', topk=8, binary_weights=True)
     assert head.decoder.decode_kernel_size == (9 if 'mpii' in name else 5)
     assert cfg.model.test_cfg == dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False)
     # The rule for coarse targets needs visibilities of 2.
@@ -255,45 +264,106 @@ def rates(cfg, steps):
     return seen, {scheduler.by_epoch for scheduler in schedulers}
 
 
-@pytest.mark.parametrize(
-    ('name', 'last'),
-    [
-        ('mspn50-2stg_8xb32-96ki_coco2014-256x192_megvii', 96000),
-        ('mspn50-4stg_8xb24-28800i_mpii-256x256_megvii', 28800),
-    ],
-)
-def test_rate_rises_and_falls_along_straight_lines(name, last):
-    seen, by_epoch = rates(load(name), last + 1)
-    assert by_epoch == {False}
-    for i in (0, 1, 1000, 2399, 2400, 2401, 12345, last // 2, last - 1, last):
-        factor = 0.1 + 0.9 * i / 2400 if i < 2400 else 1 - (i - 2400) / (last - 2400)
-        assert seen[i] == pytest.approx(4e-3 * factor, rel=1e-6, abs=1e-12)
+def test_rate_rises_and_falls_along_straight_lines():
+    for name, last in (('mspn50-2stg_8xb32-96ki', 96000), ('mspn50-4stg_8xb24', 28800)):
+        seen, by_epoch = rates(load(name), last + 1)
+        assert by_epoch == {False}
+        for i in (0, 1, 1000, 2399, 2400, 2401, 12345, last // 2, last - 1, last):
+            factor = 0.1 + 0.9 * i / 2400 if i < 2400 else 1 - (i - 2400) / (last - 2400)
+            assert seen[i] == pytest.approx(4e-3 * factor, rel=1e-6, abs=1e-12)
 
 
 def test_rate_of_the_fine_tuning_steps_down_a_cosine_every_epoch():
-    seen, by_epoch = rates(load('mspn50-2stg_1xb62-5e_coco2014-256x192_finetune'), 6)
+    seen, by_epoch = rates(load('mspn50-2stg_1xb62'), 6)
     assert by_epoch == {True}
     cosine = [0.5 * 5e-4 * (1 + math.cos(math.pi * epoch / 5)) for epoch in range(6)]
     assert seen == pytest.approx(cosine, rel=1e-9, abs=1e-12)
 
 
-def test_index_lists_every_config():
+def test_index_lists_every_config_which_imports_nothing():
     root = Path(mspn_plugin.get_config(NAMES[0])).parents[2]
-    index = Config.fromfile(root / 'model-index.yml')
-    entries = {entry['Name']: entry for entry in index.Models}
+    assert Config.fromfile(root / 'model-index.yml').Import == ['configs/metafile.yml']
+    entries = {entry['Name']: entry for entry in load_file(root / 'configs/metafile.yml')['Models']}
     assert entries.keys() == set(NAMES)
+    recipes = (REPOSITORY / 'docs' / 'recipes.md').read_text().splitlines()
     for name, entry in entries.items():
-        assert root / entry['Config'] == Path(mspn_plugin.get_config(name))
+        path = Path(mspn_plugin.get_config(name))
+        assert root / entry['Config'] == path
+        tree = ast.walk(ast.parse(path.read_text()))
+        assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree)
         assert entry['Metadata']['Training Data'] == ('MPII' if 'mpii' in name else 'COCO')
+        # Weights and results are those of the table of published results.
+        row = next((line for line in recipes if f'[`{name}`]' in line and '|' in line), '')
+        address = re.search(r'\((https://[^)]*\.(pth|ckpt))\)', row)
+        assert entry.get('Weights') == (address and address[1])
+        assert ('Results' in entry) == (address is not None)
+        if address:
+            metrics = entry['Results'][0]['Metrics']
+            assert [f'{100 * value:.1f}' for value in metrics.values()] == [
+                row.split(' | ')[column] for column in (3, 4, 5, 8, 9)
+            ]
 
 
-def test_variants_are_short_and_import_nothing():
-    for name in NAMES:
-        tree = ast.parse(Path(mspn_plugin.get_config(name)).read_text())
-        assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
+def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
+    """To MMPose's inferencer and through mim, from an index that names a server of this machine."""
+    name = 'mspn50-1stg_8xb32-210e_coco-256x192'
+    copied = tmp_path / 'mspn_plugin' / '.mim'
+    shutil.copytree(Path(mspn_plugin.get_config(name)).parents[2], copied)
+    index = copied / 'configs' / 'metafile.yml'
+    index.write_text(index.read_text().replace('https://download.openmmlab.com/', f'{server}/'))
+    address = next(e['Weights'] for e in load_file(index)['Models'] if e['Name'] == name)
+    file = tmp_path / 'served' / address.removeprefix(f'{server}/')
+    file.parent.mkdir(parents=True)
+    weights = build(load(name)).state_dict()
+    torch.save(weights, file)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    monkeypatch.setattr(BaseInferencer, '_get_repo_or_mim_dir', lambda scope: str(copied))
+    for module in ('search', 'download'):
+        module = sys.modules[f'mim.commands.{module}']
+        monkeypatch.setattr(module, 'get_installed_path', lambda _: copied.parent)
+
+    whole = dict(scope='mspn_plugin', det_model='whole_image', device='cpu')
+    loaded = MMPoseInferencer(name, **whole).inferencer.model.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.items())
+    mim_download('mspn_plugin', [name], dest_root=str(tmp_path / 'out'))
+    assert Config.fromfile(tmp_path / 'out' / f'{name}.py').model == read(name).model
+    assert (tmp_path / 'out' / file.name).read_bytes() == file.read_bytes()
 
 
-def test_get_config_names_the_choice():
-    with pytest.raises(mspn_plugin.InputError, match="no config 'mspn-huge'.*mspn-tiny"):
-        mspn_plugin.get_config('mspn-huge')
-    assert mspn_plugin.get_config(NAMES[0] + '.py') == mspn_plugin.get_config(NAMES[0])
+def test_a_config_elsewhere_inherits_by_name(tmp_path):
+    """In a fresh process, up to what is built of the dicts, whose scope it then is."""
+    (tmp_path / 'mine.py').write_text(
+        f"_base_ = 'mspn_plugin::coco/{TINY}.py'\nmodel = dict(head=dict(decoder=_base_.codec))\n"
+    )
+    script = """if True:
+        import mspn_plugin
+        from mmengine.config import Config
+        from mmengine.registry import FUNCTIONS, OPTIMIZERS
+        from mmpose.registry import HOOKS, MODELS, TRANSFORMS
+        cfg = Config.fromfile('mine.py')
+        assert cfg.model._scope_ == 'mspn_plugin'
+        print(type(MODELS.build(cfg.model)).__name__)
+        loader = cfg.train_dataloader
+        for step in loader.dataset.pipeline:
+            TRANSFORMS.build(step)
+        collate = loader.collate_fn
+        print(FUNCTIONS.get(collate.pop('type'))([], **collate))
+    """
+    command = [sys.executable, '-W', 'ignore', '-c', script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.splitlines()[0] == 'MSPNPoseEstimator', done.stdout + done.stderr
+    assert 'WARNING' not in done.stdout + done.stderr
+
+
+def test_get_config_takes_what_fits_one():
+    path = mspn_plugin.get_config(TINY)
+    for name in (f'{TINY}.py', 'mspn-tiny', 'tiny'):
+        assert mspn_plugin.get_config(name) == path
+    assert Path(mspn_plugin.get_config('rtmdet-nano')).parent.name == 'detection'
+    for name in ('mspn-huge', ''):
+        with pytest.raises(mspn_plugin.InputError, match=f'no config {name!r}.*mspn-tiny'):
+            mspn_plugin.get_config(name)
+    with pytest.raises(
+        mspn_plugin.InputError, match="4 configs fit 'coco2014-256x192_megvii': .*mspn50-1stg"
+    ):
+        mspn_plugin.get_config('coco2014-256x192_megvii')

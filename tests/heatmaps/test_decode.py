@@ -1,4 +1,4 @@
-"""Both decoders against independent loops, map by map."""
+"""Both decoders against independent loops, map by map, with OpenCV's blur and with torch's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmpose.codecs import MegviiHeatmap
+from torch._subclasses import FakeTensorMode
 
-from mspn_plugin.heatmaps import decode_heatmaps
+from mspn_plugin.heatmaps import decode, decode_heatmaps
+
+
+@pytest.fixture(autouse=True, params=['opencv', 'torch'])
+def _path(request, monkeypatch):
+    """Every test goes the way of a CPU, and on a CPU the way of all other devices."""
+    if request.param == 'torch':
+        monkeypatch.setattr(decode, '_search_with_opencv', decode.search_with_torch)
 
 
 def second_peak(heatmap: np.ndarray, kernel: int) -> tuple[float, float, float]:
@@ -20,7 +29,7 @@ def second_peak(heatmap: np.ndarray, kernel: int) -> tuple[float, float, float]:
     y, x = np.unravel_index(wide.argmax(), wide.shape)
     wide[y, x] = 0
     y2, x2 = np.unravel_index(wide.argmax(), wide.shape)
-    distance = np.hypot(x2 - x, y2 - y)
+    distance = np.hypot(x2 - x, y2 - y) or 1  # nothing above zero: the original's is NaN
     x, y = x - border + 0.25 * (x2 - x) / distance, y - border + 0.25 * (y2 - y) / distance
     x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
     return x + 0.5, y + 0.5, heatmap[round(y), round(x)] / 255 + 0.5
@@ -63,7 +72,47 @@ def test_decoders_equal_loops(reference, kernel):
     assert np.abs(scores.view(-1).numpy() - expected[:, 2]).max() < 1e-4
 
 
-@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+@pytest.mark.parametrize('size', [(64, 48), (31, 24), (6, 5), (2, 40), (1, 7), (1, 1)])
+@pytest.mark.parametrize('reference', [second_peak, gradient_sign])
+@pytest.mark.parametrize('kernel', [3, 5, 9, 11])
+def test_hard_maps_of_any_size_give_the_same_cells(size, reference, kernel):
+    """No clear peak, several, none above zero, or a lit cell that a hill surpasses once blurred."""
+    rng = np.random.default_rng(7)
+    narrow = bumpy_maps(8, *size)
+    narrow[:, rng.integers(size[0]), rng.integers(size[1])] = 260
+    several = sum(np.roll(bumpy_maps(8, *size), shift, axis=2) for shift in (0, 7, 13))
+    kinds = [narrow, several, rng.normal(0, 1, (8, *size)), -rng.uniform(1, 2, (8, *size))]
+    maps = np.concatenate(kinds).astype(np.float32)
+    cells, _ = decode_heatmaps(torch.from_numpy(maps)[None], kernel, refine=reference.__name__)
+    expected = np.array([reference(heatmap.astype(np.float64), kernel)[:2] for heatmap in maps])
+    assert np.abs(cells[0].numpy() - expected).max() < 1e-4
+
+
+def test_the_first_of_equal_cells_counts():
+    maps = torch.zeros(1, 3, 16, 12)
+    maps[0, 0, ::15, ::11] = 128
+    maps[0, 1, 4:12, 4:8] = 128
+    cells, _ = decode_heatmaps(maps, 5, refine='gradient_sign')
+    assert cells[0, 0].tolist() == [0.5, 0.5]
+    assert cells[0, 2].tolist() == [0.5, 0.5]
+    assert (cells[0, 1] - 6.5).abs().max() <= 0.75
+
+
+@pytest.mark.parametrize('refine', decode.REFINEMENTS)
+@pytest.mark.parametrize('shape', [(0, 17), (2, 0)])
+def test_no_maps_have_no_peaks(refine, shape):
+    cells, scores = decode_heatmaps(torch.zeros(*shape, 16, 12), 5, refine=refine)
+    assert cells.shape == (*shape, 2) and scores.shape == shape
+
+
+def test_an_export_that_fails_harms_no_later_call():
+    maps = torch.from_numpy(bumpy_maps(4, 20, 12))[None]
+    with FakeTensorMode() as fake, pytest.raises(RuntimeError):
+        decode_heatmaps(fake.from_tensor(maps), 3)[0].numpy()
+    assert decode_heatmaps(maps, 3)[1].isfinite().all()
+
+
+@pytest.mark.parametrize('refine', decode.REFINEMENTS)
 def test_empty_and_negative_maps_give_finite_positions_inside(refine):
     maps = torch.stack([torch.zeros(16, 12), torch.full((16, 12), -40.0)])[None]
     cells, scores = decode_heatmaps(maps, 5, refine=refine)
@@ -73,8 +122,6 @@ def test_empty_and_negative_maps_give_finite_positions_inside(refine):
 
 
 def test_gradient_sign_equals_mmpose_inside_the_map():
-    from mmpose.codecs import MegviiHeatmap
-
     stock = MegviiHeatmap((96, 128), (24, 32), 5)
     maps = bumpy_maps(200, 32, 24)
     keypoints, scores = stock.decode(maps)
@@ -91,7 +138,7 @@ def test_unknown_refinement_is_an_error_that_names_the_choice():
         decode_heatmaps(torch.zeros(1, 1, 8, 8), 5, refine='taylor')
 
 
-@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+@pytest.mark.parametrize('refine', decode.REFINEMENTS)
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
     maps = torch.rand(2, 3, 16, 12) * 200
@@ -106,7 +153,7 @@ def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
     assert (score[~bad] >= 0.5).all()
 
 
-@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+@pytest.mark.parametrize('refine', decode.REFINEMENTS)
 def test_minus_infinity_counts_as_the_lowest_number(refine):
     maps = torch.from_numpy(bumpy_maps(60, 32, 24))
     # In one row of cells after the other, at the peaks too.
@@ -131,17 +178,6 @@ def test_minus_infinity_counts_as_the_lowest_number(refine):
     assert (nothing[0] == 0.5).all() and nothing[1] == 0
 
 
-def test_slopes_do_not_see_an_infinity_far_away_in_their_row():
-    maps = torch.zeros(1, 1, 32, 24)
-    maps[..., 9, 4:20] = 100
-    maps[..., 10, 4:20] = 10
-    maps[..., 25, 12] = 275
-    expected, _ = decode_heatmaps(maps, 5, refine='gradient_sign')
-    maps[..., 12, 0] = -torch.inf  # in the window of the row below the peak, not near it
-    position, _ = decode_heatmaps(maps, 5, refine='gradient_sign')
-    assert torch.equal(position, expected) and position[..., 1] == 9.75
-
-
 def test_a_peak_between_infinities_stays_in_its_middle():
     maps = torch.full((1, 1, 32, 24), -torch.inf)
     maps[..., 8:13] = 0
@@ -151,11 +187,9 @@ def test_a_peak_between_infinities_stays_in_its_middle():
     assert position.flatten().tolist() == [10.5, 20.5] and score > 1
 
 
-@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+@pytest.mark.parametrize('refine', decode.REFINEMENTS)
 def test_what_is_default_elsewhere_does_not_matter(refine):
-    # Clear peaks, and none at all.
-    noise = torch.randn(4, 17, 64, 48, generator=torch.Generator().manual_seed(0))
-    maps = torch.cat([torch.from_numpy(bumpy_maps(204, 64, 48)).view(12, 17, 64, 48), noise])
+    maps = torch.from_numpy(bumpy_maps(34, 64, 48)).view(2, 17, 64, 48)
     expected = decode_heatmaps(maps, 5, refine=refine)
     torch.set_default_dtype(torch.float64)
     try:
@@ -164,12 +198,7 @@ def test_what_is_default_elsewhere_does_not_matter(refine):
         torch.set_default_dtype(torch.float32)
     with torch.device('meta'):
         other_device = decode_heatmaps(maps, 5, refine=refine)
-    torch.set_float32_matmul_precision('medium')
-    try:
-        other_products = decode_heatmaps(maps, 5, refine=refine)
-    finally:
-        torch.set_float32_matmul_precision('highest')
-    for position, score in (other_type, other_device, other_products):
+    for position, score in (other_type, other_device):
         assert position.dtype == score.dtype == torch.float32
         torch.testing.assert_close(position, expected[0])
         torch.testing.assert_close(score, expected[1])

@@ -1,4 +1,4 @@
-"""The network: sizes, widths, gradients, what is passed on, and its losses unit by unit."""
+"""The network: sizes, widths, gradients, what is passed on, and other downsample paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmpose.structures import PoseDataSample
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mspn_plugin.models.accuracy import pck_accuracy
+from mspn_plugin.models.losses import pck_accuracy
 
 CODEC = dict(
     type='MultiLevelHeatmap',
@@ -20,45 +20,44 @@ CODEC = dict(
     heatmap_size=(12, 16),
     kernel_sizes=(11, 9, 7, 5, 5),
 )
+MSRA = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
+RESNET = dict(type='ResNet', depth=18)
+MOBILE = dict(
+    type='BackboneDownsample', backbone=dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
+)
 SMALL = dict(num_blocks=(1, 2, 1, 1), stem_channels=12, base_channels=4, unit_channels=10)
 
 
-def build(num_stages=2, norm_cfg=None, **head):
-    backbone = MODELS.build(
-        dict(type='MSPNBackbone', num_stages=num_stages, norm_cfg=norm_cfg, **SMALL)
+def build(num_stages=2, norm_cfg=None, backbone=SMALL, num_units=4, **head):
+    parts = dict(
+        backbone=dict(type='MSPNBackbone', **backbone),
+        neck=dict(type='MSPNNeck', num_units=num_units, unit_channels=10),
+        head=dict(
+            type='MultiStageHead', num_units=num_units, unit_channels=10, decoder=CODEC, **head
+        ),
     )
-    neck = MODELS.build(
-        dict(type='MSPNNeck', num_stages=num_stages, unit_channels=10, norm_cfg=norm_cfg)
-    )
-    head = MODELS.build(
-        dict(
-            type='MultiStageHead',
-            num_stages=num_stages,
-            unit_channels=10,
-            decoder=CODEC,
-            norm_cfg=norm_cfg,
-            **head,
-        )
-    )
-    return nn.ModuleDict(dict(backbone=backbone, neck=neck, head=head))
+    common = dict(num_stages=num_stages, norm_cfg=norm_cfg)
+    return nn.ModuleDict({name: MODELS.build({**cfg, **common}) for name, cfg in parts.items()})
 
 
-def samples(num=3, keypoints=17, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    out = []
-    for _ in range(num):
-        sample = PoseDataSample()
-        sample.gt_instance_labels = InstanceData(
-            keypoint_cells=torch.rand(1, keypoints, 2, generator=generator)
-            * torch.tensor([12.0, 16.0]),
-            keypoint_weights=(torch.rand(1, keypoints, generator=generator) > 0.3).float(),
-        )
-        out.append(sample)
+def samples(num=3, keypoints=17):
+    generator = torch.Generator().manual_seed(0)
+    out = [PoseDataSample() for _ in range(num)]
+    for sample in out:
+        cells = torch.rand(1, keypoints, 2, generator=generator) * torch.tensor([12.0, 16.0])
+        weights = (torch.rand(1, keypoints, generator=generator) > 0.3).float()
+        labels = dict(keypoint_cells=cells, keypoint_weights=weights)
+        sample.gt_instance_labels = InstanceData(**labels)
     return out
 
 
 def features(net, batch=3):
     return net['neck'](net['backbone'](torch.randn(batch, 3, 64, 48)))
+
+
+def backward(net):
+    losses = net['head'].loss(features(net), samples())
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
 
 
 @pytest.mark.parametrize('num_stages', [1, 2, 3])
@@ -71,24 +70,12 @@ def test_shapes_of_every_stage_and_unit(num_stages):
     assert [[tuple(x.shape) for x in stage] for stage in heatmaps] == [
         [(2, 17, 16, 12)] * 4
     ] * num_stages
-
-
-def test_odd_input_sizes_work():
-    feats = build()['backbone'](torch.randn(1, 3, 75, 53))
-    assert tuple(feats[-1][-1].shape) == (1, 10, 19, 14)
+    assert net['backbone'](torch.randn(1, 3, 75, 53))[-1][-1].shape == (1, 10, 19, 14)
 
 
 def test_widths_are_real_parameters():
-    backbone = MODELS.build(
-        dict(
-            type='MSPNBackbone',
-            num_stages=2,
-            num_blocks=(2, 1, 3),
-            stem_channels=20,
-            base_channels=6,
-            unit_channels=14,
-        )
-    )
+    sizes = dict(num_blocks=(2, 1, 3), stem_channels=20, base_channels=6, unit_channels=14)
+    backbone = MODELS.build(dict(type='MSPNBackbone', **sizes))
     assert [len(level) for level in backbone.stages[1].down.levels] == [2, 1, 3]
     assert backbone.stem.conv.out_channels == 20
     assert backbone.stages[0].up.cross.conv.out_channels == 20
@@ -105,37 +92,10 @@ def test_norm_cfg_reaches_every_block():
 
 def test_every_parameter_gets_a_gradient():
     net = build()
-    losses = net['head'].loss(features(net), samples())
-    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    backward(net)
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     # A bias in front of a normalisation would be such a parameter; there are none.
     assert without == []
-
-
-@pytest.mark.parametrize('num_stages', [1, 2])
-@pytest.mark.parametrize('coarse_to_fine', [True, False])
-@pytest.mark.parametrize('ohkm', [True, False])
-def test_losses_equal_the_recipe(num_stages, coarse_to_fine, ohkm):
-    """Level, weight and kind of every unit's loss, each written out again here."""
-    net = build(num_stages, coarse_to_fine=coarse_to_fine, ohkm=ohkm)
-    head, data = net['head'], samples()
-    feats = features(net)
-    losses = head.loss(feats, data)
-    cells = torch.cat([s.gt_instance_labels.keypoint_cells for s in data])
-    weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in data])
-    renderer = head.decoder.renderer()
-    for stage, maps in enumerate(head(feats)):
-        for unit, output in enumerate(maps):
-            level = unit + (1 if coarse_to_fine and stage == num_stages - 1 else 0)
-            target = renderer(cells, weights, level)
-            errors = ((output - target) ** 2).mean(dim=(2, 3)) * weights
-            if unit == 3 and ohkm:
-                expected = errors.sort(dim=1, descending=True).values[:, :8].mean()
-            else:
-                expected = errors.mean() * (0.25 if unit < 3 else 1)
-            ours = losses.pop(f'loss_s{stage}_u{unit}')
-            assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert list(losses) == ['acc_pose']
 
 
 def test_accuracy_equals_mmpose():
@@ -162,10 +122,8 @@ def test_the_training_step_never_reads_from_the_device():
             assert not any(word in name.split('::')[1] for word in waits), name
             return func(*args, **(kwargs or {}))
 
-    net, data = build(), samples()
     with Watch():
-        losses = net['head'].loss(features(net), data)
-        sum(value for key, value in losses.items() if 'loss' in key).backward()
+        backward(build())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
@@ -199,20 +157,19 @@ def test_evaluation_passes_on_only_the_last_unit_with_the_same_result():
     assert torch.equal(last[-1][-1], full[-1][-1])
 
 
-def test_loss_of_a_shortened_forward_says_what_to_set():
-    net = build().eval()
-    with pytest.raises(ValueError, match='eval_units="all"'):
-        net['head'].loss(features(net), samples())
-
-
-def test_keypoint_counts_that_differ_are_explained():
+def test_features_and_labels_that_do_not_fit_are_explained():
     net = build()
     with pytest.raises(ValueError, match='21 keypoints per person.*17'):
         net['head'].loss(features(net), samples(keypoints=21))
+    with pytest.raises(ValueError, match='eval_units="all"'):
+        net['head'].loss(features(net.eval()), samples())
+    neck = MODELS.build(dict(type='MSPNNeck', num_stages=3, unit_channels=10))
+    with pytest.raises(ValueError, match='2 stages of 4 units.*built for 3'):
+        neck(net['backbone'](torch.randn(1, 3, 64, 48)))
 
 
 def test_fewer_keypoints_than_topk_work():
-    net = build(num_keypoints=4, topk=8)
+    net = build(num_keypoints=4)
     losses = net['head'].loss(features(net), samples(keypoints=4))
     assert all(torch.isfinite(value) for value in losses.values())
 
@@ -241,20 +198,20 @@ def test_predict_with_flip_averages_and_returns_heatmaps():
         (dict(type='MSPNBackbone', num_blocks=(3,)), 'two levels'),
         (dict(type='MSPNBackbone', num_blocks=(3, 0)), 'two levels'),
         (dict(type='MSPNBackbone', unit_channels=0), 'positive'),
+        (
+            dict(type='MSPNBackbone', downsample=MOBILE, init_cfg=dict(type='Pretrained')),
+            'a pretrained ResNet does not fit a BackboneDownsample',
+        ),
+        (
+            dict(type='BackboneDownsample', in_channels=4, backbone=RESNET),
+            r'ResNet gives levels of the widths \[2\], expected 16.*out_indices',
+        ),
         (dict(type='MSPNNeck', eval_units='first'), 'eval_units'),
         (
             dict(type='MultiStageHead', decoder={**CODEC, 'kernel_sizes': (7, 5)}),
             'has 2 target levels.*need 5',
         ),
-        (
-            dict(
-                type='MultiStageHead',
-                decoder=dict(
-                    type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2
-                ),
-            ),
-            'MultiLevelHeatmap',
-        ),
+        (dict(type='MultiStageHead', decoder=MSRA), 'MultiLevelHeatmap'),
     ],
 )
 def test_wrong_settings_are_explained(config, words):
@@ -262,7 +219,92 @@ def test_wrong_settings_are_explained(config, words):
         MODELS.build(config)
 
 
-def test_a_neck_for_another_number_of_stages_is_explained():
-    with pytest.raises(ValueError, match='2 stages of 4 units.*built for 3'):
-        neck = MODELS.build(dict(type='MSPNNeck', num_stages=3, unit_channels=10))
-        neck(build()['backbone'](torch.randn(1, 3, 64, 48)))
+@pytest.mark.parametrize('kind', ['mobile', 'own'])
+def test_another_network_is_the_downsample_path(kind, tmp_path):
+    """One of MMPose's backbones, with its own weights, and a user's module that has no stem."""
+
+    @MODELS.register_module()
+    class Patches(nn.Module):
+        out_channels = (5, 6)
+
+        def __init__(self, in_channels, factor):
+            super().__init__()
+            self.fine = nn.Conv2d(in_channels, 5, 1)
+            self.coarse = nn.Conv2d(5, 6, factor, stride=factor)
+
+        def forward(self, x, skips=None):
+            fine = self.fine(x)
+            levels = [fine, self.coarse(fine)]
+            return [level + sum(skips[i]) if skips else level for i, level in enumerate(levels)]
+
+    pretrained = MODELS.build(MOBILE['backbone']).state_dict()
+    torch.save(pretrained, tmp_path / 'mobile.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'mobile.pth'))
+    mobile = dict(MOBILE, backbone=dict(MOBILE['backbone'], init_cfg=init_cfg))
+    downsample = dict(mobile=mobile, own=dict(type='Patches', factor=2))[kind]
+    sizes = dict(stem_channels=12, unit_channels=10, downsample=downsample)
+    torch.manual_seed(0)
+    try:
+        net = build(backbone=sizes, num_units=4 if kind == 'mobile' else 2)
+    finally:
+        MODELS.module_dict.pop('Patches')
+    net['backbone'].init_weights()
+    paths = [stage.down for stage in net['backbone'].stages]
+    if kind == 'mobile':
+        for path in paths:
+            for name, value in path.backbone.state_dict().items():
+                assert torch.equal(value, pretrained[name]), name
+    firsts = [
+        next(conv for conv in path.modules() if isinstance(conv, nn.Conv2d)) for path in paths
+    ]
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    backward(net)
+    assert all(conv.weight.grad.any() for conv in firsts)
+    optimizer.step()
+    feats = net['backbone'].eval()(torch.randn(1, 3, 75, 53))
+    assert feats[0][-1].shape == feats[1][-1].shape == (1, 10, 19, 14)
+    with torch.no_grad():  # what the first stage hands on reaches the second
+        skips = [(torch.ones(1, 1, 1, 1),) * 2] * len(feats[0])
+        x = torch.randn(1, 12, 16, 12)
+        for level, more in zip(paths[1](x), paths[1](x, skips), strict=True):
+            assert torch.allclose(level + 2, more, atol=1e-5)
+
+
+def trained(*, with_cp):
+    """A network after two steps, and the bytes that its forward pass kept for the backward one."""
+    torch.manual_seed(0)
+    sizes = dict(num_blocks=(2, 2), stem_channels=8, base_channels=8, unit_channels=8)
+    backbone = MODELS.build(dict(type='MSPNBackbone', with_cp=with_cp, **sizes))
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.1)
+    kept = {}
+
+    def count(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    for _ in range(2):
+        images = torch.randn(4, 3, 64, 48)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            outputs = backbone(images)
+        size = sum(kept.values())
+        loss = sum(unit.square().mean() for units in outputs for unit in units)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return backbone, size
+
+
+def test_with_cp_takes_the_same_step_with_less_memory():
+    plain, all_bytes = trained(with_cp=False)
+    recomputed, fewer_bytes = trained(with_cp=True)
+    assert fewer_bytes < 0.7 * all_bytes
+    wanted = plain.state_dict()
+    found = recomputed.state_dict()
+    assert found.keys() == wanted.keys()
+    assert int(found['stem.bn.num_batches_tracked']) == 2
+    for name, value in wanted.items():
+        assert torch.allclose(found[name], value, atol=1e-6), name
+    with torch.no_grad():
+        images = torch.randn(1, 3, 64, 48)
+        assert torch.allclose(plain.eval()(images)[-1][-1], recomputed.eval()(images)[-1][-1])
