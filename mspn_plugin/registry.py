@@ -1,8 +1,8 @@
 """The scope ``mspn_plugin``, by which MMEngine finds this package's configs and models.
 
-It reads ``_base_ = 'mspn_plugin::coco/...'`` and ``MMPoseInferencer(..., scope='mspn_plugin')`` by a
-table of packages, and builds what stands there in the registries of that scope. Those hold nothing
-of their own: they pass on to MMPose's, in which everything of this package is registered.
+It reads ``_base_ = 'mspn_plugin::coco/...'`` and ``MMPoseInferencer(..., scope='mspn_plugin')`` by
+a table of packages, and builds what stands there in the registries of that scope. Those hold
+nothing of their own: they pass on to MMPose's, in which everything of this package is registered.
 """
 
 from __future__ import annotations
@@ -16,4 +16,4 @@ SCOPE = 'mspn_plugin'
 MODULE2PACKAGE[SCOPE] = SCOPE
 for parent in list(vars(mmpose_registries).values()):
     if isinstance(parent, Registry) and parent.scope == 'mmpose':  # not MMEngine's, imported there
-        Registry(parent.name, parent=parent, scope=SCOPE, locations=[SCOPE])
+        Registry(parent.name, parent=parent, scope=SCOPE, locations=[f'{SCOPE}.components'])

@@ -1,7 +1,7 @@
 """Keypoint evaluation behind the name xtcocotools, and who answers for that name.
 
-Independent witnesses: the numbers of the real xtcocotools 1.14.3 (GOLDEN, made by running `perturbed`
-under it, with numpy 1.26 in Python 3.11), pycocotools on records that the test brings to its form,
+Independent witnesses: the numbers of the real xtcocotools 1.14.3 (GOLDEN, made by running
+`perturbed` under it, with numpy 1.26 in Python 3.11), pycocotools on records that the test brings to its form,
 and, where the real xtcocotools imports, this whole file runs against it.
 """
 

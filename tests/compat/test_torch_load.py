@@ -177,7 +177,7 @@ ONE, EMPTY = b'K\x01\x85', b'K\x00\x85'  # shapes
 
 
 def malicious(canary):
-    """By kind: pickles that reach a function or follow a forged address; tests/security has more."""
+    """By kind: pickles that reach a function or follow a forged address; more in tests/security."""
     calls = {
         'object array': np.array([Reduced(os.system, f'touch {canary}')], dtype=object),
         'numpy.load': Reduced(np.load, str(canary)),
