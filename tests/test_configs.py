@@ -63,14 +63,13 @@ def head_of(cfg):
 
 
 def test_the_published_variants_are_there():
-    sizes = [f'mspn50-{stages}stg_{{}}-256x192{{}}' for stages in MILLIONS]
-    sizes.append('mspn50-4stg_{}-384x288{}')
-    assert {size.format('8xb32-210e_coco', '') for size in sizes} == set(RECIPES['mmpose'])
-    megvii = {size.format('8xb32-96ki_coco2014', '_megvii') for size in sizes}
-    mpii = {f'mspn50-{stages}stg_8xb24-28800i_mpii-256x256_megvii' for stages in (2, 4)}
-    assert megvii | mpii == set(RECIPES['megvii'])
+    sizes = [*(f'mspn50-{stages}stg_{{}}-256x192' for stages in MILLIONS), 'mspn50-4stg_{}-384x288']
+    assert {size.format('8xb32-210e_coco') for size in sizes} == set(RECIPES['mmpose'])
+    megvii = [size.format('8xb32-96ki_coco2014') for size in sizes]
+    megvii += [f'mspn50-{stages}stg_8xb24-28800i_mpii-256x256' for stages in (2, 4)]
+    assert {f'{name}_megvii' for name in megvii} == set(RECIPES['megvii'])
     assert RECIPES['mindspore'] == ['mspn50-2stg_1xb62-5e_coco2014-256x192_finetune']
-    assert any(name.startswith('mspn-tiny') for name in NAMES)
+    assert TINY in NAMES
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -81,7 +80,6 @@ def test_forward_and_loss(name):
     for part in ('neck', 'head'):
         cfg.model[part].unit_channels = 8
     model = build(cfg)
-    width, height = cfg.codec.input_size
     columns, rows = cfg.codec.heatmap_size
     keypoints = cfg.model.head.num_keypoints
     visible = cfg.model.head.coarse_loss.type == 'VisibleKeypointMSELoss'
@@ -90,9 +88,8 @@ def test_forward_and_loss(name):
         keypoint_cells=torch.rand(1, keypoints, 2) * torch.tensor([columns, rows]),
         keypoint_weights=(torch.arange(keypoints)[None] % (3 if visible else 2)).float(),
     )
-    images = torch.randn(2, 3, height, width)
-    model.train()
-    losses = model.loss(images, [sample] * 2)
+    images = torch.randn(2, 3, *cfg.codec.input_size[::-1])
+    losses = model.train().loss(images, [sample] * 2)
     stages = cfg.model.backbone.num_stages
     assert len([key for key in losses if key.startswith('loss_')]) == 4 * stages
     assert all(torch.isfinite(value) for value in losses.values())
@@ -101,22 +98,19 @@ def test_forward_and_loss(name):
     assert heatmaps[-1][-1].shape == (1, keypoints, rows, columns)
 
 
-@pytest.mark.parametrize(
-    'name', [*RECIPES['mmpose'], 'mspn50-4stg_8xb24-28800i_mpii-256x256_megvii']
-)
+@pytest.mark.parametrize('name', [*RECIPES['mmpose'], 'mspn50-4stg_8xb24'])
 def test_published_sizes(name):
     """The network at full size, without memory for its weights."""
     cfg = load(name)
-    width, height = cfg.codec.input_size
-    columns, rows = cfg.codec.heatmap_size
+    stages, keypoints = cfg.model.backbone.num_stages, cfg.model.head.num_keypoints
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
-        heatmaps = model(torch.empty(1, 3, height, width), None, mode='tensor')
-    assert heatmaps[-1][-1].shape == (1, cfg.model.head.num_keypoints, rows, columns)
-    stages = cfg.model.backbone.num_stages
+        images = torch.empty(1, 3, *cfg.codec.input_size[::-1])
+        heatmaps = model(images, None, mode='tensor')
+    assert heatmaps[-1][-1].shape == (1, keypoints, *cfg.codec.heatmap_size[::-1])
     count = sum(parameter.numel() for parameter in model.parameters())
     # The published numbers are for 17 keypoints: a 3x3 convolution and BatchNorm in each unit.
-    count += (17 - cfg.model.head.num_keypoints) * 4 * stages * (9 * 256 + 2)
+    count += (17 - keypoints) * 4 * stages * (9 * 256 + 2)
     assert round(count / 1e6, 1) == MILLIONS[stages]
 
 
@@ -136,12 +130,11 @@ def test_pipelines_agree_with_the_model(name):
     assert 'GenerateTarget' in {step.type for step in cfg.train_dataloader.dataset.pipeline}
     assert cfg.model.head.decoder == cfg.codec
     assert cfg.data_mode == 'topdown' and isinstance(cfg.dataset_type, str)
-    metainfo = DATASETS.get(cfg.dataset_type)._load_metainfo(
-        dict(DATASETS.get(cfg.dataset_type).METAINFO)
-    )
-    assert metainfo['num_keypoints'] == cfg.model.head.num_keypoints
+    dataset = DATASETS.get(cfg.dataset_type)
+    keypoints = dataset._load_metainfo(dict(dataset.METAINFO))['num_keypoints']
+    assert keypoints == cfg.model.head.num_keypoints
     # By the module of the data set MMPose's inferencer chooses its detector if none is named.
-    module = DATASETS.get(cfg.dataset_type).__module__
+    module = dataset.__module__
     assert module.split('datasets.')[-1].split('.')[0] in default_det_models
 
 
@@ -177,14 +170,11 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
     # 384x288 has no counterpart and is like 256x192.
     file = f'td-hm_{prefix}mspn50_8xb32-210e_coco-256x192.py'
     stock = Config.fromfile(STOCK / file)
-    stock_kernels = [stock.codec[i].kernel_size for i in stock.model.head.level_indices]
     head = head_of(cfg)
-    kernels = [
-        head.decoder.kernel_sizes[head.level_of(stage, unit)]
-        for stage in range(stages)
-        for unit in range(4)
+    levels = [head.level_of(stage, unit) for stage in range(stages) for unit in range(4)]
+    assert [head.decoder.kernel_sizes[level] for level in levels] == [
+        stock.codec[i].kernel_size for i in stock.model.head.level_indices
     ]
-    assert kernels == stock_kernels
     for key in ('param_scheduler', 'auto_scale_lr', 'train_cfg'):
         assert cfg[key] == stock[key]
     optimizer = {**stock.optim_wrapper.optimizer, 'fused': True}  # the same steps in one pass
@@ -194,14 +184,9 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
     for field in ('mean', 'std', 'bgr_to_rgb'):
         assert cfg.model.data_preprocessor[field] == stock.model.data_preprocessor[field]
     same = {'LoadPersonImage': 'LoadImage', 'FastBBoxTransform': 'RandomBBoxTransform'}
-    steps, stock_steps = (
-        [
-            {**step, 'type': same.get(step.type, step.type)}
-            for step in config.train_dataloader.dataset.pipeline[:5]  # up to the box's last change
-        ]
-        for config in (cfg, stock)
-    )
-    assert steps == stock_steps
+    steps = cfg.train_dataloader.dataset.pipeline[:5]  # up to the box's last change
+    stock_steps = stock.train_dataloader.dataset.pipeline[:5]
+    assert [{**step, 'type': same.get(step.type, step.type)} for step in steps] == stock_steps
 
 
 @pytest.mark.parametrize('name', RECIPES['megvii'] + RECIPES['mindspore'])
@@ -233,18 +218,20 @@ def test_original_recipe(name):
         assert cfg.model.backbone.init_cfg.checkpoint == 'torchvision://resnet50'
 
 
-@pytest.mark.parametrize('name', ['mspn50-2stg_8xb32-210e_coco-256x192', RECIPES['megvii'][0]])
+@pytest.mark.parametrize('name', ['mspn50-2stg_8xb32-210e', 'mspn50-2stg_8xb32-96ki'])
 def test_a_fused_optimizer_takes_the_recipes_steps(name):
     settings = dict(load(name).optim_wrapper.optimizer)
     make = getattr(torch.optim, settings.pop('type'))
     assert settings.pop('fused')
-    weights = [torch.linspace(-1, 1, 40).requires_grad_() for _ in range(2)]
-    optimizers = [make([weights[0]], **settings), make([weights[1]], fused=True, **settings)]
-    for step in range(20):
-        for weight, optimizer in zip(weights, optimizers, strict=True):
+    found = []
+    for fused in (True, False):
+        weight = torch.linspace(-1, 1, 40).requires_grad_()
+        optimizer = make([weight], fused=fused, **settings)
+        for step in range(20):
             weight.grad = torch.sin(torch.arange(40.0) * (step + 1))
             optimizer.step()
-    torch.testing.assert_close(weights[1], weights[0], rtol=1e-6, atol=1e-7)
+        found.append(weight)
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
 
 
 def rates(cfg, steps):
@@ -306,7 +293,7 @@ def test_index_lists_every_config_which_imports_nothing():
 
 def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
     """To MMPose's inferencer and through mim, from an index that names a server of this machine."""
-    name = 'mspn50-1stg_8xb32-210e_coco-256x192'
+    name = RECIPES['mmpose'][0]
     copied = tmp_path / 'mspn_plugin' / '.mim'
     shutil.copytree(Path(mspn_plugin.get_config(name)).parents[2], copied)
     index = copied / 'configs' / 'metafile.yml'
