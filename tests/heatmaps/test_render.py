@@ -50,8 +50,7 @@ def test_targets_equal_the_recipe_at_random_positions(input_size, heatmap_size):
     for level, kernel in enumerate(KERNELS):
         theirs = reference_heatmaps(joints, visible, input_size, heatmap_size, kernel)
         assert theirs.any()
-        assert np.abs(ours[level] - theirs).max() < 255e-3
-        assert np.abs(ours[level] - theirs).max() < 1e-3  # and even absolutely
+        assert np.abs(ours[level] - theirs).max() < 1e-3
 
 
 def test_targets_equal_the_recipe_in_every_border_cell():
@@ -75,11 +74,8 @@ def test_outermost_positions_of_the_input():
 
 def test_unlabelled_joints_leave_empty_maps_whatever_their_position():
     renderer = HeatmapRenderer((12, 16), (5,))
+    assert not renderer.state_dict()  # its tables stay out of checkpoints
     cells = torch.tensor([[[0.0, 0.0], [1e6, -1e6], [3.0, 4.0]]])
     maps = renderer(cells, torch.tensor([[0.0, 0.0, 1.0]]), 0)
     assert not maps[0, :2].any()
     assert maps[0, 2, 4, 3] == 255
-
-
-def test_buffers_stay_out_of_checkpoints():
-    assert not HeatmapRenderer((12, 16), (5,)).state_dict()
