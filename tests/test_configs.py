@@ -218,24 +218,9 @@ def test_original_recipe(name):
         assert cfg.model.backbone.init_cfg.checkpoint == 'torchvision://resnet50'
 
 
-@pytest.mark.parametrize('name', ['mspn50-2stg_8xb32-210e', 'mspn50-2stg_8xb32-96ki'])
-def test_a_fused_optimizer_takes_the_recipes_steps(name):
-    settings = dict(load(name).optim_wrapper.optimizer)
-    make = getattr(torch.optim, settings.pop('type'))
-    assert settings.pop('fused')
-    found = []
-    for fused in (True, False):
-        weight = torch.linspace(-1, 1, 40).requires_grad_()
-        optimizer = make([weight], fused=fused, **settings)
-        for step in range(20):
-            weight.grad = torch.sin(torch.arange(40.0) * (step + 1))
-            optimizer.step()
-        found.append(weight)
-    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
-
-
-def rates(cfg, steps):
+def rates(name, steps):
     """The learning rate of every step, as MMEngine's schedulers set it."""
+    cfg = load(name)
     settings = dict(cfg.optim_wrapper.optimizer)
     optimizer = getattr(torch.optim, settings.pop('type'))([torch.zeros(1)], **settings)
     schedulers = [
@@ -253,7 +238,7 @@ def rates(cfg, steps):
 
 def test_rate_rises_and_falls_along_straight_lines():
     for name, last in (('mspn50-2stg_8xb32-96ki', 96000), ('mspn50-4stg_8xb24', 28800)):
-        seen, by_epoch = rates(load(name), last + 1)
+        seen, by_epoch = rates(name, last + 1)
         assert by_epoch == {False}
         for i in (0, 1, 1000, 2399, 2400, 2401, 12345, last // 2, last - 1, last):
             factor = 0.1 + 0.9 * i / 2400 if i < 2400 else 1 - (i - 2400) / (last - 2400)
@@ -261,7 +246,7 @@ def test_rate_rises_and_falls_along_straight_lines():
 
 
 def test_rate_of_the_fine_tuning_steps_down_a_cosine_every_epoch():
-    seen, by_epoch = rates(load('mspn50-2stg_1xb62'), 6)
+    seen, by_epoch = rates('mspn50-2stg_1xb62', 6)
     assert by_epoch == {True}
     cosine = [0.5 * 5e-4 * (1 + math.cos(math.pi * epoch / 5)) for epoch in range(6)]
     assert seen == pytest.approx(cosine, rel=1e-9, abs=1e-12)
@@ -317,29 +302,49 @@ def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
     assert (tmp_path / 'out' / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_config_elsewhere_inherits_by_name(tmp_path):
-    """In a fresh process, up to what is built of the dicts, whose scope it then is."""
+def test_a_config_elsewhere_inherits_by_name_and_brings_a_loss_and_a_network(tmp_path):
+    """In a fresh process; what the base holds is of this package's scope."""
     (tmp_path / 'mine.py').write_text(
-        f"_base_ = 'mspn_plugin::coco/{TINY}.py'\nmodel = dict(head=dict(decoder=_base_.codec))\n"
+        f"_base_ = 'mspn_plugin::coco/{TINY}.py'\n"
+        "mobile = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))\n"
+        "model = dict(backbone=dict(downsample=dict(type='BackboneDownsample', backbone=mobile)),\n"
+        '    head=dict(decoder=_base_.codec,\n'
+        "        coarse_loss=dict(_delete_=True, type='LearnedL1', start=2.0)))\n"
     )
     script = """if True:
-        import mspn_plugin
-        from mmengine.config import Config
-        from mmengine.registry import FUNCTIONS, OPTIMIZERS
-        from mmpose.registry import HOOKS, MODELS, TRANSFORMS
+        import mspn_plugin, torch
+        from mmengine import Config
+        from mmengine.registry import FUNCTIONS
+        from mmengine.structures import InstanceData
+        from mmpose.registry import MODELS, TRANSFORMS
+        from mmpose.structures import PoseDataSample
+        @MODELS.register_module()
+        class LearnedL1(torch.nn.Module):
+            def __init__(self, start):
+                super().__init__()
+                self.factor = torch.nn.Parameter(torch.tensor(start))
+            def forward(self, output, target, weights):
+                return ((output - target).abs().mean(dim=(2, 3)) * weights).mean() * self.factor
         cfg = Config.fromfile('mine.py')
         assert cfg.model._scope_ == 'mspn_plugin'
-        print(type(MODELS.build(cfg.model)).__name__)
-        loader = cfg.train_dataloader
-        for step in loader.dataset.pipeline:
+        model = MODELS.build(cfg.model)
+        sample = PoseDataSample()
+        cells, weights = torch.full((1, 17, 2), 9.0), torch.ones(1, 17)
+        sample.gt_instance_labels = InstanceData(keypoint_cells=cells, keypoint_weights=weights)
+        losses = model.loss(torch.randn(2, 3, 128, 96), [sample] * 2)
+        sum(loss for name, loss in losses.items() if 'loss' in name).backward()
+        torch.optim.SGD(model.parameters(), lr=1e-3).step()
+        print(model.head.coarse_loss.factor.item() < 2)
+        for step in cfg.train_dataloader.dataset.pipeline:
             TRANSFORMS.build(step)
-        collate = loader.collate_fn
-        print(FUNCTIONS.get(collate.pop('type'))([], **collate))
+        collate = cfg.train_dataloader.collate_fn
+        samples = [dict(inputs=torch.zeros(3), data_samples=sample)]
+        FUNCTIONS.get(collate.pop('type'))(samples, **collate)
     """
     command = [sys.executable, '-W', 'ignore', '-c', script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.stdout.splitlines()[0] == 'MSPNPoseEstimator', done.stdout + done.stderr
-    assert 'WARNING' not in done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (0, 'True\n'), done.stdout + done.stderr
+    assert 'WARNING' not in done.stderr
 
 
 def test_get_config_takes_what_fits_one():

@@ -153,8 +153,7 @@ def test_the_whole_network_is_one_graph_and_gives_the_same(calibrated_tiny, comp
     expected = predict(model)[0].pred_instances.keypoints
     assert not graphs
     model.test_cfg['compile'] = 'default'
-    people = infer_people(model, IMAGE, [BOX] * 2)
-    for person in people:
+    for person in infer_people(model, IMAGE, [BOX] * 2):
         assert np.array_equal(person.pred_instances.keypoints, expected)
     assert len(graphs) == 1 and graphs[0] > 100
     model.train()
@@ -173,19 +172,15 @@ def test_torch_compiles_for_real():
         torch.testing.assert_close(found, parts[1](parts[0](inputs)))
 
 
-def test_what_cannot_be_compiled_is_a_sentence(calibrated_tiny, compile_with):
+def test_what_cannot_be_compiled_is_a_sentence_and_other_errors_stay(compile_with):
     def backend(graph, inputs):
         raise OSError('no compiler')
 
+    parts = [nn.Conv2d(3, 4, 3).eval()]
     compile_with(backend)
-    model = calibrated_tiny()
-    model.test_cfg['compile'] = 'default'
     with pytest.raises(InputError, match=r'compile=default: torch cannot compile .*no compiler'):
-        infer_people(model, IMAGE, [BOX])
-
-
-def test_other_errors_stay_what_they_are(compile_with):
+        compiled.compiled_features(parts, torch.zeros(1, 3, 8, 8), 'default')
     compile_with('eager')
     with pytest.raises(RuntimeError, match='to have 3 channels') as caught:
-        compiled.compiled_features([nn.Conv2d(3, 4, 3)], torch.zeros(1, 2, 8, 8), 'default')
+        compiled.compiled_features(parts, torch.zeros(1, 2, 8, 8), 'default')
     assert not isinstance(caught.value, InputError)
