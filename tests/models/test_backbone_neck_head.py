@@ -14,13 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mspn_plugin.models.losses import pck_accuracy
 
-CODEC = dict(
-    type='MultiLevelHeatmap',
-    input_size=(48, 64),
-    heatmap_size=(12, 16),
-    kernel_sizes=(11, 9, 7, 5, 5),
-)
-MSRA = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
+CELLS = dict(input_size=(48, 64), heatmap_size=(12, 16))
+CODEC = dict(type='MultiLevelHeatmap', kernel_sizes=(11, 9, 7, 5, 5), **CELLS)
+MSRA = dict(type='MSRAHeatmap', sigma=2, **CELLS)
 RESNET = dict(type='ResNet', depth=18)
 MOBILE = dict(
     type='BackboneDownsample', backbone=dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
