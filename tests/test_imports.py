@@ -81,7 +81,9 @@ def test_after_a_failed_import_of_mmpose_a_sentence_says_what_to_import_first(fi
         assert 'well' in done.stdout
     else:
         last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith('mspn.errors.MissingPackage: ') and '`import mspn_plugin` above' in last
+        assert (
+            last.startswith('mspn.errors.MissingPackage: ') and '`import mspn_plugin` above' in last
+        )
 
 
 def test_parts_that_are_registered_twice_are_explained():
@@ -102,4 +104,8 @@ def test_a_missing_package_is_named_with_the_remedy(missing, then):
         f'import mspn_plugin, mmpose.registry; {then}'
     )
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith('mspn.errors.MissingPackage: ') and missing in last and 'python -m mspn.doctor' in last
+    assert (
+        last.startswith('mspn.errors.MissingPackage: ')
+        and missing in last
+        and 'python -m mspn.doctor' in last
+    )

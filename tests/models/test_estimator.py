@@ -17,6 +17,7 @@ from mspn_plugin.models import compiled
 from mspn_plugin.models.fused import fused
 
 TINY = Config.fromfile(get_config('mspn-tiny_1xb16-20e_coco-128x96')).model
+BOX = [10, 10, 100, 180]
 IMAGE = np.random.default_rng(0).integers(0, 255, (200, 160, 3), np.uint8)
 
 
@@ -46,15 +47,10 @@ def assert_same(model, images):
 def predict(model):
     """A person's prediction, and the types of numbers in which the convolutions computed."""
     types = set()
-    hooks = [
-        module.register_forward_hook(lambda _, __, out: types.add(out.dtype))
-        for module in fused(model).modules()
-        if isinstance(module, nn.Conv2d)
-    ]
-    person = infer_people(model, IMAGE, [[10, 10, 100, 180]])[0]
-    for hook in hooks:
-        hook.remove()
-    return person, types
+    for module in fused(model).modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: types.add(out.dtype))
+    return infer_people(model, IMAGE, [BOX])[0], types
 
 
 def test_the_fused_copy_follows_its_model_and_leaves_it_alone():
@@ -98,19 +94,19 @@ def test_weights_lie_channels_last():
     assert features[-1][-1].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize('precision', ['bf16', 'fp16'])
-def test_half_the_bits_where_asked_for(calibrated_tiny, precision):
+def test_half_the_bits_where_asked_for(calibrated_tiny):
     model = calibrated_tiny()
     model.test_cfg['output_heatmaps'] = True
     person, types = predict(model)
     maps, scores = person.pred_fields.heatmaps, person.pred_instances.keypoint_scores
     assert types == {torch.float32}
-    model.test_cfg['precision'] = precision
-    half, types = predict(model)
-    assert types == {torch.bfloat16 if precision == 'bf16' else torch.float16}
-    assert half.pred_fields.heatmaps.dtype == torch.float32
-    assert 0 < (half.pred_fields.heatmaps - maps).abs().max() < 0.1 * (maps.max() - maps.min())
-    assert half.pred_instances.keypoint_scores == pytest.approx(scores, abs=0.02)
+    for precision, dtype in (('bf16', torch.bfloat16), ('fp16', torch.float16)):
+        model.test_cfg['precision'] = precision
+        half, types = predict(model)
+        found = half.pred_fields.heatmaps
+        assert types == {dtype} and found.dtype == torch.float32
+        assert 0 < (found - maps).abs().max() < 0.1 * (maps.max() - maps.min())
+        assert half.pred_instances.keypoint_scores == pytest.approx(scores, abs=0.02)
 
 
 def test_what_the_caller_has_set_holds_unless_a_precision_is_named(calibrated_tiny):
@@ -121,15 +117,15 @@ def test_what_the_caller_has_set_holds_unless_a_precision_is_named(calibrated_ti
         assert predict(model)[1] == {torch.float32}
 
 
-@pytest.mark.parametrize(
-    ('setting', 'value', 'choices'),
-    [('precision', 'int8', 'fp32, bf16, fp16'), ('compile', 'fast', 'default, reduce-overhead')],
-)
-def test_unknown_settings_are_refused(calibrated_tiny, setting, value, choices):
-    model = calibrated_tiny()
-    model.test_cfg[setting] = value
-    with pytest.raises(InputError, match=f"'{value}', expected one of {choices}"):
-        predict(model)
+def test_unknown_settings_are_refused(calibrated_tiny):
+    for setting, value, choices in (
+        ('precision', 'int8', 'fp32, bf16, fp16'),
+        ('compile', 'fast', 'default, reduce-overhead'),
+    ):
+        model = calibrated_tiny()
+        model.test_cfg[setting] = value
+        with pytest.raises(InputError, match=f"'{value}', expected one of {choices}"):
+            predict(model)
 
 
 @pytest.fixture
@@ -157,8 +153,7 @@ def test_the_whole_network_is_one_graph_and_gives_the_same(calibrated_tiny, comp
     expected = predict(model)[0].pred_instances.keypoints
     assert not graphs
     model.test_cfg['compile'] = 'default'
-    people = infer_people(model, IMAGE, [[10, 10, 100, 180]] * 2)
-    for person in people:
+    for person in infer_people(model, IMAGE, [BOX] * 2):
         assert np.array_equal(person.pred_instances.keypoints, expected)
     assert len(graphs) == 1 and graphs[0] > 100
     model.train()
@@ -177,19 +172,15 @@ def test_torch_compiles_for_real():
         torch.testing.assert_close(found, parts[1](parts[0](inputs)))
 
 
-def test_what_cannot_be_compiled_is_a_sentence(calibrated_tiny, compile_with):
+def test_what_cannot_be_compiled_is_a_sentence_and_other_errors_stay(compile_with):
     def backend(graph, inputs):
         raise OSError('no compiler')
 
+    parts = [nn.Conv2d(3, 4, 3).eval()]
     compile_with(backend)
-    model = calibrated_tiny()
-    model.test_cfg['compile'] = 'default'
     with pytest.raises(InputError, match=r'compile=default: torch cannot compile .*no compiler'):
-        infer_people(model, IMAGE, [[10, 10, 100, 180]])
-
-
-def test_other_errors_stay_what_they_are(compile_with):
+        compiled.compiled_features(parts, torch.zeros(1, 3, 8, 8), 'default')
     compile_with('eager')
     with pytest.raises(RuntimeError, match='to have 3 channels') as caught:
-        compiled.compiled_features([nn.Conv2d(3, 4, 3)], torch.zeros(1, 2, 8, 8), 'default')
+        compiled.compiled_features(parts, torch.zeros(1, 2, 8, 8), 'default')
     assert not isinstance(caught.value, InputError)
