@@ -1,14 +1,8 @@
 """The scope ``mspn_plugin``, by which MMEngine finds this package's configs and models.
 
-<<<<<<< HEAD
-It reads ``_base_ = 'mspn_plugin::coco/...'`` and ``MMPoseInferencer(..., scope='mspn_plugin')`` by
-a table of packages, and builds what stands there in the registries of that scope. Those hold
-nothing of their own: they pass on to MMPose's, in which everything of this package is registered.
-=======
-It looks up the scope of `mspn_plugin::coco/...` in a `_base_`, and of the inferencers' `scope`, in a
-table of packages, and builds what it finds in the registries of that scope. They hold nothing of
-their own: they pass on to MMPose's, in which everything of this package is registered.
->>>>>>> models
+MMEngine looks up the scope of ``_base_ = 'mspn_plugin::coco/...'``, and the inferencers' ``scope``,
+in a table of packages, and builds what it finds in the registries of that scope. They hold nothing
+of their own: they pass on to MMPose's, in which everything of this package is registered.
 """
 
 from __future__ import annotations
