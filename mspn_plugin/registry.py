@@ -1,6 +1,6 @@
 """The scope ``mspn_plugin``, by which MMEngine finds this package's configs and models.
 
-It looks up the scope of `mspn_plugin::coco/...` in a `_base_`, and of the inferencers' `scope`, in a
+It looks up the scope of `mspn_plugin::coco/...` in a `_base_`, and of an inferencer's `scope`, in a
 table of packages, and builds what it finds in the registries of that scope. They hold nothing of
 their own: they pass on to MMPose's, in which everything of this package is registered.
 """
