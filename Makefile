@@ -39,7 +39,7 @@ nightly: setup
 	@$(BIN)/pytest -m nightly -n 2 $(ARGS)
 
 bench: setup
-	@$(BIN)/python -W ignore -m benchmarks $(ARGS)
+	@PYTHONPATH=benchmarks:examples $(BIN)/python -P -W ignore -m versus_mmpose $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet || { echo 'Mend it with: make format' >&2; exit 1; }

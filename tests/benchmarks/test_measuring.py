@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from benchmarks import timing
-from benchmarks.checks import CheckFailed, clear_peaks, same_keypoints, same_numbers, same_poses
-from benchmarks.report import Row, machine_facts, timed_row, write
+from versus_mmpose import timing
+from versus_mmpose.checks import CheckFailed, clear_peaks, same_keypoints, same_numbers, same_poses
+from versus_mmpose.report import Row, machine_facts, timed_row, write
 
 CPU = torch.device('cpu')
 SECONDS = {'stock': [2.0, 3.0, 10.0], 'ours': [1.5, 1.5, 1.5]}

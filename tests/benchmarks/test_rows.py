@@ -14,11 +14,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpose.visualization import PoseLocalVisualizer
+from versus_mmpose import __main__ as program
+from versus_mmpose import rows
+from versus_mmpose.checks import CheckFailed
+from versus_mmpose.sides import SIDES, Settings, Sides, find_data
 
-from benchmarks import __main__ as program
-from benchmarks import rows
-from benchmarks.checks import CheckFailed
-from benchmarks.sides import SIDES, Settings, Sides, find_data
 from mspn.errors import InputError
 from mspn_plugin.heatmaps import HeatmapRenderer
 from mspn_plugin.models.losses import OHKMMSELoss

@@ -64,7 +64,7 @@ def main() -> None:
     """Reads the command line, checks, measures, writes."""
     warnings.filterwarnings('ignore')
     about = 'Time stock MMPose against this package.'
-    parser = argparse.ArgumentParser(prog='python -m benchmarks', description=about)
+    parser = argparse.ArgumentParser(prog='make bench', description=about)
     add = parser.add_argument
     add('--rows', nargs='+', metavar='NAME', help=f'some of: {", ".join(GROUPS)}')
     add('--quick', action='store_true', help='less of everything, in minutes')

@@ -4,10 +4,4 @@
 taking turns as `timing` has it; `report` writes it down.
 """
 
-import sys
-from pathlib import Path
-
 import mspn_plugin  # noqa: F401  # before mmpose: it closes the gaps of the OpenMMLab stack
-
-# The painter of synthetic people is not installed.
-sys.path.append(str(Path(__file__).resolve().parent.parent / 'examples'))
