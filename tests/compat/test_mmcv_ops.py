@@ -29,9 +29,6 @@ on_each_device = pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', 
 in_half = pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 
 
-# --- boxes
-
-
 def make_boxes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Boxes crowded enough to overlap, and scores that all differ."""
     generator = torch.Generator().manual_seed(seed)
@@ -92,18 +89,15 @@ def test_suppression_takes_numpy_and_no_boxes_at_all():
         assert dets.shape == (0, 5) and kept.shape == (0,)
 
 
-def test_nms_keeps_an_overlap_that_equals_the_threshold():
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_nms_in_other_precisions_and_of_an_overlap_that_equals_the_threshold(dtype):
+    boxes = torch.tensor([[0.0, 0, 8, 8], [1.0, 0, 9, 8], [20.0, 20, 30, 30]], dtype=dtype)
+    _, kept = ops.nms(boxes, torch.tensor([0.5, 0.75, 0.25], dtype=dtype), 0.5)
+    assert kept.tolist() == [1, 2]
     # 3 of 5 cells are shared: the float32 nearest to 0.6, which is greater than the float64 one
     boxes = torch.tensor([[0.0, 0, 4, 1], [1.0, 0, 5, 1]])
     assert overlap(*boxes.tolist()) == 0.6
     assert ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.6)[1].tolist() == [0, 1]
-
-
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_nms_in_other_precisions(dtype):
-    boxes = torch.tensor([[0.0, 0, 8, 8], [1.0, 0, 9, 8], [20.0, 20, 30, 30]], dtype=dtype)
-    _, kept = ops.nms(boxes, torch.tensor([0.5, 0.75, 0.25], dtype=dtype), 0.5)
-    assert kept.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize('offset', [0, 1])
@@ -307,7 +301,6 @@ FASTER_RCNN = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 
 def load_config(name: str) -> Config:
-    """One of MMDet's configs that downloads nothing."""
     config = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name)
     config.model.backbone.init_cfg = None
     return config
@@ -319,19 +312,6 @@ def make_model(config: Config, device: str):
     model = MODELS.build(config.model).to(device).eval()
     model.cfg = config
     return model
-
-
-def make_sample(size: int, *, device: str) -> dict:
-    """What MMDet's loader gives for one square image with two boxes."""
-    shapes = ('img_shape', 'ori_shape', 'batch_input_shape', 'pad_shape')
-    boxes = torch.tensor([[10.0, 12, 60, 90], [40.0, 8, 100, 60]])
-    sample = DetDataSample(
-        metainfo=dict.fromkeys(shapes, (size, size)) | {'scale_factor': (1.0, 1.0)},
-        gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([0, 5])),
-        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
-    )
-    image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8)
-    return dict(inputs=[image], data_samples=[sample.to(device)])
 
 
 @on_each_device
@@ -361,24 +341,30 @@ def test_inference_on_a_picture(name, device):
     assert (found.scores.diff() <= 0).all()
 
 
+LEARNING = {FASTER_RCNN: 'roi_head.bbox_head.fc_cls.weight', RTMDET: 'bbox_head.rtm_cls.0.weight'}
+
+
 @on_each_device
-@pytest.mark.parametrize(
-    ('name', 'learns'),
-    [
-        (FASTER_RCNN, 'roi_head.bbox_head.fc_cls.weight'),
-        (RTMDET, 'bbox_head.rtm_cls.0.weight'),
-    ],
-)
-def test_one_training_step(name, learns, device):
+@pytest.mark.parametrize('name', LEARNING)
+def test_one_training_step(name, device):
     config = load_config(name)
     if name == RTMDET:  # its augmentation needs a loader; the network is what is tested
         config.model.data_preprocessor.batch_augments = None
     model = make_model(config, device).train()
-    data = model.data_preprocessor(make_sample(128, device=device), True)
+    # what MMDet's loader gives for one image with two boxes
+    shapes = ('img_shape', 'ori_shape', 'batch_input_shape', 'pad_shape')
+    boxes = torch.tensor([[10.0, 12, 60, 90], [40.0, 8, 100, 60]])
+    sample = DetDataSample(
+        metainfo=dict.fromkeys(shapes, (128, 128)) | {'scale_factor': (1.0, 1.0)},
+        gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([0, 5])),
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
+    ).to(device)
+    image = torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
+    data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), True)
     losses = model(**data, mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()
-    gradient = dict(model.named_parameters())[learns].grad
+    gradient = dict(model.named_parameters())[LEARNING[name]].grad
     assert total.isfinite() and gradient.isfinite().all() and gradient.abs().sum() > 0
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.backbone.parameters())
     assert any(p.grad is not None for p in model.backbone.parameters())

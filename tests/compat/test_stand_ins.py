@@ -42,7 +42,6 @@ def run(script: str, folder: Path | None = None) -> str:
 
 @pytest.fixture
 def fake_mmcv(tmp_path):
-    """A folder with a package called mmcv, as if it were installed there."""
     (tmp_path / 'mmcv').mkdir()
     (tmp_path / 'mmcv' / '__init__.py').touch()
     return tmp_path
@@ -146,7 +145,6 @@ def test_a_real_xtcocotools(body, expected, tmp_path):
 
 
 def test_missing_pycocotools_is_told_and_not_hidden():
-    gap = run(
-        "sys.modules['pycocotools'] = sys.modules['xtcocotools'] = None; print(coco_api.install())"
-    )
+    script = "sys.modules['pycocotools'] = sys.modules['xtcocotools'] = None"
+    gap = run(f'{script}; print(coco_api.install())')
     assert 'active=False' in gap and 'pip install pycocotools' in gap

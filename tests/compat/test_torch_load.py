@@ -18,17 +18,11 @@ pytestmark = pytest.mark.skipif(not GAPS[0].active, reason=GAPS[0].detail)
 
 # What the docstring of the module promises; anything more is a decision, not an accident.
 NAMES = {
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'builtins.getattr',
-    'numpy.ndarray',
-    'numpy.dtype',
-    'numpy._core.multiarray._reconstruct',
-    'numpy._core.multiarray.scalar',
-    'numpy.core.multiarray._reconstruct',
-    'numpy.core.multiarray.scalar',
+    *('mmengine.logging.history_buffer.HistoryBuffer', 'builtins.getattr'),
+    *('numpy.ndarray', 'numpy.dtype'),
+    *('numpy._core.multiarray._reconstruct', 'numpy._core.multiarray.scalar'),
+    *('numpy.core.multiarray._reconstruct', 'numpy.core.multiarray.scalar'),
 }
-
-
 # what MMPose's datasets put into the checkpoint
 METAINFO = {
     'dataset_name': 'tiny',
