@@ -24,7 +24,7 @@ from demo.pictures import draw_poses, most_crowded
 from demo.scores import pose_ap
 from mspn.errors import exit_with_sentence
 from mspn_plugin import InputError, get_config
-from mspn_plugin.annotations.run_data import check_annotations
+from mspn_plugin.annotations.keypoint_file import check_annotations
 
 CONFIG = 'mspn-tiny_1xb16-20e_coco-128x96'
 DETECTOR = 'rtmdet-nano_1xb8-12e_person-256x192'

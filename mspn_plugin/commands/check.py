@@ -8,41 +8,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from pathlib import Path
 
 from tqdm import tqdm
 
-from mspn.errors import printable
-from mspn_plugin import InputError
-from mspn_plugin.annotations import Tally, check_dataset
-from mspn_plugin.annotations.skeleton import skeleton_of_config, skeleton_of_file
+from mspn.atomic_io import write_whole
+from mspn.errors import InputError, printable
+
+from ..annotations import check_dataset
+from ..annotations.problems import ERRORS, WARNINGS
+from ..annotations.run_data import skeleton_of_config
+from ..annotations.skeleton import skeleton_of_file
+from .run_config import read_config
 
 
-def write_report(path: Path, tally: Tally, counts: dict[str, int]) -> None:
-    """Writes the report beside its place, then moves it there."""
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    text = json.dumps(dict(counts=counts, **tally.record()), indent=2)
-    try:
-        unfinished.write_text(text + '\n', encoding='utf-8')
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise InputError(f'--report {path} cannot be written: {error.strerror}') from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def run(args: argparse.Namespace) -> int | None:
+def run(args: argparse.Namespace) -> int:
     """Checks what was given, and says what is wrong with it."""
     if args.report and not args.report.parent.is_dir():
         raise InputError(f'--report: the folder {args.report.parent} does not exist; create it')
-    skeleton = None
+    skeleton = skeleton_of_file(args.metainfo) if args.metainfo else None
     if args.config:
-        skeleton = skeleton_of_config(args.config)
-    elif args.metainfo:
-        skeleton = skeleton_of_file(args.metainfo)
+        skeleton = skeleton_of_config(read_config(args.config))
     begin = time.monotonic()
     with tqdm(unit='image', file=sys.stderr, disable=None) as bar:
         tally, counts = check_dataset(
@@ -61,7 +48,9 @@ def run(args: argparse.Namespace) -> int | None:
     for line in tally.lines():
         print(printable(line))
     if args.report:
-        write_report(args.report, tally, counts)
+        report = json.dumps(dict(counts=counts, **tally.record()), indent=2) + '\n'
+        write_whole(args.report, report.encode(), remedy='give another file with --report')
         print(f'written: {args.report}')
-    print(f'{tally.num_errors:,} errors, {tally.num_warnings:,} warnings in {seconds:.1f} s')
-    return 1 if tally.num_errors else 0
+    errors, warnings = tally.count(ERRORS), tally.count(WARNINGS)
+    print(f'{errors:,} errors, {warnings:,} warnings in {seconds:.1f} s')
+    return 1 if errors else 0

@@ -1,30 +1,18 @@
 """The augmentation of the original MSPN, as pipeline steps that MMPose lacks.
 
-The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there). For COCO::
-
-    load = [
-        dict(type='LoadImage'),
-        dict(type='RawAnnotation'),
-        dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8),
-    ]
-    augment = [
-        dict(type='RandomFlip', direction='horizontal'),
-        dict(type='HalfBodyBox', upper_body_ids=list(range(13))),
-        dict(type='UniformBoxTransform'),
-    ]
-
-A box is ``bbox_center`` and ``bbox_scale`` (width, height), both ``(1, 2)`` float32 in image
-pixels. No step fits it to the input's aspect ratio: `TopdownAffine` does so, by growing the side
-that is too short. Every random number comes from numpy's global generator, which MMEngine seeds in
-each worker.
-
-Shapes: K keypoints.
+The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there); the
+configs in ``_base_/datasets/`` put it together. A box is ``bbox_center`` and ``bbox_scale`` (width,
+height), both ``(1, 2)`` float32 in image pixels. No step fits it to the input's aspect ratio:
+`TopdownAffine` does so, by growing the side that is too short. Every random number comes from
+numpy's global generator. Each step changes the dictionary that it is given, and returns it.
+K is the number of keypoints.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,24 +23,18 @@ from mmpose.structures.bbox import bbox_xywh2xyxy, bbox_xyxy2cs
 
 from mspn.errors import InputError
 
-MIN_BOX_JOINTS = 3
-"""Fewer chosen joints make no half-body box."""
-MIN_HALF_JOINTS = 4
-"""Fewer joints in the half that was drawn, and the other half is taken if it has as many."""
+MIN_BOX_JOINTS = 3  # fewer chosen joints make no half-body box
+MIN_HALF_JOINTS = 4  # fewer in the half that was drawn: the other is taken if it has as many
+_LIMIT = 1e9  # above every sensible setting
 
 
-def _require(wanted: str, is_fine: Callable[[float], bool], **values: float) -> None:
+def _require(wanted: str, low: float, high: float, **values: float) -> None:
     for name, value in values.items():
-        if not is_fine(value):
+        if not low <= value <= high:
             raise ValueError(f'{name} is {value}, expected {wanted}')
 
 
-def _is_extra(value: float) -> bool:
-    return 0 <= value < math.inf
-
-
-def _is_probability(value: float) -> bool:
-    return 0 <= value <= 1
+_at_least_0 = functools.partial(_require, 'a number of at least 0', 0, _LIMIT)
 
 
 @TRANSFORMS.register_module()
@@ -60,21 +42,14 @@ class RawAnnotation(BaseTransform):
     """Goes back to what was annotated, where MMPose's data sets pass on less.
 
     MMPose cuts visibility to 0 or 1 and boxes to the image. MSPN needs to tell occluded joints (1)
-    from visible ones (2), and takes the box as it is. Belongs right after `LoadImage`; a flip must
-    not have happened yet.
-
-    Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
-    ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
+    from visible ones (2), and takes the box as it is. Belongs before any flip.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Reads ``raw_ann_info``.
+        """Reads ``raw_ann_info`` of a person of a COCO-style data set in top-down mode.
 
-        Args:
-            results: A person of a COCO-style data set in top-down mode.
-
-        Returns:
-            The same dictionary.
+        Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
+        ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
 
         Raises:
             InputError: There is no annotation, as for MPII and for detected boxes.
@@ -96,31 +71,22 @@ class RawAnnotation(BaseTransform):
 class BoxMargins(BaseTransform):
     """Sets the person's box, with margins of its own for width and height.
 
-    The box is the data set's ``bbox_center`` and ``bbox_scale`` if it gives them (MPII), otherwise
-    it is made from ``bbox``. Width and height are then multiplied by ``width * (1 + u *
-    width_extra)`` and ``height * (1 + v * height_extra)`` with independent u and v from [0, 1).
+    Width and height are multiplied by ``width * (1 + u * width_extra)`` and ``height * (1 + v *
+    height_extra)`` with independent u and v from [0, 1).
 
     Args:
         width: Factor for the width. The original takes 1.05 in training and 1.09 in tests.
         height: Factor for the height; 1.05 and 1.135.
         width_extra: Largest random extra width, 0.6 in training.
         height_extra: Largest random extra height, 0.8 in training.
-
-    Raises:
-        ValueError: A factor is not positive, or an extra is negative.
     """
 
     def __init__(
         self, width: float, height: float, *, width_extra: float = 0.0, height_extra: float = 0.0
     ) -> None:
         super().__init__()
-        _require('a number above 0', lambda x: 0 < x < math.inf, width=width, height=height)
-        _require(
-            'a number of at least 0',
-            _is_extra,
-            width_extra=width_extra,
-            height_extra=height_extra,
-        )
+        _require('a number above 0', 1e-9, _LIMIT, width=width, height=height)
+        _at_least_0(width_extra=width_extra, height_extra=height_extra)
         self.margins = np.array([width, height], np.float32)
         self.extra = np.array([width_extra, height_extra], np.float32)
 
@@ -129,14 +95,7 @@ class BoxMargins(BaseTransform):
         return np.random.rand(2)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Sets ``bbox_center`` and ``bbox_scale``.
-
-        Args:
-            results: ``bbox`` (left, top, right, bottom), or a box as centre and scale.
-
-        Returns:
-            The same dictionary.
-        """
+        """Sets ``bbox_center`` and ``bbox_scale``, from those that are there (MPII) or ``bbox``."""
         if 'bbox_center' in results and 'bbox_scale' in results:
             center, size = results['bbox_center'], results['bbox_scale']
         else:
@@ -169,9 +128,6 @@ class HalfBodyBox(BaseTransform):
             and compares with 0.5, which happens to be 0.6915.
         width_extra: Largest random extra width.
         height_extra: Largest random extra height.
-
-    Raises:
-        ValueError: There are no ids, or a number is outside its range.
     """
 
     def __init__(
@@ -186,18 +142,11 @@ class HalfBodyBox(BaseTransform):
     ) -> None:
         super().__init__()
         if not upper_body_ids or min(upper_body_ids) < 0:
-            raise ValueError(
-                f'upper_body_ids is {list(upper_body_ids)}, expected the numbers of the upper '
-                "body's joints, from 0"
-            )
-        _require('a whole number of at least 1', lambda x: x >= 1, min_keypoints=min_keypoints)
-        _require('a number from 0 to 1', _is_probability, prob=prob, upper_prob=upper_prob)
-        _require(
-            'a number of at least 0',
-            _is_extra,
-            width_extra=width_extra,
-            height_extra=height_extra,
-        )
+            wanted = "the numbers of the upper body's joints, from 0"
+            raise ValueError(f'upper_body_ids is {list(upper_body_ids)}, expected {wanted}')
+        _require('a whole number of at least 1', 1, _LIMIT, min_keypoints=min_keypoints)
+        _require('a number from 0 to 1', 0, 1, prob=prob, upper_prob=upper_prob)
+        _at_least_0(width_extra=width_extra, height_extra=height_extra)
         self.upper_body_ids = tuple(upper_body_ids)
         self.min_keypoints = min_keypoints
         self.prob = prob
@@ -208,32 +157,24 @@ class HalfBodyBox(BaseTransform):
     def _random_numbers(self) -> np.ndarray:
         return np.random.rand(4)
 
-    def _choose(self, labelled: np.ndarray, upper_first: bool) -> np.ndarray:
-        """Which of the labelled joints the box is made of: ``(K,)`` booleans for both."""
-        in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
-        upper, lower = labelled & in_upper, labelled & ~in_upper
-        if upper_first and np.count_nonzero(upper) >= MIN_HALF_JOINTS:
-            return upper
-        return lower if np.count_nonzero(lower) >= MIN_HALF_JOINTS else upper
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replaces ``bbox_center`` and ``bbox_scale``, or leaves them.
 
-        Args:
-            results: ``keypoints`` ``(1, K, 2)`` in image pixels and ``keypoints_visible``
-                ``(1, K)``, above 0 where there is a label.
-
-        Returns:
-            The same dictionary.
+        The joints are ``keypoints`` ``(1, K, 2)`` in image pixels, those with a label where
+        ``keypoints_visible`` ``(1, K)`` is above 0.
         """
         draw, upper_draw, *growth = self._random_numbers()
         labelled = results['keypoints_visible'][0] > 0
         if draw >= self.prob or np.count_nonzero(labelled) < self.min_keypoints:
             return results
-        chosen = self._choose(labelled, upper_draw < self.upper_prob)
-        joints = results['keypoints'][:, chosen, :2]
-        if joints.shape[1] < MIN_BOX_JOINTS:
+        in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
+        chosen, lower = labelled & in_upper, labelled & ~in_upper
+        upper_first = upper_draw < self.upper_prob and chosen.sum() >= MIN_HALF_JOINTS
+        if not upper_first and lower.sum() >= MIN_HALF_JOINTS:
+            chosen = lower
+        if chosen.sum() < MIN_BOX_JOINTS:
             return results
+        joints = results['keypoints'][:, chosen, :2]
         first, last = joints.min(axis=1), joints.max(axis=1)
         if np.any(last > first):
             size = (last - first) * (1 + np.asarray(growth) * self.extra)
@@ -254,9 +195,6 @@ class UniformBoxTransform(BaseTransform):
         shift: How far the box moves at most to either side, in widths, and up or down, in heights.
             The original never moves it; a model for a detector's boxes learns from boxes that are
             as inexact.
-
-    Raises:
-        ValueError: The factors are not positive or not in order, or a number is outside its range.
     """
 
     def __init__(
@@ -270,8 +208,8 @@ class UniformBoxTransform(BaseTransform):
         super().__init__()
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
             raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
-        _require('degrees from 0 to 180', lambda x: 0 <= x <= 180, rotation=rotation)
-        _require('a number from 0 to 1', _is_probability, rotate_prob=rotate_prob, shift=shift)
+        _require('degrees from 0 to 180', 0, 180, rotation=rotation)
+        _require('a number from 0 to 1', 0, 1, rotate_prob=rotate_prob, shift=shift)
         self.scale = (float(scale[0]), float(scale[1]))
         self.rotation = rotation
         self.rotate_prob = rotate_prob
@@ -286,14 +224,7 @@ class UniformBoxTransform(BaseTransform):
         return factor, angle if draw < self.rotate_prob else 0.0, way
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Changes ``bbox_scale`` and ``bbox_center``, sets ``bbox_rotation``, ``(1,)`` in degrees.
-
-        Args:
-            results: A box as centre and scale.
-
-        Returns:
-            The same dictionary.
-        """
+        """Changes ``bbox_scale`` and ``bbox_center``, sets ``bbox_rotation``, ``(1,)`` degrees."""
         factor, angle, way = self._random_numbers()
         moved = results['bbox_center'] + way * results['bbox_scale']
         results['bbox_center'] = moved.astype(np.float32)

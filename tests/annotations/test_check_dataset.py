@@ -10,9 +10,10 @@ import pytest
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations import Tally, check_dataset
-from mspn_plugin.annotations.image_files import ImageFile, _content
+from mspn_plugin.annotations.image_files import decoding_problems
 from mspn_plugin.annotations.problems import ERRORS, WARNINGS, Problem
-from mspn_plugin.annotations.skeleton import skeleton_of_config
+from mspn_plugin.annotations.run_data import skeleton_of_config
+from mspn_plugin.commands.run_config import read_config
 
 
 def check(place, **options):
@@ -96,7 +97,7 @@ RECORDS = [
     (person(bbox=[30, 2, 12, 3]), 'box-outside', 'has the bbox [30, 2, 12, 3]'),
     (person(bbox=[-2, 2, 12, 3]), 'box-outside', 'in an image of 40x30'),
     (person(keypoints=[1, 2, 2]), 'keypoint-count', '3 keypoint values; expected 9'),
-    (drop('annotations', 'keypoints'), 'keypoint-count', 'has null; expected 9'),
+    (drop('annotations', 'keypoints'), 'keypoint-count', 'has no keypoints; expected 9'),
     (keypoint(0, NAN), 'bad-keypoints', 'has NaN in keypoint 0'),
     (keypoint(4, float('inf')), 'bad-keypoints', 'has Infinity in keypoint 1'),
     (keypoint(8, '2'), 'bad-keypoints', 'has "2" in keypoint 2'),
@@ -112,8 +113,9 @@ RECORDS = [
     (drop('annotations', 'iscrowd'), 'evaluation-fields', 'has no iscrowd'),
     (lambda place: place.content['categories'].clear(), 'category', 'no usable category'),
     (add('categories'), 'category', 'category 1 is there more than once'),
-    (lambda place: place.content['categories'].append({}), 'category', 'record 1 is {}'),
-    (add('categories', id=[1]), 'category', 'record 1 is {"id": [1]'),
+    (lambda place: place.content['categories'].append({}), 'category-record', 'record 1 is {}'),
+    (drop('categories', 'name'), 'category', 'category 1 is {'),
+    (add('categories', id=[1]), 'category-record', 'record 1 is {"id": [1]'),
 ]
 
 
@@ -247,9 +249,8 @@ def test_a_truncated_image(place, name, kept, monkeypatch):
     if name == 'a.jpg':
         pixels = np.zeros((30, 40, 3), np.uint8)
         monkeypatch.setattr('mspn_plugin.annotations.image_files.read_image', lambda path: pixels)
-        assert [p.kind for p in _content(ImageFile(name, place.images / name, (40, 30)))] == [
-            'damaged-image'
-        ]
+        (problem,) = decoding_problems((name, place.images / name, (40, 30)))
+        assert problem.kind == 'damaged-image'
 
 
 def test_files_that_are_not_listed(place):
@@ -269,7 +270,7 @@ def test_processes_find_what_one_finds_in_the_same_order(place):
     one = check(place, jobs=1)[0]
     two = check(place, jobs=2, progress=done.append)[0]
     assert one == two and len(one['missing-image']) == 3
-    assert done == [16, 32, 48, 50]
+    assert done == list(range(1, 51))
 
 
 def test_a_decoder_that_takes_its_process_down(place, monkeypatch):
@@ -283,7 +284,7 @@ def test_coco_and_this_packages_own_skeletons_are_good(place):
         'mspn50-2stg_8xb32-210e_coco-256x192',
         'mspn50-2stg_8xb24-28800i_mpii-256x256_megvii',
     ):
-        place.skeleton = skeleton_of_config(config)
+        place.skeleton = skeleton_of_config(read_config(config))
         assert not {'skeleton', 'skeleton-suspicion'} & set(check(place, decode=False)[0])
 
 
@@ -312,6 +313,6 @@ def test_the_summary_names_a_few_and_counts_the_rest():
     lines = list(tally.lines())
     assert lines[0].split()[:2] == ['error', '1,200'] and 'annotation 4 is odd' in lines[5]
     assert lines[6].strip() == 'and 1,195 more' and lines[7].split()[:2] == ['warning', '1']
-    assert (tally.num_errors, tally.num_warnings) == (1200, 1)
+    assert (tally.count(ERRORS), tally.count(WARNINGS)) == (1200, 1)
     assert len(tally.record()['errors']['bad-box']['found']) == 1200
     assert not ERRORS.keys() & WARNINGS.keys()

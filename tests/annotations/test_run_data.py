@@ -67,7 +67,7 @@ def test_good_data_passes(root):
         (dict(annotations=[{**PERSON, 'keypoints': 5}]), 'annotation 7 .* no keypoints'),
         (dict(annotations=['x']), 'expected an object with id, image_id'),
         (dict(annotations=[{k: v for k, v in PERSON.items() if k != 'bbox'}]), 'lacks bbox'),
-        (dict(images=[dict(id=1, file_name='a.jpg')]), 'lacks width, height'),
+        (dict(images=[dict(id=1, file_name='a.jpg')]), 'lacks width'),
         (dict(images=[]), 'lists no images'),
         (dict(images='x'), 'not a COCO annotation file'),
         (dict(categories=[None]), 'category record 0 is null'),
@@ -111,7 +111,9 @@ def test_missing_things_are_named(root):
     with pytest.raises(InputError, match='gone.pickle is not named as JSON'):
         check_data(cfg, ('train',))
     cfg.train_evaluator = dict(type='CocoMetric', ann_file='gone.json')
-    with pytest.raises(InputError, match='gone.json of the train_evaluator does not exist'):
+    with pytest.raises(
+        InputError, match='annotation file of the train_evaluator gone.json does not exist'
+    ):
         check_data(cfg, ('train',))
     (root / 'train2017' / 'a.jpg').unlink()
     with pytest.raises(InputError, match='image .*a.jpg, the first one that .*train.json lists'):
@@ -124,12 +126,14 @@ BOX = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        ({}, 'holds no list'),
-        ([BOX, 'x'], 'entry 1 of .* is "x"'),
+        ({}, 'holds an object, not a list'),
+        ([BOX, 'x'], 'entry 1: "x" is not an object'),
         ([BOX, dict(BOX, image_id='1')], 'entry 1'),
         ([dict(BOX, bbox=[1, 2, 3])], 'entry 0'),
         ([dict(BOX, bbox=[1, 2, 3, float('nan')])], 'entry 0'),
         ([dict(BOX, score=None)], 'entry 0'),
+        ([dict(BOX, score=1.5)], 'entry 0'),
+        ([dict(BOX, bbox=[0, 0, 0, 0], category_id=3)], 'entry 0'),
         ([[[[BOX] * 2] * 2] * 2], 'entry 0'),
     ],
 )
@@ -139,5 +143,5 @@ def test_files_of_boxes(root, content, words):
     with pytest.raises(InputError, match=words) as caught:
         check_data(config(root, bbox_file=str(path)), ('train',))
     assert 'boxes.json' in str(caught.value)
-    path.write_text(json.dumps([BOX, dict(BOX, bbox=[0, 0, 0, 0], category_id=3)]))
+    path.write_text(json.dumps([BOX, dict(BOX, bbox=[0, 0, 1, 1], category_id=3)]))
     check_data(config(root, bbox_file=str(path)), ('train',))

@@ -10,7 +10,7 @@ import pytest
 from mmpose.registry import DATASETS
 
 from mspn_plugin import InputError
-from mspn_plugin.datasets.body import coco2014 as module
+from mspn_plugin.datasets import body as module
 
 TRAINING, MINIVAL = 'gt_json/train_val_minus_minival_2014.json', 'gt_json/minival_2014.json'
 BOXES = [
@@ -91,7 +91,7 @@ def test_detections_of_other_images_and_categories_are_left_out(coco2014, monkey
     assert [record['img_id'] for record in records(ours)] == [44, 43]
     assert all(Path(record['img_path']).is_file() for record in records(ours))
     (line,) = lines
-    assert '2 people; left out: 2 boxes of images' in line and '1 of other categories' in line
+    assert '2 people; left out: 1 boxes of images' in line and '2 of other categories' in line
 
     # What is left is as MMPose reads it, where it can.
     path.write_text(json.dumps([BOXES[0], BOXES[3]]))
@@ -110,8 +110,8 @@ def test_detections_of_other_images_and_categories_are_left_out(coco2014, monkey
     [
         (BOXES[1:3], 'the 2 boxes .* are 1 boxes of images .* and 1 of other categories; give'),
         ([], 'the 0 boxes'),
-        (dict(boxes=BOXES), 'expected a JSON list of objects with image_id, category_id'),
-        ([dict(image_id=1)], 'no file of detected boxes'),
+        (dict(boxes=BOXES), 'holds an object, not a list; expected a JSON list'),
+        ([dict(image_id=1)], 'entry 0: category_id is missing'),
     ],
 )
 def test_useless_detections_are_explained(coco2014, boxes, words):

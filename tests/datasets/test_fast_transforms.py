@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -167,27 +166,6 @@ def test_a_kept_image_is_read_only_and_a_new_file_is_read_again(tmp_path, count_
     assert load.transform(dict(img=given))['img'] is given
     with pytest.raises(FileNotFoundError, match='absent'):
         load.transform(dict(img_path=str(tmp_path / 'absent.jpg')))
-
-
-def test_a_decoder_that_is_not_there_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'simplejpeg', None)
-    with pytest.raises(ImportError, match='pip install simplejpeg'):
-        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg'))
-    with pytest.raises(ValueError, match='expected one of cv2, simplejpeg'):
-        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='fast'))
-    with pytest.raises(ValueError, match='colour images only'):
-        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg', color_type='grayscale'))
-
-
-def test_simplejpeg_gives_opencvs_pixels(people, tmp_path):
-    pytest.importorskip('simplejpeg', reason='the package simplejpeg is not installed')
-    load = TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg'))
-    stock = TRANSFORMS.build(dict(type='LoadImage'))
-    png = tmp_path / 'image.png'
-    cv2.imwrite(str(png), np.full((5, 6, 3), 7, np.uint8))
-    for path in [*sorted((people / 'val2017').iterdir()), png]:
-        found, wanted = (step.transform(dict(img_path=str(path)))['img'] for step in (load, stock))
-        assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_a_batch_holds_three_pieces_of_memory_and_the_same_values(people):

@@ -15,7 +15,7 @@ from mspn.detections import Detections
 from mspn.images import decode, read_image
 from mspn.media import IMAGE_SUFFIXES, open_media
 from mspn_plugin import InputError, get_config
-from mspn_plugin.annotations.image_files import ImageFile, _content
+from mspn_plugin.annotations.image_files import decoding_problems
 from mspn_plugin.apis import infer_people
 
 KINDS = ('jpg', 'png', 'webp', 'bmp', 'tiff', 'ppm')
@@ -43,7 +43,7 @@ def test_pixels_or_a_sentence(data, path, contents, trial, capfd):
     path.write_bytes(content)
     pixels = trial(decode, path, 'image 0')
     assert (pixels is None) == (read_image(path) is None)
-    problems = list(_content(ImageFile('image 0', path, None)))
+    problems = decoding_problems(('image 0', path, None))
     assert (pixels is None) == any(p.kind == 'unreadable-image' for p in problems)
     if pixels is not None:
         assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3

@@ -35,7 +35,7 @@ def run(call_tool, capfd, folder, trial):
         if status == 2:
             assert errors.strip().splitlines()[-1].startswith('error: ')
         assert '\x1b' not in text and '\0' not in text + errors
-        assert not list(folder.rglob('canary')) and not list(folder.rglob('.*.unfinished'))
+        assert not list(folder.rglob('canary')) and not list(folder.rglob('.*.partial'))
         return status
 
     return run

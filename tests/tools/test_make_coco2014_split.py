@@ -111,7 +111,7 @@ def test_a_failed_write_leaves_nothing_behind(call_tool, capsys, given, monkeypa
 
     monkeypatch.setattr(json, 'dump', full)
     message = fails(call_tool, capsys, *arguments(given))
-    assert 'cannot be written (no space left); choose another --out' in message
+    assert 'cannot be written (no space left)' in message and 'choose another --out' in message
     assert list(folder.iterdir()) == []
     monkeypatch.undo()
     message = fails(call_tool, capsys, *arguments(given, out=given / 'ids.json'))
@@ -148,8 +148,8 @@ def test_wrong_files(call_tool, capsys, given):
     for text, words in [
         ('[{', 'cannot be read as JSON'),
         ('[1, 2]', 'not a COCO annotation file'),
-        ('{"images": [1], "annotations": [], "categories": []}', 'not a COCO annotation file'),
-        (good.replace('"image_id"', '"image"'), 'not a COCO annotation file'),
+        ('{"images": [1], "annotations": [], "categories": []}', 'image record 0 is 1'),
+        (good.replace('"image_id"', '"image"'), 'annotation 400 lacks image_id'),
         (json.dumps(content('val2014', [3, 41, 43])), 'share the ids of 1 images, such as 3'),
     ]:
         path.write_text(text)
