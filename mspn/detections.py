@@ -18,12 +18,10 @@ _EXAMPLE = '[{"image_id": 1, "category_id": 1, "bbox": [x, y, width, height], "s
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detection file holds.
+    """Detected boxes, and how many entries of other categories were left out.
 
-    Attributes:
-        by_image: For each image id boxes ``(N, 4)``, x1 y1 x2 y2 in image pixels, and scores
-            ``(N,)`` from 0 to 1, both float32 and in the order of the file.
-        other_categories: How many entries were left out because they are of another category.
+    Each image id has boxes ``(N, 4)``, x1 y1 x2 y2 in image pixels, and scores ``(N,)`` from 0 to
+    1, both float32 and in the order of the file.
     """
 
     by_image: dict[int, tuple[np.ndarray, np.ndarray]]
@@ -48,8 +46,7 @@ def read_detections(path: str | Path, *, category_id: int = 1) -> Detections:
     path, expected = Path(path), 'a JSON list of detections in the format of COCO'
     entries = read_json(path, 'the detection file', expected=expected, mark=True)
     if not isinstance(entries, list):
-        kinds = {dict: 'an object', str: 'a text', type(None): 'null'}
-        kind = kinds.get(type(entries), 'a number')
+        kind = {dict: 'an object', str: 'a text', type(None): 'null'}.get(type(entries), 'a number')
         raise InputError(f'{path} holds {kind}, not a list; expected {expected}: {_EXAMPLE}')
     problems = [(i, text) for i, entry in enumerate(entries) if (text := _problem(entry))]
     if problems:

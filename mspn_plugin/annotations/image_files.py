@@ -18,7 +18,7 @@ from mspn.images import read_image
 
 from ..datasets.guarded_loading import truncation
 from .problems import Problem
-from .records import Size
+from .records import UNKNOWN, Size
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
 _DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)
@@ -97,7 +97,7 @@ def decoding_problems(image: ImageFile) -> list[Problem]:
     elif complaints:
         found.append(Problem('image-decoder', name, f'is odd to the decoder: {complaints[0]}'))
     height, width = pixels.shape[:2]
-    if size and size != (width, height):
+    if size not in (UNKNOWN, (width, height)):
         turned = ', turned by its EXIF data?' if size == (height, width) else ''
         text = f'has {width}x{height} pixels, the record says {size[0]}x{size[1]}{turned}'
         found.append(Problem('image-size', name, text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,7 @@ _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
-    """Reads an annotation file, whose records may still be anything.
-
-    Raises:
-        InputError: It is not COCO's, or lists no images; `remedy` is for one that is not there.
-    """
+    """Reads a file of COCO's, whose records may still be anything; otherwise an `InputError`."""
     expected = 'a COCO keypoint file: an object with the lists images, annotations and categories'
     content = read_json(path, 'the annotation file', expected=expected, remedy=remedy)
     parts = ('images', 'annotations', 'categories')
@@ -36,18 +32,12 @@ def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
 
 
 def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """Reads a COCO keypoint file for a run, which the first of the problems in `STOPS` ends.
+    """Reads a COCO keypoint file for a model of so many keypoints.
 
-    Args:
-        path: The annotation file.
-        num_keypoints: Keypoints per person that the model predicts.
-        remedy: What the user can do if there is no such file.
-
-    Raises:
-        InputError: The file is absent or is something else.
+    An `InputError` says what to do if there is none, or names the first problem of `STOPS`.
     """
     content = read_keypoint_file(path, remedy=remedy)
-    for problem in record_problems(content, num_keypoints, []):
+    for problem in record_problems(content, num_keypoints):
         if problem.kind in STOPS:
             mend = 'correct the file (tools/check_dataset.py lists all of its faults)'
             if problem.kind == 'keypoint-count':
@@ -57,7 +47,7 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
 
 
 def check_mpii_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -> list[Any]:
-    """Reads MPII as MMPose's JSON files list it, a record for each person; as above."""
+    """Reads MPII as MMPose's JSON files list it, a record for each person, in the same way."""
     expected = "MMPose's JSON file of MPII"
     content = read_json(path, 'the annotation file', expected=expected, remedy=remedy)
     if not isinstance(content, list) or not content:
@@ -99,19 +89,17 @@ def check_dataset(
     if not images.is_dir():
         mend = f'give the folder that the file names in {annotations} start from'
         raise InputError(f'the image folder {images} does not exist; {mend}')
-    tally = Tally()
-    if skeleton is not None:
-        tally.add(skeleton_problems(skeleton))
+    tally = Tally(skeleton_problems(skeleton) if skeleton is not None else ())
     names = keypoint_names(skeleton or {})
     num_keypoints = len(names) or _num_keypoints(content)
-    tally.add(record_problems(content, num_keypoints, names))
+    tally.extend(record_problems(content, num_keypoints, names))
     files: list[ImageFile] = []
     for index, image in enumerate(content['images']):
         if isinstance(image, dict) and not records.file_name_problem(image.get('file_name')):
             name = f'{_name("image", image, index)} ({image["file_name"]})'
             files.append((name, images / image['file_name'], records.size_of(image)))
-    tally.add(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
-    tally.add(_unused_files({os.path.normpath(path) for _, path, _ in files}))
+    tally.extend(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
+    tally.extend(_unused_files({os.path.normpath(path) for _, path, _ in files}))
     counts = {part: len(content[part]) for part in ('images', 'annotations')}
     people = sum(map(records.is_labelled, content['annotations']))
     return tally, counts | dict(people=people, keypoints=num_keypoints)
@@ -128,38 +116,46 @@ def _num_keypoints(content: dict[str, Any]) -> int:
 
 
 def record_problems(
-    content: dict[str, Any], num_keypoints: int, names: list[str]
+    content: dict[str, Any], num_keypoints: int, names: list[str] | None = None
 ) -> Iterator[Problem]:
-    """Checks all records of a file, each by itself and against the others and the keypoints."""
-    sizes: dict[Any, records.Size] = {}
-    files: set[Any] = set()
+    """Checks all records of a file by themselves, against each other and the keypoints' names."""
+    categories, people = list[Any](), list[Any]()
+    for index, category in enumerate(content['categories']):
+        found, number = list(records.category_problems(category)), records.id_of(category)
+        if number in categories:
+            found.append(('category', 'is there more than once'))
+        theirs = category.get('keypoints') if number is not None else None
+        if isinstance(theirs, list) and not people:  # the first one with keypoints
+            found.extend(records.name_problems(theirs, names or []))
+            people.append(number)
+        yield from _named('category', category, index, found)
+        categories += [number] if number is not None else []
+    if not categories:
+        yield Problem('category', 'the file', 'has no usable category; expected one for people')
+    sizes, seen, labelled = dict[Any, records.Size](), set[Any](), set[str]()
     for index, image in enumerate(content['images']):
         found, number = list(records.image_problems(image)), records.id_of(image)
         file = image.get('file_name') if isinstance(image, dict) else None
         if number in sizes:
             text = f'is in the list again as number {index}, with the file {shown(file)}'
             found.append(('duplicate-image-id', text))
-        if isinstance(file, str) and file in files:
-            found.append(
-                ('duplicate-file-name', f'has the file name {shown(file)} of another image')
-            )
+        if isinstance(file, str) and file in seen:
+            text = f'has the file name {shown(file)} of another image'
+            found.append(('duplicate-file-name', text))
         yield from _named('image', image, index, found)
-        files.add(str(file))
+        seen.add(str(file))
         if number is not None:
             sizes[number] = records.size_of(image)
-    known, first = yield from _category_problems(content['categories'], names)
-    ids: set[Any] = set()
-    labelled: set[str] = set()
     for index, person in enumerate(content['annotations']):
         found = list(records.person_problems(person, sizes, num_keypoints))
         number, category = records.id_of(person), records.id_of(person, 'category_id')
-        if category not in (None, first):
-            kind = 'other-category' if category in known else 'unknown-category'
+        if category not in (None, *(people or categories)[:1]):
+            kind = 'other-category' if category in categories else 'unknown-category'
             found.append((kind, f'is of category {category}'))
-        if number is not None and number in ids:  # COCO's API keeps only one
+        if number in seen:  # COCO's API keeps only one
             found.append(('duplicate-annotation-id', f'is in the list again as number {index}'))
         yield from _named('annotation', person, index, found)
-        ids.add(number)
+        seen |= {number} - {None}
         if records.is_labelled(person):
             labelled.add(shown(person.get('image_id')))
     if not labelled:
@@ -174,45 +170,8 @@ def _name(what: str, record: Any, index: int) -> str:
     return f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
 
 
-def _named(what: str, record: Any, index: int, found: list[records.Found]) -> Iterator[Problem]:
-    if found:
-        name = _name(what, record, index)
-        yield from (Problem(kind, name, text) for kind, text in found)
-
-
-def _category_problems(
-    categories: list[Any], names: list[str]
-) -> Generator[Problem, None, tuple[list[Any], Any]]:
-    """Yields problems; returns the ids, and that of the people: the first one with keypoints."""
-    ids: list[Any] = []
-    people: list[Any] = []
-    for index, category in enumerate(categories):
-        number, wrong = records.id_of(category), f'is {shown(category)}'
-        if number is None:
-            text = f'{wrong}; expected an object with id and name'
-            yield Problem('category-record', f'category record {index}', text)
-            continue
-        found, theirs = [], category.get('keypoints')
-        if not isinstance(category.get('name'), str):
-            found.append(('category', f'{wrong}; expected an object with id and name'))
-        if number in ids:
-            found.append(('category', 'is there more than once'))
-        if isinstance(theirs, list):
-            a, b = _plain(theirs), _plain(names)
-            if names and not people and a != b:
-                kind = 'keypoint-order' if sorted(a) == sorted(b) else 'keypoint-names'
-                text = f'{shown(theirs, 200)}; the skeleton has {shown(names, 200)}'
-                found.append((kind, f'has the keypoints {text}'))
-            people.append(number)
-        yield from _named('category', category, index, found)
-        ids.append(number)
-    if not ids:
-        yield Problem('category', 'the file', 'has no usable category; expected one for people')
-    return ids, next(iter(people or ids), None)
-
-
-def _plain(names: list[Any]) -> list[str]:
-    return [str(name).lower().replace(' ', '_').replace('-', '_') for name in names]
+def _named(what: str, record: Any, index: int, found: Iterable[records.Found]) -> list[Problem]:
+    return [Problem(kind, _name(what, record, index), text) for kind, text in found]
 
 
 def _unused_files(listed: set[str]) -> Iterator[Problem]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
 # Kinds of problems that no run begins with, and their meaning.
@@ -63,26 +62,22 @@ class Problem(NamedTuple):
         return f'{self.name} {self.text}'
 
 
-class Tally:
-    """Problems by kind, in the order of the table."""
+class Tally(list[Problem]):
+    """Problems, to be counted and named by kind, in the order of the table."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, list[Problem]] = defaultdict(list)
-
-    def add(self, problems: Iterable[Problem]) -> None:
-        """Takes some more."""
-        for problem in problems:
-            self._found[problem.kind].append(problem)
-
-    def count(self, kinds: Iterable[str]) -> int:
+    def count_of(self, kinds: Container[str]) -> int:
         """How many problems of some kinds, such as `ERRORS`, there are."""
-        return sum(len(self._found[kind]) for kind in kinds)
+        return sum(problem.kind in kinds for problem in self)
 
-    def lines(self, count: int = 5) -> Iterable[str]:
+    def _by_kind(self, kinds: dict[str, str]) -> Iterator[tuple[str, list[Problem]]]:
+        for kind in kinds:
+            if found := [problem for problem in self if problem.kind == kind]:
+                yield kind, found
+
+    def lines(self, count: int = 5) -> Iterator[str]:
         """A summary: each kind that occurs, with the first `count` problems of it."""
         for label, kinds in (('error', ERRORS), ('warning', WARNINGS)):
-            for kind in filter(self._found.get, kinds):
-                found = self._found[kind]
+            for kind, found in self._by_kind(kinds):
                 yield f'{label:8} {len(found):7,}  {kinds[kind]}'
                 yield from (f'                  {problem}' for problem in found[:count])
                 if len(found) > count:
@@ -92,9 +87,7 @@ class Tally:
         """All of it for a JSON report."""
         record: dict[str, Any] = dict(errors={}, warnings={})
         for group, kinds in zip(record.values(), (ERRORS, WARNINGS), strict=True):
-            for kind in filter(self._found.get, kinds):
-                named = [
-                    dict(name=problem.name, text=problem.text) for problem in self._found[kind]
-                ]
-                group[kind] = dict(meaning=kinds[kind], count=len(named), found=named)
+            for kind, found in self._by_kind(kinds):
+                named = [dict(name=problem.name, text=problem.text) for problem in found]
+                group[kind] = dict(meaning=kinds[kind], count=len(found), found=named)
         return record

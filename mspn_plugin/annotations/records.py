@@ -1,11 +1,9 @@
-"""Checks of the records of COCO's and MPII's annotation files, one by one.
-
-What is wrong is given as the kind of the problem and the text that follows the record's name.
-"""
+"""Checks of the records of COCO's and MPII's annotation files: kinds and texts of problems."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,7 +13,8 @@ _LARGEST = 2**31  # pixels on a side, and far above what any decoder reads
 _SLACK = 1.0  # COCO's own boxes and keypoints reach out of the image by up to a pixel
 _MPII = ('image', 'center', 'scale', 'joints', 'joints_vis')
 
-Size = tuple[int, int] | None  # width and height; None if the record has unusable values
+Size = tuple[float, float]  # width and height, infinite if unknown
+UNKNOWN: Size = (math.inf, math.inf)
 Found = tuple[str, str]
 
 
@@ -26,8 +25,8 @@ def id_of(record: Any, key: str = 'id') -> int | None:
 
 
 def size_of(image: Any) -> Size:
-    """The size in an image record without problems."""
-    return None if any(image_problems(image)) else (image['width'], image['height'])
+    """The size in an image record, if that has no problems."""
+    return UNKNOWN if any(image_problems(image)) else (image['width'], image['height'])
 
 
 def is_labelled(person: Any) -> bool:
@@ -55,6 +54,24 @@ def file_name_problem(name: Any) -> str | None:
     if absolute or '..' in name.replace('\\', '/').split('/'):
         return f'{found}, which leaves the image folder; expected one in it'
     return None
+
+
+def category_problems(category: Any) -> Iterator[Found]:
+    """What is wrong with a category by itself."""
+    text = f'is {shown(category)}; expected an object with id and name'
+    if id_of(category) is None:
+        yield 'category-record', text
+    elif not isinstance(category.get('name'), str):
+        yield 'category', text
+
+
+def name_problems(theirs: list[Any], ours: list[str]) -> Iterator[Found]:
+    """What is wrong with the names of a category's keypoints, if there are some to compare with."""
+    a, b = ([str(n).lower().replace(' ', '_').replace('-', '_') for n in g] for g in (theirs, ours))
+    if ours and a != b:
+        text = f'{shown(theirs, 200)}; the skeleton has {shown(ours, 200)}'
+        kind = 'keypoint-order' if sorted(a) == sorted(b) else 'keypoint-names'
+        yield kind, f'has the keypoints {text}'
 
 
 def image_problems(image: Any) -> Iterator[Found]:
@@ -88,9 +105,9 @@ def person_problems(person: Any, sizes: Mapping[int, Size], num_keypoints: int) 
     missing = [key for key in ('area', 'iscrowd') if key not in person]
     if missing:
         yield 'evaluation-fields', f'has no {" and no ".join(missing)}'
-    size = sizes.get(image) if image is not None else None
-    labelled = yield from _keypoint_problems(person, size, num_keypoints)
-    lost = 'lost-person' if labelled else 'no-person-label'
+    size = UNKNOWN if image is None else sizes.get(image, UNKNOWN)
+    yield from _keypoint_problems(person, size, num_keypoints)
+    lost = 'lost-person' if is_labelled(person) else 'no-person-label'
     box, text = person.get('bbox'), _value(person, 'bbox')
     if type(box) is not list or len(box) != 4 or not all(map(is_number, box)):
         yield 'bad-box', f'{text}; expected 4 finite numbers'
@@ -99,42 +116,35 @@ def person_problems(person: Any, sizes: Mapping[int, Size], num_keypoints: int) 
     if box[2] <= 0 or box[3] <= 0:
         yield lost, f'{text}, which is empty'
     # MMPose cuts a box at the last pixel and drops what is left without width or height.
-    elif size and (x >= size[0] - 1 or y >= size[1] - 1 or right <= 0 or bottom <= 0):
+    elif x >= size[0] - 1 or y >= size[1] - 1 or right <= 0 or bottom <= 0:
         yield lost, f'{text}, which is outside the {size[0]}x{size[1]} image'
-    elif size and not (_is_in(x, y, size) and _is_in(right, bottom, size)):
+    elif not (_is_in(x, y, size) and _is_in(right, bottom, size)):
         yield 'box-outside', f'{text} in an image of {size[0]}x{size[1]}'
 
 
 def _is_in(x: float, y: float, size: Size) -> bool:
-    width, height = size or (_LARGEST, _LARGEST)
-    return not size or (-_SLACK <= x <= width + _SLACK and -_SLACK <= y <= height + _SLACK)
+    return -_SLACK <= x <= size[0] + _SLACK and -_SLACK <= y <= size[1] + _SLACK
 
 
-def _keypoint_problems(
-    person: dict[str, Any], size: Size, num_keypoints: int
-) -> Generator[Found, None, int]:
-    """Yields problems; returns how many keypoints are labelled."""
+def _keypoint_problems(person: dict[str, Any], size: Size, num_keypoints: int) -> Iterator[Found]:
     values, wanted = person.get('keypoints'), f'{3 * num_keypoints}: x, y, visibility'
     if type(values) is not list:
         usual = 'COCO has them in person_keypoints_*.json, not in instances_*.json'
         yield 'keypoint-count', f'has no keypoints; expected {wanted} ({usual})'
-        return 0
+        return
     if len(values) != 3 * num_keypoints:
         text = f'has {len(values)} keypoint values; expected {wanted} of {num_keypoints}'
         yield 'keypoint-count', text
-        return 0
-    for i, value in enumerate(values):
-        if not is_number(value):
-            yield (
-                'bad-keypoints',
-                f'has {shown(value)} in keypoint {i // 3}; expected a finite number',
-            )
-            return 0
+        return
+    if odd := [i for i, value in enumerate(values) if not is_number(value)]:
+        text = f'has {shown(values[odd[0]])} in keypoint {odd[0] // 3}'
+        yield 'bad-keypoints', f'{text}; expected a finite number'
+        return
     flags = values[2::3]
     if odd := [i for i, flag in enumerate(flags) if flag not in (0, 1, 2)]:
         text = f'has the visibility {shown(flags[odd[0]])} at keypoint {odd[0]}'
         yield 'visibility', f'{text}; expected 0, 1 or 2'
-    labelled = [i for i, flag in enumerate(flags) if flag > 0]
+    labelled = {i: values[3 * i : 3 * i + 2] for i, flag in enumerate(flags) if flag > 0}
     count = person.get('num_keypoints')
     count = len(labelled) if count is None else count  # some exporters write null
     if type(count) not in (int, float) or not count >= 0 or count % 1:
@@ -143,12 +153,9 @@ def _keypoint_problems(
         # num_keypoints 0 makes the evaluation leave the person out.
         kind = 'num-keypoints' if count and labelled else 'hidden-person'
         yield kind, f'has num_keypoints {count}, but {len(labelled)} labelled keypoints'
-    points = {i: values[3 * i : 3 * i + 2] for i in labelled}
-    outside = [i for i, (x, y) in points.items() if not _is_in(x, y, size)]
-    if size and outside:
+    if outside := [i for i, (x, y) in labelled.items() if not _is_in(x, y, size)]:
         text = f'has {len(outside)} keypoints outside the image of {size[0]}x{size[1]}, the first '
-        yield 'keypoint-outside', f'{text}is number {outside[0]} at {shown(points[outside[0]])}'
-    return len(labelled)
+        yield 'keypoint-outside', f'{text}is number {outside[0]} at {shown(labelled[outside[0]])}'
 
 
 def mpii_problem(person: Any, num_keypoints: int) -> str | None:

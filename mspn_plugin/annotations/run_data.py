@@ -38,8 +38,8 @@ def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
 
 def skeleton_of_config(cfg: Config) -> dict[str, Any]:
     """The skeleton that a run uses, ``metainfo``; an `InputError` if its config has none."""
-    loaders = [cfg.get(f'{part}_dataloader') for part in ('train', 'val', 'test')]
-    for dataset in [d for loader in loaders if loader for d in plain_datasets(loader['dataset'])]:
+    loaders = [cfg.get(f'{part}_dataloader') or {} for part in ('train', 'val', 'test')]
+    for dataset in [d for loader in loaders for d in plain_datasets(loader.get('dataset', {}))]:
         kind = DATASETS.get(str(dataset.get('type')))
         metainfo = dict(dataset.get('metainfo') or getattr(kind, 'METAINFO', None) or {})
         if 'from_file' in metainfo:  # a file, or MMPose's own one of that name

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mspn.atomic_io import write_whole
 from mspn.errors import InputError, printable
 
-from ..annotations import check_dataset
+from ..annotations.keypoint_file import check_dataset
 from ..annotations.problems import ERRORS, WARNINGS
 from ..annotations.run_data import skeleton_of_config
 from ..annotations.skeleton import skeleton_of_file
@@ -51,6 +51,6 @@ def run(args: argparse.Namespace) -> int:
         report = json.dumps(dict(counts=counts, **tally.record()), indent=2) + '\n'
         write_whole(args.report, report.encode(), remedy='give another file with --report')
         print(f'written: {args.report}')
-    errors, warnings = tally.count(ERRORS), tally.count(WARNINGS)
+    errors, warnings = tally.count_of(ERRORS), tally.count_of(WARNINGS)
     print(f'{errors:,} errors, {warnings:,} warnings in {seconds:.1f} s')
     return 1 if errors else 0

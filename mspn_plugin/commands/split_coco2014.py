@@ -30,10 +30,8 @@ def read_ids(path: Path) -> list[int]:
         raise InputError(f'the list of minival ids {path} {reason}') from error
     ids = re.findall(r'\d+', text)
     if not re.fullmatch(r'\[[\d\s,]*\]|[\d\s]*', text) or any(len(i) > 18 for i in ids):
-        raise InputError(
-            f'{path} is no list of image ids; expected a JSON list of whole numbers, or a text '
-            'file with one per line'
-        )
+        expected = 'a JSON list of whole numbers, or a text file with one per line'
+        raise InputError(f'{path} is no list of image ids; expected {expected}')
     if not ids:
         raise InputError(f'{path} holds no image ids; expected those of the minival images')
     return list(dict.fromkeys(map(int, ids)))
@@ -42,19 +40,14 @@ def read_ids(path: Path) -> list[int]:
 def check_ids(ids: list[int], train: dict[str, Any], val: dict[str, Any]) -> None:
     """Sees that minival is a part of val, and that train and val share nothing."""
     known = {image['id'] for image in val['images']}
-    unknown = [i for i in ids if i not in known]
-    if unknown:
-        raise InputError(
-            f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of '
-            f'{VAL}, the first one is {unknown[0]}; give ids of val2014 images'
-        )
+    if unknown := [i for i in ids if i not in known]:
+        found = f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of'
+        first = f'the first one is {unknown[0]}; give ids of val2014 images'
+        raise InputError(f'{found} {VAL}, {first}')
     for part in ('images', 'annotations'):
-        shared = {r['id'] for r in train[part]} & {r['id'] for r in val[part]}
-        if shared:
-            raise InputError(
-                f'{TRAIN} and {VAL} share the ids of {len(shared)} {part}, such as {min(shared)}; '
-                "give COCO's own files of 2014"
-            )
+        if shared := {r['id'] for r in train[part]} & {r['id'] for r in val[part]}:
+            found = f'share the ids of {len(shared)} {part}, such as {min(shared)}'
+            raise InputError(f"{TRAIN} and {VAL} {found}; give COCO's own files of 2014")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -64,9 +57,8 @@ def run(args: argparse.Namespace) -> None:
         if path.exists() and not args.overwrite:
             raise InputError(f'{path} exists already; choose another --out, or add --overwrite')
     ids = read_ids(args.minival_ids)
-    train, val = (
-        check_annotations(args.annotations / name, 17, remedy=_REMEDY) for name in (TRAIN, VAL)
-    )
+    folder = args.annotations
+    train, val = (check_annotations(folder / n, 17, remedy=_REMEDY) for n in (TRAIN, VAL))
     check_ids(ids, train, val)
     # What is no list of images or annotations, as the categories, is that of train and that of val.
     minival, rest, small = set(ids), dict(train), dict(val)
@@ -74,7 +66,6 @@ def run(args: argparse.Namespace) -> None:
         rest[part] = train[part] + [r for r in val[part] if r[key] not in minival]
         small[part] = [r for r in val[part] if r[key] in minival]
     for path, content in zip(paths, (rest, small), strict=True):
-        with whole_file(path, remedy='choose another --out') as partial:
-            with partial.open('w', encoding='utf-8') as file:
-                json.dump(content, file)
+        with whole_file(path, remedy='choose another --out') as partial, partial.open('w') as file:
+            json.dump(content, file)
         print(f'{path}: {len(content["images"])} images, {len(content["annotations"])} annotations')

@@ -10,7 +10,7 @@ import os.path as osp
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import get_local_path, get_text
 from mmengine.logging import print_log
 from mmpose.datasets.datasets import CocoDataset, MpiiDataset
@@ -88,13 +88,11 @@ class CocoPersonDataset(CocoDataset):
             record['keypoints'] = record['keypoints'].copy()  # of an array of its own
         return record
 
-    @force_full_init
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The record of a person by number, with the facts that pipelines need."""
         record: dict[str, Any] = BaseDataset.get_data_info(self, idx)
-        for key in _SHARED.split():
-            record[key] = self._metainfo[key]  # MMPose copies them for every sample
-        return record
+        # MMPose copies them for every sample.
+        return record | {key: self._metainfo[key] for key in _SHARED.split()}
 
 
 def image_path(file_name: str) -> str:
@@ -115,10 +113,9 @@ class Coco2014Dataset(CocoPersonDataset):
         det_json/minival_2014_det.json               detected boxes
         train2014/  val2014/                         images, or both in a folder images/
 
-    ``data_prefix['img']`` is the folder above ``train2014`` and ``val2014``. ``bbox_file`` is a
-    path by itself (MMPose does not put it below ``data_root``), for `read_detections`. Its boxes of
-    other categories and of images that the annotation file does not list are left out; an
-    `InputError` says so if none is left.
+    ``data_prefix['img']`` is the folder above ``train2014`` and ``val2014``. ``bbox_file``, a path
+    by itself as in MMPose, is for `read_detections`. Boxes of other categories and of images that
+    are not listed are left out; an `InputError` says so if none is left.
     """
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -135,37 +132,33 @@ class Coco2014Dataset(CocoPersonDataset):
         with get_local_path(self.ann_file) as path:
             self.coco = COCO(path)
         self._metainfo['CLASSES'] = self.coco.loadCats(self.coco.getCatIds())
-        found, images = read_detections(self.bbox_file), self.coco.imgs
-        people = [
-            (images[number], *person)
-            for number, boxes_and_scores in found.by_image.items()
-            if number in images
-            for person in zip(*boxes_and_scores, strict=True)
-        ]
+        found, people = read_detections(self.bbox_file), list[dict[str, Any]]()
+        nothing = np.zeros((1, self.metainfo['num_keypoints'], 2), np.float32)
+        for number, boxes_and_scores in found.by_image.items():
+            image = self.coco.imgs.get(number)
+            for box, score in zip(*boxes_and_scores, strict=True) if image else ():
+                person = dict(
+                    id=len(people),
+                    img_id=number,
+                    img_path=osp.join(self.data_prefix['img'], image['file_name']),
+                    img_shape=(image['height'], image['width']),
+                    bbox=box[None],
+                    bbox_score=score[None],
+                    keypoints=nothing,
+                    keypoints_visible=nothing[..., 0] + 1,
+                )
+                people.append(person)
         counts = (
             f'{len(found) - len(people)} boxes of images that {self.ann_file} does not list and '
             f'{found.other_categories} of other categories'
         )
         if not people:
-            raise InputError(
-                f'the {len(found) + found.other_categories} boxes in {self.bbox_file} are '
-                f'{counts}; give a file with detected people of those images'
+            text = (
+                f'the {len(found) + found.other_categories} boxes in {self.bbox_file} are {counts}'
             )
+            raise InputError(f'{text}; give a file with detected people of those images')
         print_log(f'{self.bbox_file}: {len(people)} people; left out: {counts}', 'current')
-        num_keypoints = self.metainfo['num_keypoints']
-        return [
-            dict(
-                id=index,
-                img_id=image['id'],
-                img_path=osp.join(self.data_prefix['img'], image['file_name']),
-                img_shape=(image['height'], image['width']),
-                bbox=box[None],
-                bbox_score=score[None],
-                keypoints=np.zeros((1, num_keypoints, 2), np.float32),  # they mean nothing
-                keypoints_visible=np.ones((1, num_keypoints), np.float32),
-            )
-            for index, (image, box, score) in enumerate(people)
-        ]
+        return people
 
 
 @DATASETS.register_module()
@@ -173,10 +166,9 @@ class MegviiMpiiDataset(MpiiDataset):
     """MPII whose training joints lie where they are; parameters as MMPose's ``MpiiDataset``.
 
     MPII counts pixels from 1. MMPose makes the boxes count from 0, but not the joints, so a model
-    would learn to be off by a pixel. In training (``test_mode=False``), this class makes the joints
-    count from 0 too, and sets the visibility of labelled joints to 2 (visible), as the original
-    does: MPII does not tell occluded joints apart. In tests both stay, because MMPose's
-    ``MpiiPCKAccuracy`` adds 1 to the predictions and compares them with labels from 1.
+    would learn to be off by a pixel. In training, this class makes the joints count from 0 too, and
+    sets the visibility of labelled joints to 2, as the original does: MPII does not tell occluded
+    ones apart. In tests both stay: ``MpiiPCKAccuracy`` adds 1 to the predictions.
     """
 
     def _load_annotations(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -184,6 +176,5 @@ class MegviiMpiiDataset(MpiiDataset):
         if not self.test_mode:
             for person in people:
                 person['keypoints'] = person['keypoints'] - 1
-                labelled = person['keypoints_visible'] > 0
-                person['keypoints_visible'] = np.where(labelled, 2, 0).astype(np.float32)
+                person['keypoints_visible'] = 2 * np.float32(person['keypoints_visible'] > 0)
         return people, images

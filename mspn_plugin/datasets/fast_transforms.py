@@ -1,7 +1,4 @@
-"""MMPose's top-down steps, and its batches, with the same results for less time.
-
-Each step draws the random numbers that MMPose's step draws, so a seed gives the same sample.
-"""
+"""MMPose's top-down steps, and its batches, with the same results for less time from a seed."""
 
 from __future__ import annotations
 
@@ -24,10 +21,9 @@ class LoadPersonImage(stock.LoadImage):
     """Reads an image; the people of one image can share it.
 
     Args:
-        keep: Keeps the last image for the next person of it. Pays where an image's people follow
-            one another, as in evaluation; each worker then decodes an image once. A file that was
-            written in the meantime is read again. The pixels are read-only, so that a step that
-            would change them in place fails instead of changing the next person's image.
+        keep: Keeps the last image for the next person of it, unless the file has changed. Pays
+            where an image's people follow one another, as in evaluation. The pixels are read-only,
+            so that no step changes those of the next person.
         **settings: Those of MMPose's ``LoadImage``.
     """
 
@@ -52,10 +48,9 @@ class LoadPersonImage(stock.LoadImage):
 
 def _state(path: str) -> tuple[str, int, int] | None:
     """A local file and when it was written; ``None`` for one that lies elsewhere."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
+    if not os.path.exists(path):
         return None
+    status = os.stat(path)
     return path, status.st_mtime_ns, status.st_size
 
 
@@ -131,10 +126,8 @@ def collate_people(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stacks the images, and lays the labels of all samples in one piece of memory each.
 
     A worker passes every tensor's memory to the main process by itself, which takes longer than
-    to copy 17 keypoints. MMEngine's ``pseudo_collate`` leaves three for every sample.
-
-    Args:
-        samples: ``inputs`` of one shape ``(3, h, w)`` and ``data_samples``.
+    to copy 17 keypoints. MMEngine's ``pseudo_collate`` leaves three for every sample. The
+    ``inputs`` are of one shape ``(3, h, w)``.
     """
     people = [sample['data_samples'] for sample in samples]
     labels: list[Any] = [person.get('gt_instance_labels') for person in people]

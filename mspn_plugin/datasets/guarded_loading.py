@@ -43,11 +43,9 @@ def truncation(path: str) -> str | None:
 def _start_of_scan(content: bytes) -> int:
     """Where the pixels of a JPEG begin: the header's segments tell their lengths."""
     place = 2
-    while place + 4 <= len(content) and content[place] == 0xFF:
-        if content[place + 1] == 0xDA:
-            return place
+    while content[place : place + 1] == b'\xff' and content[place + 1 : place + 2] != b'\xda':
         place += 2 + int.from_bytes(content[place + 2 : place + 4], 'big')
-    return len(content)
+    return place if place < len(content) else len(content)
 
 
 class BadSample(NamedTuple):
@@ -86,12 +84,11 @@ class BadImages:
         """Notes a bad sample and gives all."""
         with self._lines.get_lock():
             self._meetings.value += 1
-            found = self.samples()
             lines = self._lines.value + json.dumps(sample).encode() + b'\n'
-            if len(lines) <= _CAPACITY and all(s.number != sample.number for s in found):
+            known = [noted.number for noted in self.samples()]
+            if sample.number not in known and len(lines) <= _CAPACITY:
                 self._lines.value = lines
-                found.append(sample)
-            return found
+            return self.samples()
 
 
 def over_budget(bad: list[BadSample], num_samples: int, budget: float) -> InputError | None:
@@ -131,23 +128,13 @@ class GuardedLoading(BaseTransform):
         if not 0 <= budget <= 1:
             raise ValueError(f'budget is {budget}, expected a number from 0 to 1')
         self.step = TRANSFORMS.build(step)
-        self.on_bad_image = on_bad_image
-        self.budget = budget
-        self.bad = BadImages()
+        self.on_bad_image, self.budget, self.bad = on_bad_image, budget, BadImages()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Loads the image of a sample, named by ``img_path``.
-
-        Returns:
-            What the step gives; ``None`` asks the data set for another sample.
-
-        Raises:
-            InputError: The image is bad, and that is not, or no longer, allowed.
-        """
+        """Loads the image at ``img_path``; ``None`` asks the data set for another sample."""
         if 'img' in results:  # the caller has decoded it
             return self.step(results)
-        path = str(results.get('img_path'))
-        sample = dict(results)  # the step may change them before it fails
+        sample, path = dict(results), str(results.get('img_path'))  # the step may change results
         try:
             loaded = self.step(results)
             reason = 'it cannot be loaded' if loaded is None else truncation(path)
@@ -166,10 +153,10 @@ class GuardedLoading(BaseTransform):
             if data is not None and (stop := over_budget(bad, len(data), self.budget)):
                 raise stop
             return None
+        # As large as the box of the person needs.
         right, bottom = np.asarray(sample['bbox'], np.float64).reshape(-1, 4)[:, 2:].max(axis=0)
         size = (max(1, int(np.ceil(bottom))), max(1, int(np.ceil(right))))
-        results['img'] = np.zeros((*size, 3), np.uint8)
-        results['img_shape'] = results['ori_shape'] = size
+        results.update(img=np.zeros((*size, 3), np.uint8), img_shape=size, ori_shape=size)
         return results
 
 

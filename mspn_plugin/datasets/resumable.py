@@ -45,11 +45,10 @@ class _SeededBatch(list[int]):
 class ResumableBatchSampler(Sampler):
     """A batch sampler with which a resumed training sees what an uninterrupted one would see.
 
-    MMEngine seeds each worker once. What a sample's augmentation draws then depends on all that its
-    worker did before, so a resumed training goes another way. Here every sample is drawn with a
-    seed made of the run's seed, the process's rank, the epoch, and the place of the batch and of
-    the sample. `RepeatableTrainingHook` tells it where to go on, also in the middle of an epoch and
-    in a run counted in iterations, where MMEngine would load all the earlier batches again.
+    MMEngine seeds each worker once, so what a sample's augmentation draws depends on all that its
+    worker did before. Here every sample has a seed made of the run's, the process's rank, the
+    epoch, and the place of the batch and of the sample. `RepeatableTrainingHook` tells it where to
+    go on, also within an epoch, where MMEngine would load all the earlier batches again.
 
     Args:
         sampler: MMEngine's ``DefaultSampler``, ``InfiniteSampler`` or another with a ``seed``.

@@ -2,15 +2,14 @@
 
 The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there); the
 configs in ``_base_/datasets/`` put it together. A box is ``bbox_center`` and ``bbox_scale`` (width,
-height), both ``(1, 2)`` float32 in image pixels. No step fits it to the input's aspect ratio:
-`TopdownAffine` does so, by growing the side that is too short. Every random number comes from
-numpy's global generator. Each step changes the dictionary that it is given, and returns it.
-K is the number of keypoints.
+height), both ``(1, 2)`` float32 in image pixels. `TopdownAffine` fits it to the input's aspect
+ratio, by growing the side that is too short. Every random number comes from numpy's global
+generator. Each step changes the dictionary that it is given, and returns it. A setting outside its
+range is a ValueError. K is the number of keypoints.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -25,16 +24,12 @@ from mspn.errors import InputError
 
 MIN_BOX_JOINTS = 3  # fewer chosen joints make no half-body box
 MIN_HALF_JOINTS = 4  # fewer in the half that was drawn: the other is taken if it has as many
-_LIMIT = 1e9  # above every sensible setting
 
 
-def _require(wanted: str, low: float, high: float, **values: float) -> None:
+def _require(wanted: str, low: float, high: float = 1e9, **values: float) -> None:
     for name, value in values.items():
         if not low <= value <= high:
             raise ValueError(f'{name} is {value}, expected {wanted}')
-
-
-_at_least_0 = functools.partial(_require, 'a number of at least 0', 0, _LIMIT)
 
 
 @TRANSFORMS.register_module()
@@ -49,10 +44,8 @@ class RawAnnotation(BaseTransform):
         """Reads ``raw_ann_info`` of a person of a COCO-style data set in top-down mode.
 
         Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
-        ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
-
-        Raises:
-            InputError: There is no annotation, as for MPII and for detected boxes.
+        ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32. An
+        `InputError` says if there is no annotation, as for MPII and for detected boxes.
         """
         annotation = results.get('raw_ann_info')
         if not isinstance(annotation, dict) or not {'keypoints', 'bbox'} <= annotation.keys():
@@ -69,10 +62,10 @@ class RawAnnotation(BaseTransform):
 
 @TRANSFORMS.register_module()
 class BoxMargins(BaseTransform):
-    """Sets the person's box, with margins of its own for width and height.
+    """Multiplies width and height of the person's box by factors of their own.
 
-    Width and height are multiplied by ``width * (1 + u * width_extra)`` and ``height * (1 + v *
-    height_extra)`` with independent u and v from [0, 1).
+    These are ``width * (1 + u * width_extra)`` and ``height * (1 + v * height_extra)`` with
+    independent u and v from [0, 1).
 
     Args:
         width: Factor for the width. The original takes 1.05 in training and 1.09 in tests.
@@ -85,8 +78,8 @@ class BoxMargins(BaseTransform):
         self, width: float, height: float, *, width_extra: float = 0.0, height_extra: float = 0.0
     ) -> None:
         super().__init__()
-        _require('a number above 0', 1e-9, _LIMIT, width=width, height=height)
-        _at_least_0(width_extra=width_extra, height_extra=height_extra)
+        _require('a number above 0', 1e-9, width=width, height=height)
+        _require('a number of at least 0', 0, width_extra=width_extra, height_extra=height_extra)
         self.margins = np.array([width, height], np.float32)
         self.extra = np.array([width_extra, height_extra], np.float32)
 
@@ -110,13 +103,12 @@ class BoxMargins(BaseTransform):
 
 @TRANSFORMS.register_module()
 class HalfBodyBox(BaseTransform):
-    """Replaces the box by that of the upper or lower body, now and then.
+    """Replaces the box by that of the upper or lower body, now and then. Comes after `BoxMargins`.
 
     The upper body's joints are taken with probability ``upper_prob`` if more than three of them
     are labelled; otherwise the lower body's if more than three of those are, and if not, the upper
-    body's again. Their bounding box grows by factors ``1 + u * width_extra`` and ``1 + v *
-    height_extra`` with independent u and v from [0, 1). Fewer than three joints, or joints that
-    all lie in one point, leave the box as it is. Comes after `BoxMargins`.
+    body's again. Their box grows by random factors up to 1 + ``width_extra`` and 1 +
+    ``height_extra``. Fewer than three joints, or all in one point, leave the box as it is.
 
     Args:
         upper_body_ids: Joints of the upper body; every other one is of the lower body. For COCO,
@@ -144,13 +136,11 @@ class HalfBodyBox(BaseTransform):
         if not upper_body_ids or min(upper_body_ids) < 0:
             wanted = "the numbers of the upper body's joints, from 0"
             raise ValueError(f'upper_body_ids is {list(upper_body_ids)}, expected {wanted}')
-        _require('a whole number of at least 1', 1, _LIMIT, min_keypoints=min_keypoints)
+        _require('a whole number of at least 1', 1, min_keypoints=min_keypoints)
         _require('a number from 0 to 1', 0, 1, prob=prob, upper_prob=upper_prob)
-        _at_least_0(width_extra=width_extra, height_extra=height_extra)
-        self.upper_body_ids = tuple(upper_body_ids)
-        self.min_keypoints = min_keypoints
-        self.prob = prob
-        self.upper_prob = upper_prob
+        _require('a number of at least 0', 0, width_extra=width_extra, height_extra=height_extra)
+        self.upper_body_ids, self.min_keypoints = tuple(upper_body_ids), min_keypoints
+        self.prob, self.upper_prob = prob, upper_prob
         self.extra = np.array([width_extra, height_extra], np.float32)
 
     @cache_randomness
@@ -160,26 +150,25 @@ class HalfBodyBox(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replaces ``bbox_center`` and ``bbox_scale``, or leaves them.
 
-        The joints are ``keypoints`` ``(1, K, 2)`` in image pixels, those with a label where
-        ``keypoints_visible`` ``(1, K)`` is above 0.
+        Reads ``keypoints`` ``(1, K, 2)`` in image pixels and ``keypoints_visible`` ``(1, K)``,
+        above 0 where there is a label.
         """
         draw, upper_draw, *growth = self._random_numbers()
         labelled = results['keypoints_visible'][0] > 0
-        if draw >= self.prob or np.count_nonzero(labelled) < self.min_keypoints:
+        if draw >= self.prob or labelled.sum() < self.min_keypoints:
             return results
         in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
         chosen, lower = labelled & in_upper, labelled & ~in_upper
         upper_first = upper_draw < self.upper_prob and chosen.sum() >= MIN_HALF_JOINTS
         if not upper_first and lower.sum() >= MIN_HALF_JOINTS:
             chosen = lower
-        if chosen.sum() < MIN_BOX_JOINTS:
-            return results
-        joints = results['keypoints'][:, chosen, :2]
-        first, last = joints.min(axis=1), joints.max(axis=1)
-        if np.any(last > first):
-            size = (last - first) * (1 + np.asarray(growth) * self.extra)
-            results['bbox_center'] = ((first + last) / 2).astype(np.float32)
-            results['bbox_scale'] = size.astype(np.float32)
+        if chosen.sum() >= MIN_BOX_JOINTS:
+            joints = results['keypoints'][:, chosen, :2]
+            first, last = joints.min(axis=1), joints.max(axis=1)
+            if np.any(last > first):
+                size = (last - first) * (1 + np.asarray(growth) * self.extra)
+                results['bbox_center'] = ((first + last) / 2).astype(np.float32)
+                results['bbox_scale'] = size.astype(np.float32)
         return results
 
 
@@ -192,9 +181,8 @@ class UniformBoxTransform(BaseTransform):
             COCO, which is the default, and U(0.75, 1.25) for MPII.
         rotation: Largest angle in degrees to either side; 45 for COCO, 60 for MPII.
         rotate_prob: Probability of a rotation.
-        shift: How far the box moves at most to either side, in widths, and up or down, in heights.
-            The original never moves it; a model for a detector's boxes learns from boxes that are
-            as inexact.
+        shift: Largest way of the box to either side, in widths, and up or down, in heights; 0 in
+            the original. A model for a detector's boxes learns from boxes that are as inexact.
     """
 
     def __init__(
@@ -210,10 +198,8 @@ class UniformBoxTransform(BaseTransform):
             raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
         _require('degrees from 0 to 180', 0, 180, rotation=rotation)
         _require('a number from 0 to 1', 0, 1, rotate_prob=rotate_prob, shift=shift)
-        self.scale = (float(scale[0]), float(scale[1]))
-        self.rotation = rotation
-        self.rotate_prob = rotate_prob
-        self.shift = shift
+        self.scale, self.rotation = (float(scale[0]), float(scale[1])), rotation
+        self.rotate_prob, self.shift = rotate_prob, shift
 
     @cache_randomness
     def _random_numbers(self) -> tuple[float, float, np.ndarray]:

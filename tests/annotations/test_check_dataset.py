@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mspn_plugin import InputError
-from mspn_plugin.annotations import Tally, check_dataset
 from mspn_plugin.annotations.image_files import decoding_problems
-from mspn_plugin.annotations.problems import ERRORS, WARNINGS, Problem
+from mspn_plugin.annotations.keypoint_file import check_dataset
+from mspn_plugin.annotations.problems import ERRORS, WARNINGS, Problem, Tally
 from mspn_plugin.annotations.run_data import skeleton_of_config
 from mspn_plugin.commands.run_config import read_config
 
@@ -115,7 +115,7 @@ RECORDS = [
     (add('categories'), 'category', 'category 1 is there more than once'),
     (lambda place: place.content['categories'].append({}), 'category-record', 'record 1 is {}'),
     (drop('categories', 'name'), 'category', 'category 1 is {'),
-    (add('categories', id=[1]), 'category-record', 'record 1 is {"id": [1]'),
+    (add('categories', id=[1]), 'category-record', 'category [1] is {"id": [1]'),
 ]
 
 
@@ -308,11 +308,11 @@ def test_no_images(place):
 
 def test_the_summary_names_a_few_and_counts_the_rest():
     tally = Tally()
-    tally.add(Problem('bad-box', f'annotation {number}', 'is odd') for number in range(1200))
-    tally.add([Problem('unused-file', 'x.jpg', 'is alone')])
+    tally.extend(Problem('bad-box', f'annotation {number}', 'is odd') for number in range(1200))
+    tally.append(Problem('unused-file', 'x.jpg', 'is alone'))
     lines = list(tally.lines())
     assert lines[0].split()[:2] == ['error', '1,200'] and 'annotation 4 is odd' in lines[5]
     assert lines[6].strip() == 'and 1,195 more' and lines[7].split()[:2] == ['warning', '1']
-    assert (tally.count(ERRORS), tally.count(WARNINGS)) == (1200, 1)
+    assert (tally.count_of(ERRORS), tally.count_of(WARNINGS)) == (1200, 1)
     assert len(tally.record()['errors']['bad-box']['found']) == 1200
     assert not ERRORS.keys() & WARNINGS.keys()

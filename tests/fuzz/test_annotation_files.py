@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from mmpose.registry import DATASETS
 from mutations import VALUES, mutated_bytes, mutated_json
 
-from mspn_plugin.annotations import check_dataset
-from mspn_plugin.annotations.keypoint_file import check_annotations, check_mpii_annotations
+from mspn_plugin.annotations.keypoint_file import (
+    check_annotations,
+    check_dataset,
+    check_mpii_annotations,
+)
 from mspn_plugin.annotations.problems import ERRORS
 
 COCO = json.dumps(
@@ -108,5 +111,5 @@ def test_the_check_of_a_data_set(content, path, trial):
         tally, _ = found
         json.dumps(tally.record(), allow_nan=False).encode('utf-8')
         assert all(isinstance(line, str) for line in tally.lines())
-        assert tally.count(ERRORS) >= 1  # there are no images
+        assert tally.count_of(ERRORS) >= 1  # there are no images
     assert sorted(p.name for p in path.parent.iterdir()) == ['images', 'people.json']
