@@ -24,13 +24,9 @@ def read_json(path: Path, what: str, *, expected: str, remedy: str = '', mark: b
     Args:
         path: The file.
         what: What the file is for, such as ``'the detection file'``.
-        expected: What it should hold, for messages.
+        expected: What it should hold, for the `InputError` if it cannot be read as JSON.
         remedy: What to do where there is no such file; ``expected`` if empty.
         mark: Whether it may begin with a byte order mark, which COCO's API does not read.
-
-    Raises:
-        InputError: There is no such file, it is larger than `MAX_BYTES`, nested deeper than
-            `MAX_DEPTH`, has a key twice in one object, or is no JSON.
     """
     name, expected = f'{what} {path}', f'expected {expected}'
     try:

@@ -39,17 +39,14 @@ def image_file_problems(
     context, done = multiprocessing.get_context(method), 0
     with ProcessPoolExecutor(min(jobs, len(images)) or 1, context, _prepare) as pool:
         try:
-            for done, problems in enumerate(
-                pool.map(decoding_problems, images, chunksize=_CHUNK), 1
-            ):
+            for problems in pool.map(decoding_problems, images, chunksize=_CHUNK):
                 yield from problems
-                progress(done)
+                progress(done := done + 1)
         except BrokenProcessPool as error:
             paths = [path for _, path, _ in images[done : done + _CHUNK * jobs]]
-            raise InputError(
-                'a process was ended by the system while it decoded one of the images '
-                f'{listed(paths)}; look at them, or use fewer --jobs if the memory was too small'
-            ) from error
+            text = 'a process was ended by the system while it decoded one of the images '
+            mend = 'look at them, or use fewer --jobs if the memory was too small'
+            raise InputError(f'{text}{listed(paths)}; {mend}') from error
 
 
 _log: IO[bytes] | None = None
@@ -66,10 +63,8 @@ def _complaints() -> list[str]:
     """What the decoders have said since the last call."""
     if _log is None:
         return []
-    _log.seek(0)
-    text = _log.read(100_000).decode(errors='replace')
-    _log.seek(0)
-    _log.truncate()
+    text = os.pread(_log.fileno(), 100_000, 0).decode(errors='replace')
+    _log.truncate(_log.seek(0))
     return _COMPLAINT.findall(text)
 
 

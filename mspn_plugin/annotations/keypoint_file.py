@@ -46,10 +46,10 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
     return content
 
 
-def check_mpii_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -> list[Any]:
+def check_mpii_annotations(path: Path, num_keypoints: int) -> list[Any]:
     """Reads MPII as MMPose's JSON files list it, a record for each person, in the same way."""
     expected = "MMPose's JSON file of MPII"
-    content = read_json(path, 'the annotation file', expected=expected, remedy=remedy)
+    content = read_json(path, 'the annotation file', expected=expected, remedy=REMEDY)
     if not isinstance(content, list) or not content:
         expected = 'a list with an object for each person'
         raise InputError(f'{path} is no annotation file of MPII; expected {expected}')
@@ -79,11 +79,8 @@ def check_dataset(
         progress: Called with the number of images done so far.
 
     Returns:
-        What is wrong, and how many images, annotations, people and keypoints there are.
-
-    Raises:
-        InputError: The file or the folder cannot be used at all, or a process was ended while it
-            decoded an image, as if the memory is too small.
+        What is wrong, and how many images, annotations, people and keypoints there are; if the
+        file or the folder cannot be used, or decoding ends a process, there is an `InputError`.
     """
     content = read_keypoint_file(annotations)
     if not images.is_dir():

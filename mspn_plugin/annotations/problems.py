@@ -52,9 +52,9 @@ WARNINGS = {
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: its name and the text after it make a sentence."""
+    """One thing that is wrong, of a kind in the table; name and text make a sentence."""
 
-    kind: str  # a key of `ERRORS` or `WARNINGS`
+    kind: str
     name: str  # such as 'annotation 7'
     text: str
 
@@ -69,25 +69,23 @@ class Tally(list[Problem]):
         """How many problems of some kinds, such as `ERRORS`, there are."""
         return sum(problem.kind in kinds for problem in self)
 
-    def _by_kind(self, kinds: dict[str, str]) -> Iterator[tuple[str, list[Problem]]]:
-        for kind in kinds:
+    def _by_kind(self) -> Iterator[tuple[str, str, str, list[Problem]]]:
+        for kind, meaning in (ERRORS | WARNINGS).items():
             if found := [problem for problem in self if problem.kind == kind]:
-                yield kind, found
+                yield 'error' if kind in ERRORS else 'warning', kind, meaning, found
 
     def lines(self, count: int = 5) -> Iterator[str]:
         """A summary: each kind that occurs, with the first `count` problems of it."""
-        for label, kinds in (('error', ERRORS), ('warning', WARNINGS)):
-            for kind, found in self._by_kind(kinds):
-                yield f'{label:8} {len(found):7,}  {kinds[kind]}'
-                yield from (f'                  {problem}' for problem in found[:count])
-                if len(found) > count:
-                    yield f'                  and {len(found) - count:,} more'
+        for label, _, meaning, found in self._by_kind():
+            yield f'{label:8} {len(found):7,}  {meaning}'
+            yield from (f'                  {problem}' for problem in found[:count])
+            if len(found) > count:
+                yield f'                  and {len(found) - count:,} more'
 
     def record(self) -> dict[str, Any]:
         """All of it for a JSON report."""
         record: dict[str, Any] = dict(errors={}, warnings={})
-        for group, kinds in zip(record.values(), (ERRORS, WARNINGS), strict=True):
-            for kind, found in self._by_kind(kinds):
-                named = [dict(name=problem.name, text=problem.text) for problem in found]
-                group[kind] = dict(meaning=kinds[kind], count=len(found), found=named)
+        for label, kind, meaning, found in self._by_kind():
+            named = [dict(name=problem.name, text=problem.text) for problem in found]
+            record[f'{label}s'][kind] = dict(meaning=meaning, count=len(found), found=named)
         return record

@@ -133,8 +133,8 @@ def _keypoint_problems(person: dict[str, Any], size: Size, num_keypoints: int) -
         yield 'keypoint-count', f'has no keypoints; expected {wanted} ({usual})'
         return
     if len(values) != 3 * num_keypoints:
-        text = f'has {len(values)} keypoint values; expected {wanted} of {num_keypoints}'
-        yield 'keypoint-count', text
+        found = f'has {len(values)} keypoint values'
+        yield 'keypoint-count', f'{found}; expected {wanted} of {num_keypoints}'
         return
     if odd := [i for i, value in enumerate(values) if not is_number(value)]:
         text = f'has {shown(values[odd[0]])} in keypoint {odd[0] // 3}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +20,10 @@ from .keypoint_file import REMEDY, check_annotations, check_mpii_annotations
 from .skeleton import skeleton_of_file
 
 _REMEDY_2014 = (
-    'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER; '
-    'tools/make_coco2014_split.py makes gt_json/'
+    'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER'
 )
+_REMEDY_2014 += '; tools/make_coco2014_split.py makes gt_json/'
 _HEADS = "put mpii_gt_val.mat there (MMPose links it beside MPII's annotation files)"
-# Settings of a data set that decide what there is to check.
-_PLACES = ('type', 'data_root', 'ann_file', 'data_prefix', 'bbox_file', 'headbox_file')
 
 
 def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
@@ -51,8 +49,7 @@ def skeleton_of_config(cfg: Config) -> dict[str, Any]:
                 raise InputError(f'the metainfo of {cfg.filename}: {error}') from error
         if metainfo:
             return metainfo
-    text = 'has no data set with a metainfo; give the skeleton with --metainfo'
-    raise InputError(f'{cfg.filename} {text}')
+    raise InputError(f'{cfg.filename} has no metainfo; give the skeleton with --metainfo')
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -65,14 +62,10 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     # One process is enough where this is set: torchrun, which sets it, ends all if one fails.
     if os.environ.get('RANK', '0') != '0':
         return
-    seen: set[str] = set()
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         for dataset in plain_datasets(loader['dataset']) if loader else ():
-            places = json.dumps([dataset.get(key) for key in _PLACES], default=str)
-            if places not in seen:
-                _check_dataset(dataset, cfg.model.head.get('num_keypoints', 17))
-            seen.add(places)
+            _check_dataset(dataset, cfg.model.head.get('num_keypoints', 17))
         evaluators = (loader and cfg.get(f'{split}_evaluator')) or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
             if path := evaluator.get('ann_file'):
@@ -90,25 +83,22 @@ def _check_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
     if not root.is_dir():
         raise InputError(f'the data root {root} does not exist; {remedy}')
     if kind == 'MegviiMpiiDataset':
-        people = check_mpii_annotations(root / file, num_keypoints, remedy=remedy)
-        names = [person['image'] for person in people]
+        names = [p['image'] for p in check_mpii_annotations(root / file, num_keypoints)]
     else:
         content = check_annotations(root / file, num_keypoints, remedy=remedy)
         names = [image['file_name'] for image in content['images']]
     if kind == 'Coco2014Dataset':
         names = list(map(image_path, names))
-    folders: dict[Path, list[str]] = {}
-    for name in names:
-        images = root / dict(dataset.get('data_prefix') or {}).get('img', '')
-        folders.setdefault((images / name).parent, []).append(os.path.basename(name))
-    for folder, inside in folders.items():  # the first image of each will do
+    images = root / dict(dataset.get('data_prefix') or {}).get('img', '')
+    names.sort(key=os.path.dirname)
+    for inner, (first, *others) in itertools.groupby(names, os.path.dirname):
+        folder = images / inner
         if not folder.is_dir():
             raise InputError(f'the image folder {folder} does not exist; {remedy}')
-        if not (folder / inside[0]).is_file():
-            raise InputError(
-                f'the image {folder / inside[0]}, the first one that {root / file} lists, does not '
-                f'exist; expected its {len(inside)} images in {folder}; {remedy}'
-            )
+        if not (images / first).is_file():
+            text = f'the first one that {root / file} lists, does not exist'
+            expected = f'expected its {1 + len(others)} images in {folder}'
+            raise InputError(f'the image {images / first}, {text}; {expected}; {remedy}')
     mend = f'put it there ({boxes_lie}), or use --gt-boxes to evaluate with the annotated boxes'
     if boxes := dataset.get('bbox_file'):
         _check_file('file of detected boxes', boxes, mend)

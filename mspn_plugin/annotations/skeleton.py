@@ -27,10 +27,8 @@ def skeleton_of_file(path: Path) -> dict[str, Any]:
     The file is a program and runs. Raises an `InputError` if there is none, or nothing in it.
     """
     if not path.is_file():
-        raise InputError(
-            f'the metainfo file {path} does not exist; expected a Python file with dataset_info, '
-            "as MMPose's configs/_base_/datasets/coco.py"
-        )
+        expected = "a Python file with dataset_info, as MMPose's configs/_base_/datasets/coco.py"
+        raise InputError(f'the metainfo file {path} does not exist; expected {expected}')
     try:
         info = Config.fromfile(path).get('dataset_info')
     except Exception as error:  # it is a program, so anything can happen in it
@@ -50,39 +48,35 @@ def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
 
 def skeleton_problems(skeleton: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with a skeleton, ``metainfo`` as MMPose's configs write it."""
-    return (Problem(*found) for found in _problems(skeleton))
-
-
-def _problems(skeleton: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     info: Any = skeleton.get('keypoint_info')
     points = list(info.values()) if isinstance(info, Mapping) else []
     named = [isinstance(p, Mapping) and isinstance(p.get('name'), str) for p in points]
     if not points or not all(named):
-        yield 'skeleton', 'keypoint_info', 'is no table of keypoints, each with a name'
+        yield Problem('skeleton', 'keypoint_info', 'is no table of keypoints, each with a name')
         return
     if set(info) != set(range(len(points))):
         text = f'has the numbers {shown(list(info))}; expected 0 to {len(points) - 1}'
-        yield 'skeleton', 'keypoint_info', text
+        yield Problem('skeleton', 'keypoint_info', text)
     partners = {point['name']: point.get('swap') or '' for point in points}
     names = keypoint_names(skeleton)
     for name, partner in partners.items():
         what = f'the keypoint {shown(name)}'
         if names.count(name) > 1:
-            yield 'skeleton', what, 'is there more than once'
+            yield Problem('skeleton', what, 'is there more than once')
         if found := _partner_problem(name, partner, partners):
-            yield found[0], what, f'is mirrored to {found[1]}'
+            yield Problem(found[0], what, f'is mirrored to {found[1]}')
     for key, lowest in (('sigmas', 1e-6), ('joint_weights', 0)):
         if found := _number_problem(skeleton.get(key), len(points), lowest):
-            yield found[0], key, found[1]
+            yield Problem(found[0], key, found[1])
     limbs = skeleton.get('skeleton_info')
     if not isinstance(limbs, Mapping):
-        yield 'skeleton', 'skeleton_info', f'is {shown(limbs)}; expected a table of limbs'
+        yield Problem('skeleton', 'skeleton_info', f'is {shown(limbs)}; expected a table of limbs')
         return
     for number, limb in limbs.items():
         link = limb.get('link') if isinstance(limb, Mapping) else None
         if not isinstance(link, list | tuple) or len(link) != 2 or set(map(str, link)) - set(names):
             text = f'links {shown(link)}; expected the names of two keypoints'
-            yield 'skeleton', f'limb {shown(number)}', text
+            yield Problem('skeleton', f'limb {shown(number)}', text)
 
 
 def _partner_problem(name: str, partner: str, partners: dict[str, str]) -> tuple[str, str] | None:
@@ -112,10 +106,9 @@ def _number_problem(values: Any, count: int, lowest: float) -> tuple[str, str] |
     except (TypeError, ValueError):
         return 'skeleton', f'is {shown(values)}; expected {count} numbers'
     if len(numbers) != count:
-        text = f'has {len(numbers)} values; expected one for each of the {count} keypoints'
-        return 'skeleton', text
+        return 'skeleton', f'has {len(numbers)} values; expected one for each of {count} keypoints'
     if wrong := [i for i, value in enumerate(numbers) if not lowest <= value < 1e6]:
-        text = f'has {numbers[wrong[0]]} for keypoint {wrong[0]}; expected a positive number'
-        return 'skeleton', text
+        value = f'{numbers[wrong[0]]} for keypoint {wrong[0]}'
+        return 'skeleton', f'has {value}; expected a positive number'
     text = f'has {max(numbers)}; COCO has 0.025 to 0.107, a part of the size of the person'
     return ('skeleton-suspicion', text) if lowest and max(numbers) > 1 else None

@@ -41,10 +41,9 @@ def run(args: argparse.Namespace) -> int:
             progress=lambda done: bar.update(done - bar.n),
         )
     seconds = time.monotonic() - begin
-    print(
-        f'{counts["images"]:,} images, {counts["annotations"]:,} annotations, {counts["people"]:,} '
-        f'labelled people of {counts["keypoints"]} keypoints'
-    )
+    images, annotations, people, keypoints = (f'{count:,}' for count in counts.values())
+    print(f'{images} images, {annotations} annotations, ', end='')
+    print(f'{people} labelled people of {keypoints} keypoints')
     for line in tally.lines():
         print(printable(line))
     if args.report:

@@ -30,9 +30,8 @@ class CocoPersonDataset(CocoDataset):
     """COCO keypoints; parameters as MMPose's ``CocoDataset``, and in top-down mode the same people.
 
     What differs: outlines (``segmentation``, most of the file) are left out of the records, no
-    index of the file is built, detected boxes of one image follow one another (see
-    `LoadPersonImage`), and the facts about the data set that samples carry (``flip_indices`` and
-    so on) are shared by all samples; a transform must not change them in place.
+    index of the file is built, detected boxes of one image follow one another, and what samples
+    carry about the data set (``flip_indices`` and so on) is shared: no step may change it in place.
     """
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -40,16 +39,13 @@ class CocoPersonDataset(CocoDataset):
         with no_garbage_collection():
             people: list[dict[str, Any]] = super().load_data_list()
         if self.bbox_file:
-            first: dict[Any, int] = {}
-            for record in people:
-                first.setdefault(record['img_id'], len(first))
-            people.sort(key=lambda record: first[record['img_id']])
+            first = {image: i for i, image in enumerate(dict.fromkeys(p['img_id'] for p in people))}
+            people.sort(key=lambda person: first[person['img_id']])
         return people
 
     def _load_annotations(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if self.data_mode != 'topdown':  # bottom-up pipelines want the outlines
-            people, images = super()._load_annotations()
-            return people, images
+            return super()._load_annotations()
         content = json.loads(get_text(self.ann_file))
         if 'categories' in content:
             self._metainfo['CLASSES'] = content['categories']
@@ -58,27 +54,22 @@ class CocoPersonDataset(CocoDataset):
             annotations.setdefault(annotation['image_id'], []).append(annotation)
         people = []
         for image in {image['id']: image for image in content['images']}.values():
-            if image['id'] % self.sample_interval:
-                continue
-            image['img_path'] = osp.join(self.data_prefix['img'], image['file_name'])
-            for annotation in annotations.get(image['id'], ()):
-                raw = dict(raw_ann_info=annotation, raw_img_info=image)
-                if (record := self.parse_data_info(raw)) is not None:
-                    people.append(record)
-        return people, []
+            if image['id'] % self.sample_interval == 0:
+                image['img_path'] = osp.join(self.data_prefix['img'], image['file_name'])
+                for annotation in annotations.get(image['id'], ()):
+                    raw = dict(raw_ann_info=annotation, raw_img_info=image)
+                    people.append(self.parse_data_info(raw))
+        return list(filter(None, people)), []
 
     def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any] | None:
         """Makes the record of a person from ``raw_ann_info`` and ``raw_img_info``.
 
-        It has the fields that MMPose's ``CocoDataset`` gives, but no ``segmentation``, and is
-        ``None`` for a crowd and for a person without labels, whom that class filters out later.
+        As by MMPose, but without ``segmentation``, and ``None`` for whom it filters out later.
         """
         if self.data_mode != 'topdown':
-            other: dict[str, Any] | None = super().parse_data_info(raw_data_info)
-            return other
-        annotation = raw_data_info['raw_ann_info']
+            return super().parse_data_info(raw_data_info)
         # Some exporters write null for what they do not know.
-        known = {key: value for key, value in annotation.items() if value is not None}
+        known = {k: v for k, v in raw_data_info['raw_ann_info'].items() if v is not None}
         known.pop('segmentation', None)
         if known.setdefault('iscrowd', 0) or known.get('num_keypoints') == 0:
             return None

@@ -21,9 +21,8 @@ class LoadPersonImage(stock.LoadImage):
     """Reads an image; the people of one image can share it.
 
     Args:
-        keep: Keeps the last image for the next person of it, unless the file has changed. Pays
-            where an image's people follow one another, as in evaluation. The pixels are read-only,
-            so that no step changes those of the next person.
+        keep: Keeps the last image for the next person of it, read-only, unless the file has
+            changed. Pays where an image's people follow one another, as in evaluation.
         **settings: Those of MMPose's ``LoadImage``.
     """
 
@@ -34,24 +33,18 @@ class LoadPersonImage(stock.LoadImage):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Sets ``img`` ``(h, w, 3)`` BGR, ``img_shape``, ``ori_shape``, as ``LoadImage`` does."""
-        state = _state(results['img_path']) if self.keep and 'img' not in results else None
+        state, path = None, results.get('img_path')
+        if self.keep and 'img' not in results and os.path.isfile(path):
+            state = path, os.stat(path).st_mtime_ns, os.stat(path).st_size
         if state and self._last and self._last[0] == state:
             results['img'] = self._last[1]
             results['img_shape'] = results['ori_shape'] = self._last[1].shape[:2]
             return results
-        loaded: dict[str, Any] | None = super().transform(results)
+        loaded = super().transform(results)
         if state and loaded is not None:
             loaded['img'].setflags(write=False)
             self._last = state, loaded['img']
         return loaded
-
-
-def _state(path: str) -> tuple[str, int, int] | None:
-    """A local file and when it was written; ``None`` for one that lies elsewhere."""
-    if not os.path.exists(path):
-        return None
-    status = os.stat(path)
-    return path, status.st_mtime_ns, status.st_size
 
 
 @TRANSFORMS.register_module()
@@ -61,17 +54,16 @@ class FastBBoxTransform(stock.RandomBBoxTransform):
     @staticmethod
     def _truncnorm(low: float = -1.0, high: float = 1.0, size: tuple[int, ...] = ()) -> Any:
         """As SciPy's ``truncnorm.rvs``: the same uniform numbers, through the inverse."""
-        first, last = ndtr(low), ndtr(high)
         uniform = np.random.uniform(size=size)
-        return np.asarray(ndtri(first + uniform * (last - first)), np.float32)
+        return np.float32(ndtri(ndtr(low) + uniform * (ndtr(high) - ndtr(low))))
 
 
 @TRANSFORMS.register_module()
 class FastTopdownAffine(stock.TopdownAffine):
     """MMPose's ``TopdownAffine``, for which a flipped image costs no more than another.
 
-    MMPose flips an image by a view that runs backwards. OpenCV cannot read one, and to copy it
-    pixel by pixel takes far longer than the crop; to flip the original is a tenth of that.
+    MMPose flips an image by a view that runs backwards. OpenCV cannot read one, and a copy of it
+    takes far longer than the crop; to flip the original is a tenth of that.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -81,11 +73,7 @@ class FastTopdownAffine(stock.TopdownAffine):
             original = image[:, ::-1]
             if original.flags.c_contiguous:
                 results['img'] = cv2.flip(original, 1)
-        cropped: dict[str, Any] = super().transform(results)
-        return cropped
-
-
-_NOTHING = np.empty((1, 1, 1), np.uint8)
+        return super().transform(results)
 
 
 @TRANSFORMS.register_module()
@@ -99,18 +87,16 @@ class FastPackPoseInputs(stock.PackPoseInputs):
 
     def __init__(self, pack_annotation: bool = True, **settings: Any) -> None:
         super().__init__(**settings)
-        self.meta_keys: tuple[str, ...] = tuple(
-            key for key in self.meta_keys if pack_annotation or key != 'raw_ann_info'
-        )
+        left_out = () if pack_annotation else ('raw_ann_info',)
+        self.meta_keys: Any = [key for key in self.meta_keys if key not in left_out]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Makes a sample for loaders and models: ``inputs`` ``(3, h, w)`` and ``data_samples``."""
-        image, packed = results.get('img'), dict[str, Any]()
+        image = results.get('img')
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] > 4:
-            packed = super().transform(results)
-            return packed
+            return super().transform(results)
         rest = {key: results[key] for key in results if key not in self.meta_keys}
-        packed = super().transform({**rest, 'img': _NOTHING})
+        packed = super().transform({**rest, 'img': np.empty((1, 1, 1), np.uint8)})
         for key in self.meta_keys:
             if key in results:  # as set_metainfo does, but that copies every list
                 packed['data_samples'].set_field(results[key], key, field_type='metainfo')
@@ -126,8 +112,7 @@ def collate_people(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stacks the images, and lays the labels of all samples in one piece of memory each.
 
     A worker passes every tensor's memory to the main process by itself, which takes longer than
-    to copy 17 keypoints. MMEngine's ``pseudo_collate`` leaves three for every sample. The
-    ``inputs`` are of one shape ``(3, h, w)``.
+    to copy 17 keypoints. The samples' ``inputs`` are of one shape ``(3, h, w)``.
     """
     people = [sample['data_samples'] for sample in samples]
     labels: list[Any] = [person.get('gt_instance_labels') for person in people]

@@ -14,7 +14,6 @@ from mmpose.registry import TRANSFORMS
 
 from mspn.errors import InputError, listed
 
-ON_BAD_IMAGE = ('replace', 'blank', 'fail')
 _CAPACITY = 1 << 18  # bytes for the names of bad images
 
 
@@ -59,22 +58,15 @@ class BadSample(NamedTuple):
 class BadImages:
     """What loading steps in several processes could not read, in memory that they share."""
 
+    size = property(lambda self: len(self._lines.value))  # grows with every new sample
+    meetings = property(lambda self: self._meetings.value)  # counts them in every epoch again
+
     def __init__(self) -> None:
         self._lines: Any = multiprocessing.Array('c', _CAPACITY)  # JSON, a sample on each
         self._meetings = multiprocessing.Value('L')
 
     def __deepcopy__(self, memo: Any) -> BadImages:
         return self  # still the memory that is shared
-
-    @property
-    def size(self) -> int:
-        """Grows with every new sample; cheap to ask."""
-        return len(self._lines.value)
-
-    @property
-    def meetings(self) -> int:
-        """How often a bad image was met; in every epoch again."""
-        return int(self._meetings.value)
 
     def samples(self) -> list[BadSample]:
         """Every bad sample, once."""
@@ -97,11 +89,10 @@ def over_budget(bad: list[BadSample], num_samples: int, budget: float) -> InputE
     if len(images) <= 1 or len(bad) <= budget * num_samples:
         return None
     named = listed([f'{path} ({reason})' for path, reason in images.items()], 5)
-    return InputError(
-        f'{len(bad)} of {num_samples} training samples have an image that cannot be read, more '
-        f'than the {budget:.3%} that may: {named}; mend the data (tools/check_dataset.py finds all '
-        'such images), or allow more with --bad-images FRACTION'
-    )
+    found = f'{len(bad)} of {num_samples} training samples have an image that cannot be read'
+    mend = 'mend the data (tools/check_dataset.py finds all such images)'
+    more = f'more than the {budget:.3%} that may: {named}; {mend}'
+    return InputError(f'{found}, {more}, or allow more with --bad-images FRACTION')
 
 
 @TRANSFORMS.register_module()
@@ -112,19 +103,18 @@ class GuardedLoading(BaseTransform):
 
     Args:
         step: Config of the step, such as ``dict(type='LoadPersonImage', keep=True)``.
-        on_bad_image: ``'replace'``: the data set takes another person at random, as long as no more
-            than ``budget`` of its samples are bad. ``'blank'``: the image is black, so that in an
-            evaluation its people are missed. ``'fail'``: an `InputError` names it.
-        budget: For ``'replace'``, a fraction of the data set's samples.
+        on_bad_image: ``'replace'``: the data set takes another person at random. ``'blank'``: the
+            image is black, so an evaluation misses its people. ``'fail'``: an `InputError`.
+        budget: For ``'replace'``, the fraction of samples above which an `InputError` ends it.
     """
 
     def __init__(
         self, step: dict[str, Any], on_bad_image: str = 'fail', *, budget: float = 0.001
     ) -> None:
         super().__init__()
-        if on_bad_image not in ON_BAD_IMAGE:
-            known = ', '.join(ON_BAD_IMAGE)
-            raise ValueError(f'on_bad_image is {on_bad_image!r}, expected one of {known}')
+        if on_bad_image not in ('replace', 'blank', 'fail'):
+            expected = 'expected one of replace, blank, fail'
+            raise ValueError(f'on_bad_image is {on_bad_image!r}, {expected}')
         if not 0 <= budget <= 1:
             raise ValueError(f'budget is {budget}, expected a number from 0 to 1')
         self.step = TRANSFORMS.build(step)
@@ -143,10 +133,9 @@ class GuardedLoading(BaseTransform):
         if reason is None:
             return loaded
         if self.on_bad_image == 'fail':
-            raise InputError(
-                f'the image {path} cannot be read ({reason}), and numbers without it would not be '
-                'comparable; mend the data, or use --blank-bad-images to count its people as missed'
-            )
+            why = f'({reason}), and numbers without it would not be comparable; mend the data'
+            mend = 'or use --blank-bad-images to count its people as missed'
+            raise InputError(f'the image {path} cannot be read {why}, {mend}')
         bad = self.bad.add(BadSample(int(sample.get('sample_idx', -1)), path, reason[:200]))
         if self.on_bad_image == 'replace':
             data = sample.get('dataset')

@@ -57,9 +57,7 @@ class ResumableBatchSampler(Sampler):
     """
 
     def __init__(self, sampler: Any, batch_size: int, *, drop_last: bool = False) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = drop_last
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
         self._skip = 0
 
     def __len__(self) -> int:

@@ -2,9 +2,8 @@
 
 The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there); the
 configs in ``_base_/datasets/`` put it together. A box is ``bbox_center`` and ``bbox_scale`` (width,
-height), both ``(1, 2)`` float32 in image pixels. `TopdownAffine` fits it to the input's aspect
-ratio, by growing the side that is too short. Every random number comes from numpy's global
-generator. Each step changes the dictionary that it is given, and returns it. A setting outside its
+height), both ``(1, 2)`` float32 in image pixels. Every random number comes from numpy's global
+generator. Each step changes and returns the dictionary that it is given. A setting outside its
 range is a ValueError. K is the number of keypoints.
 """
 
@@ -34,26 +33,23 @@ def _require(wanted: str, low: float, high: float = 1e9, **values: float) -> Non
 
 @TRANSFORMS.register_module()
 class RawAnnotation(BaseTransform):
-    """Goes back to what was annotated, where MMPose's data sets pass on less.
+    """Goes back to what was annotated; belongs before any flip.
 
-    MMPose cuts visibility to 0 or 1 and boxes to the image. MSPN needs to tell occluded joints (1)
-    from visible ones (2), and takes the box as it is. Belongs before any flip.
+    MMPose cuts visibility to 0 or 1 and boxes to the image; MSPN tells occluded joints apart.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Reads ``raw_ann_info`` of a person of a COCO-style data set in top-down mode.
+        """Reads ``raw_ann_info``; an `InputError` if there is none, as of MPII and detected boxes.
 
         Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
-        ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32. An
-        `InputError` says if there is no annotation, as for MPII and for detected boxes.
+        ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
         """
         annotation = results.get('raw_ann_info')
         if not isinstance(annotation, dict) or not {'keypoints', 'bbox'} <= annotation.keys():
-            raise InputError(
-                'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox) of '
-                f'{results.get("img_path")}; use it in the training pipeline of a COCO-style data '
-                'set in top-down mode, and leave it out everywhere else'
-            )
+            found = 'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox)'
+            mend = 'use it in the training pipeline of a COCO-style data set in top-down mode'
+            where = results.get('img_path')
+            raise InputError(f'{found} of {where}; {mend}, and leave it out everywhere else')
         keypoints = np.asarray(annotation['keypoints'], np.float32).reshape(1, -1, 3)
         results['keypoints_visible'] = keypoints[..., 2].copy()
         results['bbox'] = bbox_xywh2xyxy(np.asarray(annotation['bbox'], np.float32).reshape(1, 4))
@@ -62,10 +58,7 @@ class RawAnnotation(BaseTransform):
 
 @TRANSFORMS.register_module()
 class BoxMargins(BaseTransform):
-    """Multiplies width and height of the person's box by factors of their own.
-
-    These are ``width * (1 + u * width_extra)`` and ``height * (1 + v * height_extra)`` with
-    independent u and v from [0, 1).
+    """Multiplies the box's width by ``width * (1 + u * width_extra)``, u in [0, 1); height alike.
 
     Args:
         width: Factor for the width. The original takes 1.05 in training and 1.09 in tests.
@@ -112,8 +105,7 @@ class HalfBodyBox(BaseTransform):
 
     Args:
         upper_body_ids: Joints of the upper body; every other one is of the lower body. For COCO,
-            the original takes 0 to 12, so the hips are of the upper body only (its list of the
-            lower body has them too, but its code asks for the upper body first).
+            the original takes 0 to 12, so the hips are of the upper body only.
         min_keypoints: Labelled joints, occluded ones included, that a person must have.
         prob: Probability of a half-body box for such a person.
         upper_prob: Probability of the upper body. The original draws from a normal distribution
