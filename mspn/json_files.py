@@ -72,8 +72,7 @@ def no_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        (gc.enable if enabled else gc.disable)()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

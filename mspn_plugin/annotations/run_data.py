@@ -53,11 +53,9 @@ def skeleton_of_config(cfg: Config) -> dict[str, Any]:
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Checks the data sets of a run; an `InputError` says what is not as the run needs it.
+    """Checks the data of the loaders that a run will use, of ``'train'``, ``'val'``, ``'test'``.
 
-    Args:
-        cfg: The run's config.
-        splits: Which loaders it will use, of ``'train'``, ``'val'`` and ``'test'``.
+    An `InputError` says what is not as the run needs it.
     """
     # One process is enough where this is set: torchrun, which sets it, ends all if one fails.
     if os.environ.get('RANK', '0') != '0':

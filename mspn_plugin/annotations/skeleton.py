@@ -1,7 +1,4 @@
-"""Checks of a skeleton, MMPose's ``metainfo``: names, mirror partners, sigmas, weights and limbs.
-
-A wrong partner trains left and right into each other, and a wrong sigma changes every score.
-"""
+"""Checks of a skeleton, MMPose's ``metainfo``: names, mirror partners, sigmas, weights, limbs."""
 
 from __future__ import annotations
 

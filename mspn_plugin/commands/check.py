@@ -1,7 +1,6 @@
 """Checks a COCO keypoint data set before a long run: records, images, skeleton.
 
-Status 0: nothing is wrong (there may be warnings); 1: there are errors, which break a run or make
-it learn something else than the labels; 2: the input is not a data set at all.
+Status 0: there are no errors; 1: there are; 2: the input is not a data set at all.
 """
 
 from __future__ import annotations

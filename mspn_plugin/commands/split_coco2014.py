@@ -1,7 +1,4 @@
-"""Splits COCO 2014 as the original MSPN does: train + val without minival, and minival.
-
-The original was trained on the first and tested on the second, 5000 images of val2014.
-"""
+"""Splits COCO 2014 as the original MSPN does: train + val to train, minus 5,000 images to test."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from mspn.atomic_io import whole_file
 from mspn.errors import InputError
@@ -37,19 +33,6 @@ def read_ids(path: Path) -> list[int]:
     return list(dict.fromkeys(map(int, ids)))
 
 
-def check_ids(ids: list[int], train: dict[str, Any], val: dict[str, Any]) -> None:
-    """Sees that minival is a part of val, and that train and val share nothing."""
-    known = {image['id'] for image in val['images']}
-    if unknown := [i for i in ids if i not in known]:
-        found = f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of'
-        first = f'the first one is {unknown[0]}; give ids of val2014 images'
-        raise InputError(f'{found} {VAL}, {first}')
-    for part in ('images', 'annotations'):
-        if shared := {r['id'] for r in train[part]} & {r['id'] for r in val[part]}:
-            found = f'share the ids of {len(shared)} {part}, such as {min(shared)}'
-            raise InputError(f"{TRAIN} and {VAL} {found}; give COCO's own files of 2014")
-
-
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, then writes both files."""
     paths = [args.out / 'gt_json' / name for name in (TRAINING, MINIVAL)]
@@ -59,7 +42,15 @@ def run(args: argparse.Namespace) -> None:
     ids = read_ids(args.minival_ids)
     folder = args.annotations
     train, val = (check_annotations(folder / n, 17, remedy=_REMEDY) for n in (TRAIN, VAL))
-    check_ids(ids, train, val)
+    known = {image['id'] for image in val['images']}
+    if unknown := [i for i in ids if i not in known]:
+        found = f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of'
+        first = f'the first one is {unknown[0]}; give ids of val2014 images'
+        raise InputError(f'{found} {VAL}, {first}')
+    for part in ('images', 'annotations'):
+        if shared := {r['id'] for r in train[part]} & {r['id'] for r in val[part]}:
+            found = f'share the ids of {len(shared)} {part}, such as {min(shared)}'
+            raise InputError(f"{TRAIN} and {VAL} {found}; give COCO's own files of 2014")
     # What is no list of images or annotations, as the categories, is that of train and that of val.
     minival, rest, small = set(ids), dict(train), dict(val)
     for part, key in (('images', 'id'), ('annotations', 'image_id')):

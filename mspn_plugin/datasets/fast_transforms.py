@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -33,7 +32,7 @@ class LoadPersonImage(stock.LoadImage):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Sets ``img`` ``(h, w, 3)`` BGR, ``img_shape``, ``ori_shape``, as ``LoadImage`` does."""
-        state, path = None, results.get('img_path')
+        state, path = None, results.get('img_path', '')
         if self.keep and 'img' not in results and os.path.isfile(path):
             state = path, os.stat(path).st_mtime_ns, os.stat(path).st_size
         if state and self._last and self._last[0] == state:
@@ -69,10 +68,8 @@ class FastTopdownAffine(stock.TopdownAffine):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Cuts the box out of ``img``, as ``TopdownAffine`` does."""
         image = results['img']
-        if isinstance(image, np.ndarray) and image.ndim == 3 and image.strides[1] < 0:
-            original = image[:, ::-1]
-            if original.flags.c_contiguous:
-                results['img'] = cv2.flip(original, 1)
+        if isinstance(image, np.ndarray) and image.ndim == 3 and image[:, ::-1].flags.c_contiguous:
+            results['img'] = cv2.flip(image[:, ::-1], 1)
         return super().transform(results)
 
 
@@ -108,7 +105,7 @@ class FastPackPoseInputs(stock.PackPoseInputs):
 
 
 @FUNCTIONS.register_module()
-def collate_people(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collate_people(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Stacks the images, and lays the labels of all samples in one piece of memory each.
 
     A worker passes every tensor's memory to the main process by itself, which takes longer than

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -154,8 +153,7 @@ def _reason(path: str, error: Exception) -> str:
         return 'no such file'
     if os.path.isfile(path) and not os.path.getsize(path):
         return 'the file is empty'
-    with contextlib.suppress(OSError):
-        if cut := truncation(path):
-            return cut
+    if os.access(path, os.R_OK) and (cut := truncation(path)):
+        return cut
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return text.partition('` occurs when loading')[0].removeprefix('`')  # MMPose's addition

@@ -9,7 +9,6 @@ range is a ValueError. K is the number of keypoints.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +19,6 @@ from mmpose.registry import TRANSFORMS
 from mmpose.structures.bbox import bbox_xywh2xyxy, bbox_xyxy2cs
 
 from mspn.errors import InputError
-
-MIN_BOX_JOINTS = 3  # fewer chosen joints make no half-body box
-MIN_HALF_JOINTS = 4  # fewer in the half that was drawn: the other is taken if it has as many
 
 
 def _require(wanted: str, low: float, high: float = 1e9, **values: float) -> None:
@@ -151,10 +147,10 @@ class HalfBodyBox(BaseTransform):
             return results
         in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
         chosen, lower = labelled & in_upper, labelled & ~in_upper
-        upper_first = upper_draw < self.upper_prob and chosen.sum() >= MIN_HALF_JOINTS
-        if not upper_first and lower.sum() >= MIN_HALF_JOINTS:
+        upper_first = upper_draw < self.upper_prob and chosen.sum() > 3
+        if not upper_first and lower.sum() > 3:
             chosen = lower
-        if chosen.sum() >= MIN_BOX_JOINTS:
+        if chosen.sum() >= 3:
             joints = results['keypoints'][:, chosen, :2]
             first, last = joints.min(axis=1), joints.max(axis=1)
             if np.any(last > first):
@@ -186,7 +182,7 @@ class UniformBoxTransform(BaseTransform):
         shift: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < 1e9:
             raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
         _require('degrees from 0 to 180', 0, 180, rotation=rotation)
         _require('a number from 0 to 1', 0, 1, rotate_prob=rotate_prob, shift=shift)
