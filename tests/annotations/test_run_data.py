@@ -87,46 +87,18 @@ def test_torchruns_first_process_checks_for_all(root, monkeypatch):
     fails(coco(root / 'nowhere'), 'does not exist')
 
 
-def without(key):
-    return dict(annotations=[{name: value for name, value in PERSON.items() if name != key}])
-
-
-def person(**changes):
-    return dict(annotations=[{**PERSON, **changes}])
-
-
 @pytest.mark.parametrize(
     ('parts', 'words'),
     [
-        (person(keypoints=[1, 2, 2] * 5), "annotation 7 .* 15 keypoint.* head's num_keypoints"),
-        (without('keypoints'), 'annotation 7 .* no keypoints'),
-        (person(keypoints=[0] * 51), 'no person with a labelled'),
-        (dict(annotations=[]), 'no person with a labelled'),
-        (person(keypoints=5), 'annotation 7 .* no keypoints'),
-        (dict(annotations=['x']), 'expected an object with id, image_id'),
-        (without('bbox'), 'annotation 7 lacks bbox'),
-        (dict(images=[dict(id=1, file_name='a.jpg')]), 'image 1 lacks width'),
-        (dict(images=[]), 'lists no images'),
-        (dict(images='x'), 'not a COCO annotation file'),
-        (dict(categories=[None]), 'category record 0 is null'),
-        (dict(images=[dict(IMAGE, id='1')]), 'image "1" has the id "1"'),
-        (dict(images=[dict(IMAGE, width=0)]), 'image 1 has the width 0'),
-        (dict(images=[dict(IMAGE, file_name='../a.jpg')]), 'leaves the image folder'),
-        (person(bbox=[1, 2, 3]), 'annotation 7 has the bbox'),
-        (person(keypoints=[float('nan'), 2, 2] * 17), 'has NaN in'),
-        (person(keypoints=[2, 2, 3] * 17), 'the visibility 3'),
-        (person(image_id='1'), 'the image_id "1"'),
+        (dict(keypoints=[1, 2, 2] * 5), "annotation 7 .* 15 keypoint.* head's num_keypoints"),
+        (dict(keypoints=[0] * 51), 'no person with a labelled'),
+        (dict(keypoints=5), 'annotation 7 .* no keypoints'),
+        (dict(image_id='1'), 'the image_id "1"'),
     ],
 )
 def test_wrong_annotations(root, parts, words):
-    write(root / 'annotations/train.json', **parts)
+    write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
     assert 'train.json' in fails(coco(root), words)
-
-
-@pytest.mark.parametrize('text', ['', '{"images": [', '[1, 2]', '\x00', '[' * 100_000])
-def test_files_that_are_not_coco_json(root, text):
-    (root / 'annotations/train.json').write_text(text)
-    fails(coco(root), 'train.json')
 
 
 @pytest.mark.parametrize(
@@ -168,24 +140,16 @@ def test_missing_images_are_named(root):
         fails(make(root), f'image .*{name}, the first one that .*{file}.json lists')
 
 
-@pytest.mark.parametrize(
-    ('content', 'words'),
-    [
+def test_files_of_boxes(root):
+    path = root / 'boxes.json'
+    for content, words in (
         ({}, 'holds an object, not a list'),
         ([BOX, 'x'], 'entry 1: "x" is not an object'),
-        ([BOX, dict(BOX, image_id='1')], 'entry 1'),
-        ([dict(BOX, bbox=[1, 2, 3])], 'entry 0'),
-        ([dict(BOX, bbox=[1, 2, 3, float('nan')])], 'entry 0'),
-        ([dict(BOX, score=None)], 'entry 0'),
         ([dict(BOX, score=1.5)], 'entry 0'),
         ([dict(BOX, bbox=[0, 0, 0, 0], category_id=3)], 'entry 0'),
-        ([[[[BOX] * 2] * 2] * 2], 'entry 0'),
-    ],
-)
-def test_files_of_boxes(root, content, words):
-    path = root / 'boxes.json'
-    path.write_text(json.dumps(content))
-    assert 'boxes.json' in fails(coco(root, bbox_file=str(path)), words)
+    ):
+        path.write_text(json.dumps(content))
+        assert 'boxes.json' in fails(coco(root, bbox_file=str(path)), words)
     path.write_text(json.dumps([BOX, dict(BOX, category_id=3)]))
     check_data(coco(root, bbox_file=str(path)), ('train',))
 
