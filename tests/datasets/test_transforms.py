@@ -91,10 +91,8 @@ def test_test_margins_are_fixed_and_draw_no_numbers():
 
 def test_margins_take_the_data_sets_own_box():
     transform = TRANSFORMS.build(dict(type='BoxMargins', width=1.25, height=1.5))
-    given = dict(
-        bbox=np.zeros((1, 4)), bbox_center=np.array([[3, 4]]), bbox_scale=np.array([[8, 10]])
-    )
-    result = transform.transform(given)
+    given = dict(bbox_center=np.array([[3, 4]]), bbox_scale=np.array([[8, 10]]))
+    result = transform.transform(dict(given, bbox=np.zeros((1, 4))))
     assert result['bbox_center'].tolist() == [[3, 4]]
     assert result['bbox_scale'].tolist() == [[10, 15]]
     assert result['bbox_scale'].dtype == np.float32
@@ -103,7 +101,6 @@ def test_margins_take_the_data_sets_own_box():
 @pytest.mark.parametrize(
     ('settings', 'scale', 'rotation'),
     [({}, (0.8 * 0.75, 0.8 * 1.25), 45), (dict(scale=(0.75, 1.25), rotation=60), (0.75, 1.25), 60)],
-    ids=['coco', 'mpii'],
 )
 def test_scale_and_rotation_have_the_recipes_distribution(settings, scale, rotation):
     results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', **settings)))
@@ -118,13 +115,10 @@ def test_scale_and_rotation_have_the_recipes_distribution(settings, scale, rotat
     assert_independent(factors[:, 0], np.abs(angles))
 
 
-def test_rotation_has_the_probability_that_is_asked_for():
-    results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', rotate_prob=0.2)))
+def test_a_rotations_probability_and_a_shift_which_is_a_share_of_the_box_in_each_direction():
+    settings = dict(type='UniformBoxTransform', rotate_prob=0.2, shift=0.1)
+    results = many(TRANSFORMS.build(settings))
     assert_probability([result['bbox_rotation'][0] != 0 for result in results], 0.2)
-
-
-def test_a_shift_is_a_share_of_the_box_in_each_direction():
-    results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', shift=0.1)))
     ways = np.concatenate([result['bbox_center'] for result in results]) - [60, 120]
     assert_uniform(ways[:, 0], -0.1 * 100, 0.1 * 100)
     assert_uniform(ways[:, 1], -0.1 * 200, 0.1 * 200)
@@ -224,21 +218,15 @@ def test_random_numbers_are_numpys_and_can_be_held(settings):
 
 def test_raw_annotation_brings_back_visibility_and_the_whole_box():
     transform = TRANSFORMS.build(dict(type='RawAnnotation'))
-    keypoints = [[5, 6, 2], [7, 8, 1], [0, 0, 0]]
-    annotation = dict(keypoints=sum(keypoints, []), bbox=[-3.5, 2, 10, 20])
-    result = transform.transform(
-        dict(raw_ann_info=annotation, keypoints_visible=np.ones((1, 3)), bbox=np.zeros((1, 4)))
-    )
+    annotation = dict(keypoints=[5, 6, 2, 7, 8, 1, 0, 0, 0], bbox=[-3.5, 2, 10, 20])
+    cut = dict(keypoints_visible=np.ones((1, 3)), bbox=np.zeros((1, 4)))
+    result = transform.transform(dict(cut, raw_ann_info=annotation))
     assert result['keypoints_visible'].tolist() == [[2, 1, 0]]
     assert result['bbox'].tolist() == [[-3.5, 2, 6.5, 22]]
     assert result['keypoints_visible'].dtype == result['bbox'].dtype == np.float32
-
-
-@pytest.mark.parametrize('raw', [{}, dict(raw_ann_info=None), dict(raw_ann_info=[{}, {}])])
-def test_raw_annotation_explains_what_is_absent(raw):
-    transform = TRANSFORMS.build(dict(type='RawAnnotation'))
-    with pytest.raises(InputError, match='no COCO annotation.* of a.jpg; use it in the training'):
-        transform.transform(dict(img_path='a.jpg', **raw))
+    for raw in ({}, dict(raw_ann_info=None), dict(raw_ann_info=[{}, {}])):
+        with pytest.raises(InputError, match='no COCO annotation.* of a.jpg; use it in the train'):
+            transform.transform(dict(img_path='a.jpg', **raw))
 
 
 @pytest.mark.parametrize(
