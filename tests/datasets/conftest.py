@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,12 +12,7 @@ WIDTH, HEIGHT = 120, 90
 TRAINING, MINIVAL = 'train_val_minus_minival_2014.json', 'minival_2014.json'
 
 
-def _image(image_id: int, split: str) -> dict:
-    name = f'COCO_{split}_{image_id:012}.jpg'
-    return dict(id=image_id, file_name=name, width=WIDTH, height=HEIGHT)
-
-
-def _person(rng: np.random.Generator, person_id: int, image_id: int) -> dict:
+def _person(rng, person_id, image_id):
     visible = rng.integers(0, 3, 17)
     visible[rng.permutation(17)[:3]] = 0, 1, 2
     joints = rng.integers([2, 2], [WIDTH - 2, HEIGHT - 2], (17, 2)) * (visible > 0)[:, None]
@@ -36,22 +30,20 @@ def _person(rng: np.random.Generator, person_id: int, image_id: int) -> dict:
 
 
 @pytest.fixture
-def coco2014(tmp_path: Path) -> Path:
+def coco2014(tmp_path):
     """Three images to train on (one of val2014) and two of minival, two people in each."""
     root, rng = tmp_path / 'coco2014', np.random.default_rng(1)
     for folder in ('gt_json', 'det_json', 'train2014', 'val2014'):
         (root / folder).mkdir(parents=True)
-    parts = {
-        TRAINING: [_image(1, 'train2014'), _image(2, 'train2014'), _image(42, 'val2014')],
-        MINIVAL: [_image(43, 'val2014'), _image(44, 'val2014')],
-    }
-    for name, images in parts.items():
-        people = []
-        for image in images:
+    for name, numbers in ((TRAINING, (1, 2, 42)), (MINIVAL, (43, 44))):
+        images, people = [], []
+        for number in numbers:
+            folder = 'train2014' if number < 3 else 'val2014'
+            file = f'COCO_{folder}_{number:012}.jpg'
             pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-            folder = image['file_name'].split('_')[1]
-            cv2.imwrite(str(root / folder / image['file_name']), pixels)
-            people += [_person(rng, 2 * image['id'] + i, image['id']) for i in (0, 1)]
+            cv2.imwrite(str(root / folder / file), pixels)
+            images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
+            people += [_person(rng, 2 * number + i, number) for i in (0, 1)]
         categories = [dict(id=1, name='person')]
         content = dict(images=images, annotations=people, categories=categories)
         (root / 'gt_json' / name).write_text(json.dumps(content))

@@ -31,14 +31,8 @@ FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 @pytest.fixture
 def dataset(coco2014):
     np.random.seed(3)
-    return DATASETS.build(
-        dict(
-            type='Coco2014Dataset',
-            data_root=str(coco2014),
-            ann_file='gt_json/train_val_minus_minival_2014.json',
-            pipeline=TRAIN,
-        )
-    )
+    places = dict(data_root=str(coco2014), ann_file='gt_json/train_val_minus_minival_2014.json')
+    return DATASETS.build(dict(places, type='Coco2014Dataset', pipeline=TRAIN))
 
 
 def test_visibility_reaches_the_labels_unless_the_joint_is_outside(dataset):

@@ -1,4 +1,4 @@
-"""The original's layout of COCO 2014, against MMPose's data set on files that spell out folders."""
+"""Data sets of people against MMPose's, and the original's folders and labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmpose.evaluation.metrics import MpiiPCKAccuracy
 from mmpose.registry import DATASETS
+from scipy.io import savemat
 
 from mspn_plugin import InputError
 from mspn_plugin.datasets import body as module
@@ -107,3 +109,54 @@ def test_useless_detections_are_explained(coco2014, boxes, words):
     with pytest.raises(InputError, match=words) as caught:
         build(coco2014, ann_file=MINIVAL, bbox_file=str(path), test_mode=True)
     assert str(path) in str(caught.value)
+
+
+PEOPLE = 3
+
+
+@pytest.fixture
+def mpii(tmp_path):
+    rng = np.random.default_rng(0)
+    people = []
+    for index in range(PEOPLE):
+        visible = np.arange(16) != index
+        joints = np.where(visible[:, None], rng.uniform(20, 200, (16, 2)), -1).tolist()
+        labels = dict(joints=joints, joints_vis=visible.astype(int).tolist())
+        people.append(dict(labels, image=f'{index:09}.jpg', center=[100.0, 120.0], scale=1.5))
+    (tmp_path / 'mpii.json').write_text(json.dumps(people))
+    heads = rng.uniform(0, 50, (2, 2, PEOPLE))
+    savemat(tmp_path / 'mpii_gt_val.mat', dict(headboxes_src=heads))
+    return tmp_path
+
+
+def build_mpii(root, kind='MegviiMpiiDataset', **settings):
+    places = dict(data_root=str(root), ann_file='mpii.json', data_prefix=dict(img='images/'))
+    return records(DATASETS.build(dict(type=kind, **places, **settings)))
+
+
+def test_training_joints_count_from_0_and_are_visible(mpii):
+    ours, stock = build_mpii(mpii), build_mpii(mpii, 'MpiiDataset')
+    assert len(ours) == PEOPLE
+    for index, (a, b) in enumerate(zip(ours, stock, strict=True)):
+        assert np.array_equal(a['keypoints'], b['keypoints'] - 1)
+        expected = np.full((1, 16), 2)
+        expected[0, index] = 0
+        assert np.array_equal(a['keypoints_visible'], expected)
+        assert a['keypoints_visible'].dtype == a['keypoints'].dtype == np.float32
+        for key in a.keys() - {'keypoints', 'keypoints_visible'}:
+            assert np.array_equal(a[key], b[key]), key
+
+
+def test_a_model_that_learnt_the_training_labels_scores_100(mpii):
+    labels = build_mpii(mpii)
+    heads = str(mpii / 'mpii_gt_val.mat')
+    metric = MpiiPCKAccuracy(thr=0.001, norm_item='head')
+    samples = [
+        dict(
+            gt_instances={k: b[k] for k in ('keypoints', 'keypoints_visible', 'head_size')},
+            pred_instances=dict(keypoints=a['keypoints']),
+        )
+        for a, b in zip(labels, build_mpii(mpii, test_mode=True, headbox_file=heads), strict=True)
+    ]
+    metric.process([{}] * PEOPLE, samples)
+    assert metric.evaluate(PEOPLE)['PCK'] == pytest.approx(100)
