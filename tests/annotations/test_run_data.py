@@ -1,7 +1,5 @@
 """Every fault in the data of a run ends in one sentence before anything is built."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,12 +1,14 @@
-"""Data sets of people against MMPose's, and the original's folders and labels."""
-
-from __future__ import annotations
+"""Data sets of people against MMPose's; the original's folders, labels and pipelines to the end."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
+from mmpose.apis import inference_topdown
 from mmpose.evaluation.metrics import MpiiPCKAccuracy
 from mmpose.registry import DATASETS
 from scipy.io import savemat
@@ -15,6 +17,47 @@ from mspn_plugin import InputError
 from mspn_plugin.datasets import body as module
 
 TRAINING, MINIVAL = 'gt_json/train_val_minus_minival_2014.json', 'gt_json/minival_2014.json'
+WIDTH, HEIGHT = 120, 90
+
+
+def _person(rng, person_id, image_id):
+    visible = rng.integers(0, 3, 17)
+    visible[rng.permutation(17)[:3]] = 0, 1, 2
+    joints = rng.integers([2, 2], [WIDTH - 2, HEIGHT - 2], (17, 2)) * (visible > 0)[:, None]
+    left, top = rng.uniform(-5, 30, 2)
+    return dict(
+        id=person_id,
+        image_id=image_id,
+        category_id=1,
+        bbox=[left, top, *rng.uniform(70, 110, 2)],  # goes beyond the image
+        area=2000.0,
+        iscrowd=0,
+        num_keypoints=int((visible > 0).sum()),
+        keypoints=np.column_stack([joints, visible]).ravel().tolist(),
+    )
+
+
+@pytest.fixture
+def coco2014(tmp_path):
+    """Three images to train on (one of val2014) and two of minival, two people in each."""
+    root, rng = tmp_path / 'coco2014', np.random.default_rng(1)
+    for folder in ('gt_json', 'det_json', 'train2014', 'val2014'):
+        (root / folder).mkdir(parents=True)
+    for name, numbers in ((TRAINING, (1, 2, 42)), (MINIVAL, (43, 44))):
+        images, people = [], []
+        for number in numbers:
+            folder = 'train2014' if number < 3 else 'val2014'
+            file = f'COCO_{folder}_{number:012}.jpg'
+            pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            cv2.imwrite(str(root / folder / file), pixels)
+            images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
+            people += [_person(rng, 2 * number + i, number) for i in (0, 1)]
+        categories = [dict(id=1, name='person')]
+        content = dict(images=images, annotations=people, categories=categories)
+        (root / name).write_text(json.dumps(content))
+    return root
+
+
 BOXES = [
     dict(image_id=44, category_id=1, bbox=[1, 2, 30, 40], score=0.9),
     dict(image_id=1, category_id=1, bbox=[1, 2, 30, 40], score=0.9),
@@ -160,3 +203,88 @@ def test_a_model_that_learnt_the_training_labels_scores_100(mpii):
     ]
     metric.process([{}] * PEOPLE, samples)
     assert metric.evaluate(PEOPLE)['PCK'] == pytest.approx(100)
+
+
+CODEC = dict(type='MultiLevelHeatmap', input_size=(48, 64), heatmap_size=(12, 16))
+CROP = dict(type='TopdownAffine', input_size=(48, 64))
+PACK = dict(type='PackPoseInputs', pack_transformed=True)
+TRAIN = [
+    dict(type='LoadImage'),
+    dict(type='RawAnnotation'),
+    dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='HalfBodyBox', upper_body_ids=list(range(13))),
+    dict(type='UniformBoxTransform'),
+    CROP,
+    dict(type='GenerateTarget', encoder=CODEC),
+    PACK,
+]
+TEST = [dict(type='LoadImage'), dict(type='BoxMargins', width=1.09, height=1.135), CROP, PACK]
+FLIPPED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+
+
+@pytest.fixture
+def dataset(coco2014):
+    np.random.seed(3)
+    places = dict(data_root=str(coco2014), ann_file=TRAINING)
+    return DATASETS.build(dict(places, type='Coco2014Dataset', pipeline=TRAIN))
+
+
+def test_visibility_reaches_the_labels_unless_the_joint_is_outside(dataset):
+    flips, weights, boxes = set(), set(), set()
+    for sample in [dataset[i] for _ in range(15) for i in range(len(dataset))]:
+        assert sample['inputs'].shape == (3, 64, 48)
+        data = sample['data_samples']
+        visible = np.reshape(data.raw_ann_info['keypoints'], (17, 3))[:, 2]
+        if data.flip:
+            visible = visible[FLIPPED]
+        joints = data.gt_instances.transformed_keypoints[0]
+        inside = np.all((joints >= 0) & (joints <= [47, 63]), axis=1)
+        labels = data.gt_instance_labels
+        assert labels.keypoint_weights.tolist() == [np.where(inside, visible, 0).tolist()]
+        learnt = labels.keypoint_weights[0].numpy() > 0
+        assert np.allclose(labels.keypoint_cells[0].numpy()[learnt], joints[learnt] / 4, atol=1e-4)
+        assert data.gt_instances.keypoints_visible.tolist() == [visible.tolist()]
+        flips.add(data.flip)
+        weights |= set(labels.keypoint_weights.unique().tolist())
+        boxes.add(tuple(data.gt_instances.bbox_scales[0].tolist()))
+    assert flips == {True, False} and weights == {0, 1, 2}
+    assert len(boxes) == 15 * len(dataset)
+
+
+def test_the_crop_shows_the_joints_where_the_labels_say(dataset):
+    """A white cross at a joint of a black image: flip, box and rotation agree on the place."""
+    errors = []
+    for _ in range(40):
+        record = dataset.get_data_info(0)
+        joint = int(np.flatnonzero(record['keypoints_visible'][0])[0])
+        x, y = record['keypoints'][0, joint].astype(int)
+        image = np.zeros((90, 120, 3), np.uint8)
+        image[y - 1 : y + 2, x - 1 : x + 2] = 255
+        sample = dataset.pipeline({**record, 'img': image})
+        data = sample['data_samples']
+        index = FLIPPED[joint] if data.flip else joint
+        if data.gt_instance_labels.keypoint_weights[0, index] == 0:
+            continue
+        light = sample['inputs'][0].numpy().astype(float)
+        rows, columns = np.mgrid[:64, :48]
+        place = np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+        found = data.gt_instances.transformed_keypoints[0, index]
+        if np.all((found > 3) & (found < [44, 60])):
+            errors.append(np.abs(place - found).max())
+    assert len(errors) > 5 and max(errors) < 0.75
+
+
+def test_boxes_of_any_origin_pass_the_test_pipeline(dataset):
+    """MMPose's inference gives the pipeline an image and a box, of any number type."""
+    model = SimpleNamespace(
+        cfg=Config(dict(test_dataloader=dict(dataset=dict(pipeline=TEST)))),
+        dataset_meta=dataset.metainfo,
+        test_step=lambda batch: batch['data_samples'],
+    )
+    image = np.zeros((90, 120, 3), np.uint8)
+    for boxes in ([[10, 20, 30, 70]], np.array([[10, 20, 30, 70]], np.float64)):
+        (sample,) = inference_topdown(model, image, boxes)
+        height = 50 * 1.135  # the width, 20 * 1.09, is too short for 3:4 and grows
+        assert np.allclose(sample.gt_instances.bbox_scales, [[height * 0.75, height]])
+        assert np.allclose(sample.input_center, [20, 45])

@@ -1,7 +1,5 @@
 """Our steps against MMPose's: the same seed gives the same sample, and each image is read once."""
 
-from __future__ import annotations
-
 import copy
 import json
 from pathlib import Path

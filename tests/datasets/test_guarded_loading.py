@@ -1,7 +1,5 @@
 """Loading steps that meet missing, truncated and unreadable images."""
 
-from __future__ import annotations
-
 import copy
 import multiprocessing
 

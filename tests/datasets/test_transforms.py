@@ -3,8 +3,6 @@
 Every tolerance is five standard deviations of what is measured, at the size of the sample.
 """
 
-from __future__ import annotations
-
 import math
 import random
 

@@ -5,8 +5,6 @@ others every night. A case ends in a result or in an `InputError`, in bounded ti
 that a file holds.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 

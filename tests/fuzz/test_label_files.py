@@ -1,7 +1,5 @@
 """Annotation and detection files with anything in them: what can be used, or one sentence."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

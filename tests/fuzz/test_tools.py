@@ -1,7 +1,5 @@
 """The tools with files of anything: results, or one sentence and status 2; never a traceback."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

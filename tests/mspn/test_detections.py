@@ -1,7 +1,5 @@
 """Detection files: every entry is checked, the faults have an index, and large files are quick."""
 
-from __future__ import annotations
-
 import json
 import time
 

@@ -1,7 +1,5 @@
 """tools/check_dataset.py: a summary, a report, and a status that a script can use."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """tools/make_coco2014_split.py: the right records in the right file, and nothing half done."""
 
-from __future__ import annotations
-
 import json
 import re
 
