@@ -1,7 +1,6 @@
 """JSON that somebody else wrote: read with limits, and refused in a sentence where it is not sane.
 
 Python's parser takes any size and depth, keeps the last of two equal keys, and fails in five ways.
-What comes out here is a tree that can be walked, copied and printed without a second thought.
 """
 
 from __future__ import annotations
@@ -15,59 +14,41 @@ from typing import Any
 
 from .errors import InputError
 
-MAX_BYTES = 2 * 2**30
-"""Larger files are refused; COCO's largest annotation file has 0.5 GB, in memory 10 times that."""
-
-MAX_DEPTH = 32
-"""Deeper nesting is refused; the formats read here need 6 levels."""
+MAX_BYTES = 2 * 2**30  # COCO's largest annotation file has 0.5 GB, in memory 10 times that
+MAX_DEPTH = 32  # the formats read here need 6 levels
 
 
 def read_json(path: Path, what: str, *, expected: str, remedy: str = '', mark: bool = False) -> Any:
-    """Reads a JSON file in UTF-8.
+    """Reads a JSON file in UTF-8; ``NaN`` and infinite numbers pass, for the caller to name.
 
     Args:
         path: The file.
         what: What the file is for, such as ``'the detection file'``.
-        expected: What it should hold, for messages.
+        expected: What it should hold, for the `InputError` if it cannot be read as JSON.
         remedy: What to do where there is no such file; ``expected`` if empty.
         mark: Whether it may begin with a byte order mark, which COCO's API does not read.
-
-    Returns:
-        Its content. ``NaN`` and infinite numbers pass: their place is for the caller to name.
-
-    Raises:
-        InputError: There is no such file, it is larger than `MAX_BYTES`, nested deeper than
-            `MAX_DEPTH`, has a key twice in one object, or is no JSON.
     """
-    expected = f'expected {expected}'
+    name, expected = f'{what} {path}', f'expected {expected}'
     try:
-        if path.is_dir():
-            raise InputError(f'{what} {path} is a folder; {remedy or expected}')
         if not path.is_file():  # nor a device or a pipe, which may have no end
-            raise InputError(f'{what} {path} does not exist; {remedy or expected}')
+            found = 'is a folder' if path.is_dir() else 'does not exist'
+            raise InputError(f'{name} {found}; {remedy or expected}')
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(
-                f'{what} {path} has {size:,} bytes; expected at most {MAX_BYTES:,}; split it'
-            )
+            raise InputError(f'{name} has {size:,} bytes; expected at most {MAX_BYTES:,}; split it')
         text = path.read_text(encoding='utf-8-sig' if mark else 'utf-8')
         with no_garbage_collection():
             content = json.loads(text, object_pairs_hook=_object)
-            deep = _is_deeper(content, MAX_DEPTH)
+            _check_depth(content)
     except InputError:
         raise
     except UnicodeDecodeError as error:
-        raise InputError(f'{what} {path} is not UTF-8 text ({error}); {expected}') from error
-    except RecursionError:
-        deep = True
-    except (OSError, ValueError, MemoryError) as error:
+        raise InputError(f'{name} is not UTF-8 text ({error}); {expected}') from error
+    except (OSError, ValueError, MemoryError, RecursionError) as error:
         reason = str(error) or type(error).__name__
-        raise InputError(f'{what} {path} cannot be read as JSON ({reason}); {expected}') from error
-    if deep:
-        raise InputError(
-            f'{what} {path} cannot be read as JSON (it is nested more than {MAX_DEPTH} levels '
-            f'deep); {expected}'
-        )
+        if isinstance(error, RecursionError):
+            reason = f'it is nested more than {MAX_DEPTH} levels deep'
+        raise InputError(f'{name} cannot be read as JSON ({reason}); {expected}') from error
     return content
 
 
@@ -83,6 +64,17 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and -1e300 < value < 1e300
 
 
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Parsing makes no garbage, but so many objects that looking for it takes half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        (gc.enable if enabled else gc.disable)()
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
@@ -92,28 +84,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _is_deeper(content: Any, limit: int) -> bool:
-    level = [content]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for node in level
-            if type(node) is dict or type(node) is list
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) is dict or type(child) is list
-        ]
-        if not level:
-            return False
-    return True
-
-
-@contextlib.contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Parsing makes no garbage, but so many objects that looking for it takes half of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+def _check_depth(content: Any) -> None:
+    level: list[Any] = [[content]]
+    for _ in range(MAX_DEPTH + 1):
+        nodes = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for node in nodes for child in node if isinstance(child, (dict, list))]
+    if level:
+        raise RecursionError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import re
@@ -12,76 +11,42 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from mspn.errors import InputError, listed
 from mspn.images import read_image
 
 from ..datasets.guarded_loading import truncation
 from .problems import Problem
+from .records import UNKNOWN, Size
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
 _DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)
 _CHUNK = 16  # images at a time for a process: enough to make the way there cheap
 
-
-class ImageFile(NamedTuple):
-    """An image to check.
-
-    Attributes:
-        name: What to call it, such as ``'image 7 (000000000007.jpg)'``.
-        path: Where it is.
-        size: Width and height as recorded; ``None`` if they are unusable.
-    """
-
-    name: str
-    path: Path
-    size: tuple[int, int] | None
+ImageFile = tuple[str, Path, Size]  # what messages call it, its place, its size as recorded
 
 
 def image_file_problems(
-    images: Sequence[ImageFile],
-    *,
-    jobs: int,
-    decode: bool = True,
-    progress: Callable[[int], object] = lambda done: None,
+    images: Sequence[ImageFile], *, jobs: int, decode: bool, progress: Callable[[int], object]
 ) -> Iterator[Problem]:
-    """What is wrong with image files.
-
-    Args:
-        images: Those to look at.
-        jobs: Processes to use.
-        decode: Whether to decode the images, or only to look whether they are there.
-        progress: Called with the number of images done so far.
-
-    Yields:
-        The problems, in the order of the images.
-
-    Raises:
-        InputError: A process ended while it decoded, which takes a broken decoder or too little
-            memory.
-    """
+    """What is wrong with image files, in their order; parameters and errors of `check_dataset`."""
     if not decode:
-        for image in images:
-            yield from _presence(image)
+        yield from (problem for image in images for problem in _missing(image))
         return
-    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     # A forked process has all imports already; decoding needs none of the threads that it lacks.
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
-    context = multiprocessing.get_context(method)
-    done = 0
-    with ProcessPoolExecutor(min(jobs, len(chunks)) or 1, context, _prepare) as pool:
+    context, done = multiprocessing.get_context(method), 0
+    with ProcessPoolExecutor(min(jobs, len(images)) or 1, context, _prepare) as pool:
         try:
-            for chunk, problems in zip(chunks, pool.map(_check, chunks), strict=True):
+            for problems in pool.map(decoding_problems, images, chunksize=_CHUNK):
                 yield from problems
-                done += len(chunk)
-                progress(done)
+                progress(done := done + 1)
         except BrokenProcessPool as error:
-            paths = [image.path for image in images[done : done + _CHUNK * jobs]]
-            raise InputError(
-                'a process was ended by the system while it decoded one of the images '
-                f'{listed(paths)}; look at them, or use fewer --jobs if the memory was too small'
-            ) from error
+            paths = [path for _, path, _ in images[done : done + _CHUNK * jobs]]
+            text = 'a process was ended by the system while it decoded one of the images '
+            mend = 'look at them, or use fewer --jobs if the memory was too small'
+            raise InputError(f'{text}{listed(paths)}; {mend}') from error
 
 
 _log: IO[bytes] | None = None
@@ -94,49 +59,41 @@ def _prepare() -> None:
     os.dup2(_log.fileno(), 2)
 
 
-def _complaints() -> str:
+def _complaints() -> list[str]:
+    """What the decoders have said since the last call."""
     if _log is None:
-        return ''
-    _log.seek(0)
-    text = _log.read(100_000).decode(errors='replace')
-    _log.seek(0)
-    _log.truncate()
-    return text
+        return []
+    text = os.pread(_log.fileno(), 100_000, 0).decode(errors='replace')
+    _log.truncate(_log.seek(0))
+    return _COMPLAINT.findall(text)
 
 
-def _check(images: Sequence[ImageFile]) -> list[Problem]:
-    return list(itertools.chain.from_iterable(_content(image) for image in images))
+def _missing(image: ImageFile) -> list[Problem]:
+    name, path, _ = image
+    if os.path.isfile(path):
+        return []
+    what = 'is a folder' if os.path.isdir(path) else 'does not exist'
+    return [Problem('missing-image', name, f'{what} at {path}')]
 
 
-def _presence(image: ImageFile) -> Iterator[Problem]:
-    try:
-        there = image.path.is_file()
-    except OSError:  # a name that is too long
-        there = False
-    if not there:
-        what = 'is a folder' if os.path.isdir(image.path) else 'does not exist'
-        yield Problem('missing-image', image.name, f'{what} at {image.path}')
-
-
-def _content(image: ImageFile) -> Iterator[Problem]:
-    missing = list(_presence(image))
-    if missing:
-        yield from missing
-        return
+def decoding_problems(image: ImageFile) -> list[Problem]:
+    """What is wrong with an image file; its decoder is listened to in a process of the check."""
+    (name, path, size), found = image, _missing(image)
+    if found:
+        return found
     _complaints()
-    pixels = read_image(image.path)
+    pixels = read_image(path)
     if pixels is None:
-        yield Problem('unreadable-image', image.name, f'cannot be decoded at {image.path}')
-        return
-    complaints = _COMPLAINT.findall(_complaints())
-    damage = [complaint for complaint in complaints if _DAMAGE.search(complaint)]
-    reason = damage[0] if damage else truncation(str(image.path))
+        return [Problem('unreadable-image', name, f'cannot be decoded at {path}')]
+    complaints = _complaints()
+    reason = next(filter(_DAMAGE.search, complaints), None) or truncation(str(path))
     if reason:
-        yield Problem('damaged-image', image.name, f'decodes, but {reason} at {image.path}')
+        found.append(Problem('damaged-image', name, f'decodes, but {reason} at {path}'))
     elif complaints:
-        yield Problem('image-decoder', image.name, f'is odd to the decoder: {complaints[0]}')
+        found.append(Problem('image-decoder', name, f'is odd to the decoder: {complaints[0]}'))
     height, width = pixels.shape[:2]
-    if image.size is not None and image.size != (width, height):
-        turned = ', turned by its EXIF data?' if image.size == (height, width) else ''
-        text = f'has {width}x{height} pixels, the record says {image.size[0]}x{image.size[1]}'
-        yield Problem('image-size', image.name, text + turned)
+    if size not in (UNKNOWN, (width, height)):
+        turned = ', turned by its EXIF data?' if size == (height, width) else ''
+        text = f'has {width}x{height} pixels, the record says {size[0]}x{size[1]}{turned}'
+        found.append(Problem('image-size', name, text))
+    return found

@@ -1,24 +1,31 @@
-"""What can be wrong with a keypoint data set: the kinds, how grave each is, and their tally."""
+"""What can be wrong with keypoint labels: the table of all rules, and a tally of what was found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
-ERRORS = {
+# Kinds of problems that no run begins with, and their meaning.
+STOPS = {
     'image-record': 'image records with unusable values',
-    'duplicate-image-id': 'image ids that were used before',
     'annotation-record': 'annotations with unusable values',
-    'duplicate-annotation-id': 'annotation ids that were used before',
-    'unknown-image': 'annotations that name no image of the file',
-    'unknown-category': 'annotations that name no category of the file',
+    'category-record': 'unusable category records',
     'bad-box': 'boxes that are no 4 finite numbers',
-    'lost-person': 'labelled people whose box is empty or outside the image; they are left out',
     'keypoint-count': 'keypoint lists of the wrong length',
     'bad-keypoints': 'keypoints that are no finite numbers',
     'visibility': 'visibility flags other than 0, 1 and 2',
+    'no-labels': 'files without a single labelled keypoint',
+}
+
+# These and what breaks a run, or makes it learn something else than the labels.
+ERRORS = STOPS | {
+    'duplicate-image-id': 'image ids that were used before',
+    'duplicate-annotation-id': 'annotation ids that were used before',
+    'unknown-image': 'annotations that name no image of the file',
+    'unknown-category': 'annotations that name no category of the file',
+    'lost-person': 'labelled people whose box is empty or outside the image; they are left out',
     'hidden-person': 'people that num_keypoints and the keypoints contradict each other about',
-    'category': 'unusable categories',
+    'category': 'categories that are absent, doubled or without a name',
     'keypoint-order': 'keypoints in another order than the skeleton has them',
     'skeleton': 'faults of the skeleton',
     'missing-image': 'images that are not there',
@@ -26,8 +33,8 @@ ERRORS = {
     'damaged-image': 'images that decode, with pixels that are damaged or end early',
     'image-size': 'images of another size than recorded',
 }
-"""Kinds that break a run or make it learn something else than the labels, and what they are."""
 
+# What a run survives, and may be meant.
 WARNINGS = {
     'duplicate-file-name': 'file names that were used before',
     'no-person-label': 'boxes that are empty or outside the image, of people without keypoints',
@@ -42,73 +49,43 @@ WARNINGS = {
     'nothing-labelled': 'images without a labelled person',
     'unused-file': 'images in the folder that the file does not list',
 }
-"""Kinds that a run survives, and that may be meant."""
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
-
-    Attributes:
-        kind: A key of `ERRORS` or `WARNINGS`.
-        name: What it is about, such as ``'annotation 7'``.
-        text: What is wrong with it, to follow the name in a sentence.
-    """
+    """One thing that is wrong, of a kind in the table; name and text make a sentence."""
 
     kind: str
-    name: str
+    name: str  # such as 'annotation 7'
     text: str
 
     def __str__(self) -> str:
         return f'{self.name} {self.text}'
 
 
-class Tally:
-    """Problems by kind, in the order in which the kinds are listed above."""
+class Tally(list[Problem]):
+    """Problems, to be counted and named by kind, in the order of the table."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, list[Problem]] = {kind: [] for kind in (*ERRORS, *WARNINGS)}
+    def count_of(self, kinds: Container[str]) -> int:
+        """How many problems of some kinds, such as `ERRORS`, there are."""
+        return sum(problem.kind in kinds for problem in self)
 
-    def add(self, problems: Iterable[Problem]) -> None:
-        """Counts problems."""
-        for problem in problems:
-            self._found[problem.kind].append(problem)
+    def _by_kind(self) -> Iterator[tuple[str, str, str, list[Problem]]]:
+        for kind, meaning in (ERRORS | WARNINGS).items():
+            if found := [problem for problem in self if problem.kind == kind]:
+                yield 'error' if kind in ERRORS else 'warning', kind, meaning, found
 
-    @property
-    def num_errors(self) -> int:
-        """How many problems break or corrupt a run."""
-        return sum(len(self._found[kind]) for kind in ERRORS)
-
-    @property
-    def num_warnings(self) -> int:
-        """How many other problems there are."""
-        return sum(len(self._found[kind]) for kind in WARNINGS)
-
-    def lines(self, count: int = 5) -> Iterable[str]:
-        """A summary: each kind that occurs, with the first few problems of it.
-
-        Args:
-            count: How many of each kind to name.
-        """
-        for kinds, label in ((ERRORS, 'error'), (WARNINGS, 'warning')):
-            for kind, meaning in kinds.items():
-                found = self._found[kind]
-                if found:
-                    yield f'{label:8} {len(found):7,}  {meaning}'
-                    yield from (f'                  {problem}' for problem in found[:count])
-                    if len(found) > count:
-                        yield f'                  and {len(found) - count:,} more'
+    def lines(self, count: int = 5) -> Iterator[str]:
+        """A summary: each kind that occurs, with the first `count` problems of it."""
+        for label, _, meaning, found in self._by_kind():
+            yield f'{label:8} {len(found):7,}  {meaning}'
+            yield from (f'                  {problem}' for problem in found[:count])
+            if len(found) > count:
+                yield f'                  and {len(found) - count:,} more'
 
     def record(self) -> dict[str, Any]:
         """All of it for a JSON report."""
-        return {
-            label: {
-                kind: dict(
-                    meaning=meaning,
-                    count=len(self._found[kind]),
-                    found=[dict(name=p.name, text=p.text) for p in self._found[kind]],
-                )
-                for kind, meaning in kinds.items()
-                if self._found[kind]
-            }
-            for kinds, label in ((ERRORS, 'errors'), (WARNINGS, 'warnings'))
-        }
+        record: dict[str, Any] = dict(errors={}, warnings={})
+        for label, kind, meaning, found in self._by_kind():
+            named = [dict(name=problem.name, text=problem.text) for problem in found]
+            record[f'{label}s'][kind] = dict(meaning=meaning, count=len(found), found=named)
+        return record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 
 from mspn.errors import InputError
 
+from ..annotations.run_data import plain_datasets
 from ..engine.bad_images import guard_loading
 from ..zoo import get_config, list_configs
 from .cpu_processes import join_processes
@@ -66,17 +67,6 @@ def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
         cfg.merge_from_dict(settings)
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(f'--cfg-options do not fit {name}: {error}') from error
-
-
-def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
-    """The plain data sets inside a data set config, which may wrap or combine others."""
-    if 'datasets' in config:
-        for inner in config['datasets']:
-            yield from plain_datasets(inner)
-    elif 'dataset' in config:
-        yield from plain_datasets(config['dataset'])
-    else:
-        yield config
 
 
 _FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path

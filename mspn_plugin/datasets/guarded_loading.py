@@ -1,9 +1,7 @@
-"""A loading step that meets missing, truncated and unreadable images as it was told to."""
+"""A loading step that deals with missing, truncated and unreadable images as it was told to."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import multiprocessing
 import os
@@ -15,50 +13,37 @@ from mmpose.registry import TRANSFORMS
 
 from mspn.errors import InputError, listed
 
-ON_BAD_IMAGE = ('replace', 'blank', 'fail')
-"""Another person in its place, a black image in its place, or an `InputError`."""
-
-_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-_PNG, _PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
 _CAPACITY = 1 << 18  # bytes for the names of bad images
 
 
 def truncation(path: str) -> str | None:
-    """Looks whether a JPEG or PNG file ends too early; OpenCV fills the rest with grey and is glad.
+    """Says what is wrong if a JPEG or PNG file ends too early; OpenCV fills the rest with grey.
 
     Only the file's ends are read, unless something is odd. Damage in the middle goes unnoticed.
-
-    Args:
-        path: A file.
-
-    Returns:
-        What is wrong, or ``None``.
     """
+    if not os.path.isfile(path):
+        return None
     with open(path, 'rb') as file:
         start = file.read(8)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 8))
+        file.seek(-min(8, os.path.getsize(path)), os.SEEK_END)
         end = file.read(8)
-        if start[:2] == _JPEG and end[-2:] != _JPEG_END:
-            file.seek(0)
-            # Something may follow the end; the end of a thumbnail in the header is not that end.
+        file.seek(0)
+        # Something may follow the end; the end of a thumbnail in the header is not that end.
+        if start[:2] == b'\xff\xd8' and end[-2:] != b'\xff\xd9':
             content = file.read()
-            if content.rfind(_JPEG_END) <= _start_of_scan(content):
-                return 'the file is truncated'
-        if start[:4] == _PNG and end != _PNG_END:
-            file.seek(0)
-            if _PNG_END not in file.read():
-                return 'the file is truncated'
-    return None
+            cut = content.rfind(b'\xff\xd9') <= _start_of_scan(content)
+        else:
+            mark = b'IEND\xaeB`\x82'
+            cut = start[:4] == b'\x89PNG' and end != mark and mark not in file.read()
+    return 'the file is truncated' if cut else None
 
 
 def _start_of_scan(content: bytes) -> int:
     """Where the pixels of a JPEG begin: the header's segments tell their lengths."""
     place = 2
-    while place + 4 <= len(content) and content[place] == 0xFF:
-        if content[place + 1] == 0xDA:
-            return place
+    while content[place : place + 1] == b'\xff' and content[place + 1 : place + 2] != b'\xda':
         place += 2 + int.from_bytes(content[place + 2 : place + 4], 'big')
-    return len(content)
+    return place if place < len(content) else len(content)
 
 
 class BadSample(NamedTuple):
@@ -72,63 +57,41 @@ class BadSample(NamedTuple):
 class BadImages:
     """What loading steps in several processes could not read, in memory that they share."""
 
+    size = property(lambda self: len(self._lines.value))  # grows with every new sample
+    meetings = property(lambda self: self._meetings.value)  # counts them in every epoch again
+
     def __init__(self) -> None:
-        self._lock = multiprocessing.Lock()
-        self._text: Any = multiprocessing.RawArray(ctypes.c_char, _CAPACITY)
-        self._numbers = multiprocessing.RawArray(ctypes.c_long, 2)
+        self._lines: Any = multiprocessing.Array('c', _CAPACITY)  # JSON, a sample on each
+        self._meetings = multiprocessing.Value('L')
 
     def __deepcopy__(self, memo: Any) -> BadImages:
         return self  # still the memory that is shared
 
-    @property
-    def size(self) -> int:
-        """Grows with every new sample; cheap to ask."""
-        return self._numbers[0]
-
-    @property
-    def meetings(self) -> int:
-        """How often a bad image was met; in every epoch again."""
-        return self._numbers[1]
-
     def samples(self) -> list[BadSample]:
         """Every bad sample, once."""
-        lines = self._text[: self.size].splitlines()
-        return [BadSample(*json.loads(line)) for line in lines]
+        return [BadSample(*json.loads(line)) for line in self._lines.value.splitlines()]
 
     def add(self, sample: BadSample) -> list[BadSample]:
         """Notes a bad sample and gives all."""
-        with self._lock:
-            self._numbers[1] += 1
-            found = self.samples()
-            if all(known.number != sample.number for known in found):
-                line = json.dumps(sample).encode() + b'\n'
-                if self.size + len(line) <= _CAPACITY:
-                    self._text[self.size : self.size + len(line)] = line
-                    self._numbers[0] += len(line)
-                    found.append(sample)
-            return found
+        with self._lines.get_lock():
+            self._meetings.value += 1
+            lines = self._lines.value + json.dumps(sample).encode() + b'\n'
+            known = [noted.number for noted in self.samples()]
+            if sample.number not in known and len(lines) <= _CAPACITY:
+                self._lines.value = lines
+            return self.samples()
 
 
 def over_budget(bad: list[BadSample], num_samples: int, budget: float) -> InputError | None:
-    """Compares what could not be read with what may be unreadable.
-
-    Args:
-        bad: All bad samples.
-        num_samples: Size of the data set.
-        budget: Fraction of the samples that may be bad. One image may be bad in any case.
-
-    Returns:
-        What to raise, or ``None``.
-    """
+    """What to raise if more than a fraction of the samples, and more than one image, is bad."""
     images = {sample.path: sample.reason for sample in bad}
     if len(images) <= 1 or len(bad) <= budget * num_samples:
         return None
     named = listed([f'{path} ({reason})' for path, reason in images.items()], 5)
-    return InputError(
-        f'{len(bad)} of {num_samples} training samples have an image that cannot be read, more '
-        f'than the {budget:.3%} that may: {named}; mend the data (tools/check_dataset.py finds all '
-        'such images), or allow more with --bad-images FRACTION'
-    )
+    found = f'{len(bad)} of {num_samples} training samples have an image that cannot be read'
+    mend = 'mend the data (tools/check_dataset.py finds all such images)'
+    more = f'more than the {budget:.3%} that may: {named}; {mend}'
+    return InputError(f'{found}, {more}, or allow more with --bad-images FRACTION')
 
 
 @TRANSFORMS.register_module()
@@ -138,89 +101,59 @@ class GuardedLoading(BaseTransform):
     A file that is missing, that its decoder refuses, or that ends too early counts as bad.
 
     Args:
-        step: Config of the step, such as ``dict(type='LoadImage')``.
-        on_bad_image: ``'replace'``: the data set takes another person at random, as long as no more
-            than ``budget`` of its samples are bad. ``'blank'``: the image is black, so that in an
-            evaluation its people are missed. ``'fail'``: an `InputError` names it.
-        budget: For ``'replace'``, a fraction of the data set's samples.
+        step: Config of the step, such as ``dict(type='LoadPersonImage', keep=True)``.
+        on_bad_image: ``'replace'``: the data set takes another person at random. ``'blank'``: the
+            image is black, so an evaluation misses its people. ``'fail'``: an `InputError`.
+        budget: For ``'replace'``, the fraction of samples above which an `InputError` ends it.
     """
 
     def __init__(
         self, step: dict[str, Any], on_bad_image: str = 'fail', *, budget: float = 0.001
     ) -> None:
         super().__init__()
-        if on_bad_image not in ON_BAD_IMAGE:
-            raise ValueError(
-                f'on_bad_image is {on_bad_image!r}, expected one of {", ".join(ON_BAD_IMAGE)}'
-            )
+        if on_bad_image not in ('replace', 'blank', 'fail'):
+            expected = 'expected one of replace, blank, fail'
+            raise ValueError(f'on_bad_image is {on_bad_image!r}, {expected}')
         if not 0 <= budget <= 1:
             raise ValueError(f'budget is {budget}, expected a number from 0 to 1')
         self.step = TRANSFORMS.build(step)
-        self.on_bad_image = on_bad_image
-        self.budget = budget
-        self.bad = BadImages()
+        self.on_bad_image, self.budget, self.bad = on_bad_image, budget, BadImages()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Loads the image.
-
-        Args:
-            results: A sample; ``img_path`` names the image.
-
-        Returns:
-            What the step gives; ``None`` for another sample, please.
-
-        Raises:
-            InputError: The image is bad, and that is not, or no longer, allowed.
-        """
+        """Loads the image at ``img_path``; ``None`` asks the data set for another sample."""
         if 'img' in results:  # the caller has decoded it
             return self.step(results)
-        path = str(results.get('img_path'))
-        # The step may change them before it fails.
-        sample = {key: results.get(key) for key in ('sample_idx', 'bbox', 'dataset')}
+        sample, path = dict(results), str(results.get('img_path'))  # the step may change results
         try:
             loaded = self.step(results)
-            reason = None if loaded is not None else 'it cannot be loaded'
-            if reason is None and 'img_path' in results and os.path.isfile(path):
-                reason = truncation(path)
+            reason = 'it cannot be loaded' if loaded is None else truncation(path)
         except Exception as error:  # decoders and file systems fail in many ways
             reason = _reason(path, error)
         if reason is None:
             return loaded
-        return self._without(results, path, reason, sample)
-
-    def _without(
-        self, results: dict[str, Any], path: str, reason: str, sample: dict[str, Any]
-    ) -> dict[str, Any] | None:
         if self.on_bad_image == 'fail':
-            raise InputError(
-                f'the image {path} cannot be read ({reason}), and numbers without it would not be '
-                'comparable; mend the data, or use --blank-bad-images to count its people as missed'
-            )
-        index = sample['sample_idx']
-        bad = self.bad.add(BadSample(-1 if index is None else int(index), path, reason[:200]))
+            why = f'({reason}), and numbers without it would not be comparable; mend the data'
+            mend = 'or use --blank-bad-images to count its people as missed'
+            raise InputError(f'the image {path} cannot be read {why}, {mend}')
+        bad = self.bad.add(BadSample(int(sample.get('sample_idx', -1)), path, reason[:200]))
         if self.on_bad_image == 'replace':
-            stop = sample['dataset'] is not None and over_budget(
-                bad, len(sample['dataset']), self.budget
-            )
-            if stop:
+            data = sample.get('dataset')
+            if data is not None and (stop := over_budget(bad, len(data), self.budget)):
                 raise stop
             return None
+        # As large as the box of the person needs.
         right, bottom = np.asarray(sample['bbox'], np.float64).reshape(-1, 4)[:, 2:].max(axis=0)
         size = (max(1, int(np.ceil(bottom))), max(1, int(np.ceil(right))))
-        results['img'] = np.zeros((*size, 3), np.uint8)
-        results['img_shape'] = results['ori_shape'] = size
+        results.update(img=np.zeros((*size, 3), np.uint8), img_shape=size, ori_shape=size)
         return results
 
 
 def _reason(path: str, error: Exception) -> str:
     if not os.path.exists(path):
         return 'no such file'
-    if os.path.isfile(path):
-        if not os.path.getsize(path):
-            return 'the file is empty'
-        with contextlib.suppress(OSError):
-            cut = truncation(path)
-            if cut:
-                return cut
+    if os.path.isfile(path) and not os.path.getsize(path):
+        return 'the file is empty'
+    if os.access(path, os.R_OK) and (cut := truncation(path)):
+        return cut
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return text.partition('` occurs when loading')[0].removeprefix('`')  # MMPose's addition

@@ -12,16 +12,11 @@ import torch
 from mmpose.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-_SAMPLES = 0
-"""First word of the seeds of samples; those of other things begin with another number."""
+_SAMPLES = 0  # the first word of samples' seeds; those of other things begin with another
 
 
 def seed_everything(*words: int) -> None:
-    """Seeds Python's, numpy's and torch's CPU generators of this process.
-
-    Args:
-        words: Non-negative numbers that together name a place in the training.
-    """
+    """Seeds Python's, numpy's and torch's CPU generators by numbers that name a place in a run."""
     state = np.random.SeedSequence(words).generate_state(4, np.uint32)
     number = int(state[0]) << 32 | int(state[1])
     random.seed(number)
@@ -31,10 +26,7 @@ def seed_everything(*words: int) -> None:
 
 
 class _SeededBatch(list[int]):
-    """Indices of one batch; iterating over them seeds the process anew before each.
-
-    The data loader iterates where it fetches, be that a worker process or its own.
-    """
+    """Indices of one batch; the process that iterates over them to fetch is seeded before each."""
 
     def __init__(self, indices: Any, words: tuple[int, ...]) -> None:
         super().__init__(indices)
@@ -53,13 +45,10 @@ class _SeededBatch(list[int]):
 class ResumableBatchSampler(Sampler):
     """A batch sampler with which a resumed training sees what an uninterrupted one would see.
 
-    MMEngine seeds each worker once. What a sample's augmentation draws then depends on all that its
-    worker did before, so a resumed training goes another way. Here every sample is drawn with a
-    seed made of the run's seed, the process's rank, the epoch, and the place of the batch and of
-    the sample. `RepeatableTrainingHook` tells it where to go on, also in the middle of an epoch and
-    in a run counted in iterations, where MMEngine would load all the earlier batches again.
-
-    In a config: ``train_dataloader = dict(batch_sampler=dict(type='ResumableBatchSampler'))``.
+    MMEngine seeds each worker once, so what a sample's augmentation draws depends on all that its
+    worker did before. Here every sample has a seed made of the run's, the process's rank, the
+    epoch, and the place of the batch and of the sample. `RepeatableTrainingHook` tells it where to
+    go on, also within an epoch, where MMEngine would load all the earlier batches again.
 
     Args:
         sampler: MMEngine's ``DefaultSampler``, ``InfiniteSampler`` or another with a ``seed``.
@@ -68,9 +57,7 @@ class ResumableBatchSampler(Sampler):
     """
 
     def __init__(self, sampler: Any, batch_size: int, *, drop_last: bool = False) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = drop_last
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
         self._skip = 0
 
     def __len__(self) -> int:
@@ -78,28 +65,17 @@ class ResumableBatchSampler(Sampler):
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     def start_at(self, seed: int, batch: int) -> None:
-        """Sets where the next iteration begins; the ones after it begin at the beginning.
-
-        Args:
-            seed: The seed of the run.
-            batch: Batches to leave out.
-        """
+        """Sets the run's seed and how many batches the next iteration, and only it, leaves out."""
         if hasattr(self.sampler, 'indices'):  # an InfiniteSampler, whose generator has no way back
-            self.sampler = type(self.sampler)(
-                self.sampler.dataset, shuffle=self.sampler.shuffle, seed=seed
-            )
+            old = self.sampler
+            self.sampler = type(old)(old.dataset, shuffle=old.shuffle, seed=seed)
         self.sampler.seed = seed
         self._skip = batch
 
     def __iter__(self) -> Iterator[_SeededBatch]:
         skip, self._skip = self._skip, 0
-        where = (
-            getattr(self.sampler, 'seed', 0),
-            getattr(self.sampler, 'rank', 0),
-            getattr(self.sampler, 'epoch', 0),
-        )
-        indices = iter(self.sampler)
-        indices = itertools.islice(indices, skip * self.batch_size, None)
+        where = tuple(getattr(self.sampler, key, 0) for key in ('seed', 'rank', 'epoch'))
+        indices = itertools.islice(self.sampler, skip * self.batch_size, None)
         for number in itertools.count(skip):
             batch = list(itertools.islice(indices, self.batch_size))
             if not batch or (self.drop_last and len(batch) < self.batch_size):

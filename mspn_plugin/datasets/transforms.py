@@ -1,30 +1,15 @@
 """The augmentation of the original MSPN, as pipeline steps that MMPose lacks.
 
-The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there). For COCO::
-
-    load = [
-        dict(type='LoadImage'),
-        dict(type='RawAnnotation'),
-        dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8),
-    ]
-    augment = [
-        dict(type='RandomFlip', direction='horizontal'),
-        dict(type='HalfBodyBox', upper_body_ids=list(range(13))),
-        dict(type='UniformBoxTransform'),
-    ]
-
-A box is ``bbox_center`` and ``bbox_scale`` (width, height), both ``(1, 2)`` float32 in image
-pixels. No step fits it to the input's aspect ratio: `TopdownAffine` does so, by growing the side
-that is too short. Every random number comes from numpy's global generator, which MMEngine seeds in
-each worker.
-
-Shapes: K keypoints.
+The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there); the
+configs in ``_base_/datasets/`` put it together. A box is ``bbox_center`` and ``bbox_scale`` (width,
+height), both ``(1, 2)`` float32 in image pixels. Every random number comes from numpy's global
+generator. Each step changes and returns the dictionary that it is given. A setting outside its
+range is a ValueError. K is the number of keypoints.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,57 +20,32 @@ from mmpose.structures.bbox import bbox_xywh2xyxy, bbox_xyxy2cs
 
 from mspn.errors import InputError
 
-MIN_BOX_JOINTS = 3
-"""Fewer chosen joints make no half-body box."""
-MIN_HALF_JOINTS = 4
-"""Fewer joints in the half that was drawn, and the other half is taken if it has as many."""
 
-
-def _require(wanted: str, is_fine: Callable[[float], bool], **values: float) -> None:
+def _require(wanted: str, low: float, high: float = 1e9, **values: float) -> None:
     for name, value in values.items():
-        if not is_fine(value):
+        if not low <= value <= high:
             raise ValueError(f'{name} is {value}, expected {wanted}')
-
-
-def _is_extra(value: float) -> bool:
-    return 0 <= value < math.inf
-
-
-def _is_probability(value: float) -> bool:
-    return 0 <= value <= 1
 
 
 @TRANSFORMS.register_module()
 class RawAnnotation(BaseTransform):
-    """Goes back to what was annotated, where MMPose's data sets pass on less.
+    """Goes back to what was annotated; belongs before any flip.
 
-    MMPose cuts visibility to 0 or 1 and boxes to the image. MSPN needs to tell occluded joints (1)
-    from visible ones (2), and takes the box as it is. Belongs right after `LoadImage`; a flip must
-    not have happened yet.
-
-    Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
-    ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
+    MMPose cuts visibility to 0 or 1 and boxes to the image; MSPN tells occluded joints apart.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Reads ``raw_ann_info``.
+        """Reads ``raw_ann_info``; an `InputError` if there is none, as of MPII and detected boxes.
 
-        Args:
-            results: A person of a COCO-style data set in top-down mode.
-
-        Returns:
-            The same dictionary.
-
-        Raises:
-            InputError: There is no annotation, as for MPII and for detected boxes.
+        Sets ``keypoints_visible`` ``(1, K)`` to 0 (not labelled), 1 (occluded) or 2 (visible), and
+        ``bbox`` ``(1, 4)`` to left, top, right, bottom in image pixels, both float32.
         """
         annotation = results.get('raw_ann_info')
         if not isinstance(annotation, dict) or not {'keypoints', 'bbox'} <= annotation.keys():
-            raise InputError(
-                'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox) of '
-                f'{results.get("img_path")}; use it in the training pipeline of a COCO-style data '
-                'set in top-down mode, and leave it out everywhere else'
-            )
+            found = 'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox)'
+            mend = 'use it in the training pipeline of a COCO-style data set in top-down mode'
+            where = results.get('img_path')
+            raise InputError(f'{found} of {where}; {mend}, and leave it out everywhere else')
         keypoints = np.asarray(annotation['keypoints'], np.float32).reshape(1, -1, 3)
         results['keypoints_visible'] = keypoints[..., 2].copy()
         results['bbox'] = bbox_xywh2xyxy(np.asarray(annotation['bbox'], np.float32).reshape(1, 4))
@@ -94,33 +54,21 @@ class RawAnnotation(BaseTransform):
 
 @TRANSFORMS.register_module()
 class BoxMargins(BaseTransform):
-    """Sets the person's box, with margins of its own for width and height.
-
-    The box is the data set's ``bbox_center`` and ``bbox_scale`` if it gives them (MPII), otherwise
-    it is made from ``bbox``. Width and height are then multiplied by ``width * (1 + u *
-    width_extra)`` and ``height * (1 + v * height_extra)`` with independent u and v from [0, 1).
+    """Multiplies the box's width by ``width * (1 + u * width_extra)``, u in [0, 1); height alike.
 
     Args:
         width: Factor for the width. The original takes 1.05 in training and 1.09 in tests.
         height: Factor for the height; 1.05 and 1.135.
         width_extra: Largest random extra width, 0.6 in training.
         height_extra: Largest random extra height, 0.8 in training.
-
-    Raises:
-        ValueError: A factor is not positive, or an extra is negative.
     """
 
     def __init__(
         self, width: float, height: float, *, width_extra: float = 0.0, height_extra: float = 0.0
     ) -> None:
         super().__init__()
-        _require('a number above 0', lambda x: 0 < x < math.inf, width=width, height=height)
-        _require(
-            'a number of at least 0',
-            _is_extra,
-            width_extra=width_extra,
-            height_extra=height_extra,
-        )
+        _require('a number above 0', 1e-9, width=width, height=height)
+        _require('a number of at least 0', 0, width_extra=width_extra, height_extra=height_extra)
         self.margins = np.array([width, height], np.float32)
         self.extra = np.array([width_extra, height_extra], np.float32)
 
@@ -129,14 +77,7 @@ class BoxMargins(BaseTransform):
         return np.random.rand(2)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Sets ``bbox_center`` and ``bbox_scale``.
-
-        Args:
-            results: ``bbox`` (left, top, right, bottom), or a box as centre and scale.
-
-        Returns:
-            The same dictionary.
-        """
+        """Sets ``bbox_center`` and ``bbox_scale``, from those that are there (MPII) or ``bbox``."""
         if 'bbox_center' in results and 'bbox_scale' in results:
             center, size = results['bbox_center'], results['bbox_scale']
         else:
@@ -151,27 +92,22 @@ class BoxMargins(BaseTransform):
 
 @TRANSFORMS.register_module()
 class HalfBodyBox(BaseTransform):
-    """Replaces the box by that of the upper or lower body, now and then.
+    """Replaces the box by that of the upper or lower body, now and then. Comes after `BoxMargins`.
 
     The upper body's joints are taken with probability ``upper_prob`` if more than three of them
     are labelled; otherwise the lower body's if more than three of those are, and if not, the upper
-    body's again. Their bounding box grows by factors ``1 + u * width_extra`` and ``1 + v *
-    height_extra`` with independent u and v from [0, 1). Fewer than three joints, or joints that
-    all lie in one point, leave the box as it is. Comes after `BoxMargins`.
+    body's again. Their box grows by random factors up to 1 + ``width_extra`` and 1 +
+    ``height_extra``. Fewer than three joints, or all in one point, leave the box as it is.
 
     Args:
         upper_body_ids: Joints of the upper body; every other one is of the lower body. For COCO,
-            the original takes 0 to 12, so the hips are of the upper body only (its list of the
-            lower body has them too, but its code asks for the upper body first).
+            the original takes 0 to 12, so the hips are of the upper body only.
         min_keypoints: Labelled joints, occluded ones included, that a person must have.
         prob: Probability of a half-body box for such a person.
         upper_prob: Probability of the upper body. The original draws from a normal distribution
             and compares with 0.5, which happens to be 0.6915.
         width_extra: Largest random extra width.
         height_extra: Largest random extra height.
-
-    Raises:
-        ValueError: There are no ids, or a number is outside its range.
     """
 
     def __init__(
@@ -186,59 +122,41 @@ class HalfBodyBox(BaseTransform):
     ) -> None:
         super().__init__()
         if not upper_body_ids or min(upper_body_ids) < 0:
-            raise ValueError(
-                f'upper_body_ids is {list(upper_body_ids)}, expected the numbers of the upper '
-                "body's joints, from 0"
-            )
-        _require('a whole number of at least 1', lambda x: x >= 1, min_keypoints=min_keypoints)
-        _require('a number from 0 to 1', _is_probability, prob=prob, upper_prob=upper_prob)
-        _require(
-            'a number of at least 0',
-            _is_extra,
-            width_extra=width_extra,
-            height_extra=height_extra,
-        )
-        self.upper_body_ids = tuple(upper_body_ids)
-        self.min_keypoints = min_keypoints
-        self.prob = prob
-        self.upper_prob = upper_prob
+            wanted = "the numbers of the upper body's joints, from 0"
+            raise ValueError(f'upper_body_ids is {list(upper_body_ids)}, expected {wanted}')
+        _require('a whole number of at least 1', 1, min_keypoints=min_keypoints)
+        _require('a number from 0 to 1', 0, 1, prob=prob, upper_prob=upper_prob)
+        _require('a number of at least 0', 0, width_extra=width_extra, height_extra=height_extra)
+        self.upper_body_ids, self.min_keypoints = tuple(upper_body_ids), min_keypoints
+        self.prob, self.upper_prob = prob, upper_prob
         self.extra = np.array([width_extra, height_extra], np.float32)
 
     @cache_randomness
     def _random_numbers(self) -> np.ndarray:
         return np.random.rand(4)
 
-    def _choose(self, labelled: np.ndarray, upper_first: bool) -> np.ndarray:
-        """Which of the labelled joints the box is made of: ``(K,)`` booleans for both."""
-        in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
-        upper, lower = labelled & in_upper, labelled & ~in_upper
-        if upper_first and np.count_nonzero(upper) >= MIN_HALF_JOINTS:
-            return upper
-        return lower if np.count_nonzero(lower) >= MIN_HALF_JOINTS else upper
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replaces ``bbox_center`` and ``bbox_scale``, or leaves them.
 
-        Args:
-            results: ``keypoints`` ``(1, K, 2)`` in image pixels and ``keypoints_visible``
-                ``(1, K)``, above 0 where there is a label.
-
-        Returns:
-            The same dictionary.
+        Reads ``keypoints`` ``(1, K, 2)`` in image pixels and ``keypoints_visible`` ``(1, K)``,
+        above 0 where there is a label.
         """
         draw, upper_draw, *growth = self._random_numbers()
         labelled = results['keypoints_visible'][0] > 0
-        if draw >= self.prob or np.count_nonzero(labelled) < self.min_keypoints:
+        if draw >= self.prob or labelled.sum() < self.min_keypoints:
             return results
-        chosen = self._choose(labelled, upper_draw < self.upper_prob)
-        joints = results['keypoints'][:, chosen, :2]
-        if joints.shape[1] < MIN_BOX_JOINTS:
-            return results
-        first, last = joints.min(axis=1), joints.max(axis=1)
-        if np.any(last > first):
-            size = (last - first) * (1 + np.asarray(growth) * self.extra)
-            results['bbox_center'] = ((first + last) / 2).astype(np.float32)
-            results['bbox_scale'] = size.astype(np.float32)
+        in_upper = np.isin(np.arange(labelled.size), self.upper_body_ids)
+        chosen, lower = labelled & in_upper, labelled & ~in_upper
+        upper_first = upper_draw < self.upper_prob and chosen.sum() > 3
+        if not upper_first and lower.sum() > 3:
+            chosen = lower
+        if chosen.sum() >= 3:
+            joints = results['keypoints'][:, chosen, :2]
+            first, last = joints.min(axis=1), joints.max(axis=1)
+            if np.any(last > first):
+                size = (last - first) * (1 + np.asarray(growth) * self.extra)
+                results['bbox_center'] = ((first + last) / 2).astype(np.float32)
+                results['bbox_scale'] = size.astype(np.float32)
         return results
 
 
@@ -251,12 +169,8 @@ class UniformBoxTransform(BaseTransform):
             COCO, which is the default, and U(0.75, 1.25) for MPII.
         rotation: Largest angle in degrees to either side; 45 for COCO, 60 for MPII.
         rotate_prob: Probability of a rotation.
-        shift: How far the box moves at most to either side, in widths, and up or down, in heights.
-            The original never moves it; a model for a detector's boxes learns from boxes that are
-            as inexact.
-
-    Raises:
-        ValueError: The factors are not positive or not in order, or a number is outside its range.
+        shift: Largest way of the box to either side, in widths, and up or down, in heights; 0 in
+            the original. A model for a detector's boxes learns from boxes that are as inexact.
     """
 
     def __init__(
@@ -268,14 +182,12 @@ class UniformBoxTransform(BaseTransform):
         shift: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] < 1e9:
             raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
-        _require('degrees from 0 to 180', lambda x: 0 <= x <= 180, rotation=rotation)
-        _require('a number from 0 to 1', _is_probability, rotate_prob=rotate_prob, shift=shift)
-        self.scale = (float(scale[0]), float(scale[1]))
-        self.rotation = rotation
-        self.rotate_prob = rotate_prob
-        self.shift = shift
+        _require('degrees from 0 to 180', 0, 180, rotation=rotation)
+        _require('a number from 0 to 1', 0, 1, rotate_prob=rotate_prob, shift=shift)
+        self.scale, self.rotation = (float(scale[0]), float(scale[1])), rotation
+        self.rotate_prob, self.shift = rotate_prob, shift
 
     @cache_randomness
     def _random_numbers(self) -> tuple[float, float, np.ndarray]:
@@ -286,14 +198,7 @@ class UniformBoxTransform(BaseTransform):
         return factor, angle if draw < self.rotate_prob else 0.0, way
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Changes ``bbox_scale`` and ``bbox_center``, sets ``bbox_rotation``, ``(1,)`` in degrees.
-
-        Args:
-            results: A box as centre and scale.
-
-        Returns:
-            The same dictionary.
-        """
+        """Changes ``bbox_scale`` and ``bbox_center``, sets ``bbox_rotation``, ``(1,)`` degrees."""
         factor, angle, way = self._random_numbers()
         moved = results['bbox_center'] + way * results['bbox_scale']
         results['bbox_center'] = moved.astype(np.float32)

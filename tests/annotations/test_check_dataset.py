@@ -1,7 +1,7 @@
 """Every fault of a data set is found, under its kind and by its name, and nothing else is."""
 
-from __future__ import annotations
-
+import copy
+import json
 import os
 
 import cv2
@@ -9,10 +9,59 @@ import numpy as np
 import pytest
 
 from mspn_plugin import InputError
-from mspn_plugin.annotations import Tally, check_dataset
-from mspn_plugin.annotations.image_files import ImageFile, _content
-from mspn_plugin.annotations.problems import ERRORS, WARNINGS, Problem
-from mspn_plugin.annotations.skeleton import skeleton_of_config
+from mspn_plugin.annotations.image_files import decoding_problems
+from mspn_plugin.annotations.keypoint_file import check_annotations, check_dataset
+from mspn_plugin.annotations.problems import ERRORS, STOPS, WARNINGS, Problem, Tally
+from mspn_plugin.annotations.run_data import skeleton_of_config
+from mspn_plugin.commands.run_config import read_config
+
+NAMES = ['nose', 'left_hand', 'right_hand']
+PERSON = dict(id=11, image_id=1, category_id=1, bbox=[2, 3, 20, 20], area=200.0, iscrowd=0)
+POINTS = [5, 5, 2, 0, 0, 0, 9, 9, 1], [3, 3, 2.0, 4, 4, 2, 5, 5, 2]
+OTHER = dict(PERSON, id=12, image_id=2, bbox=[1.5, 2.5, 10, 10], area=60)
+CONTENT = dict(
+    images=[
+        dict(id=1, file_name='a.jpg', width=40, height=30),
+        dict(id=2, file_name='in/b.png', width=20, height=50),
+    ],
+    annotations=[
+        dict(PERSON, keypoints=POINTS[0], num_keypoints=2),
+        dict(OTHER, keypoints=POINTS[1], num_keypoints=3),
+    ],
+    categories=[dict(id=1, name='person', keypoints=NAMES, skeleton=[[1, 2]])],
+)
+SKELETON = dict(
+    dataset_name='hands',
+    keypoint_info={
+        number: dict(name=name, id=number, swap=swap)
+        for number, (name, swap) in enumerate(zip(NAMES, ('', *NAMES[:0:-1]), strict=True))
+    },
+    skeleton_info={0: dict(link=('nose', 'left_hand')), 1: dict(link=('nose', 'right_hand'))},
+    joint_weights=[1.0, 1.0, 1.5],
+    sigmas=[0.026, 0.062, 0.062],
+)
+
+
+class Place:
+    """A data set in a folder, and what it is made from."""
+
+    def __init__(self, folder):
+        self.images, self.annotations = folder / 'images', folder / 'people.json'
+        self.content, self.skeleton = copy.deepcopy((CONTENT, SKELETON))
+        (self.images / 'in').mkdir(parents=True)
+        random = np.random.default_rng(0)
+        for image in self.content['images']:
+            pixels = random.integers(0, 255, (image['height'], image['width'], 3), np.uint8)
+            cv2.imwrite(str(self.images / image['file_name']), pixels)
+
+    def write(self):
+        self.annotations.write_text(json.dumps(self.content))
+        return self.annotations, self.images
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
 
 
 def check(place, **options):
@@ -20,8 +69,7 @@ def check(place, **options):
     record = tally.record()
     found = {
         kind: [f'{problem["name"]} {problem["text"]}' for problem in entry['found']]
-        for group in ('errors', 'warnings')
-        for kind, entry in record[group].items()
+        for kind, entry in (record['errors'] | record['warnings']).items()
     }
     return found, counts
 
@@ -41,22 +89,19 @@ def person(**changes):
 
 
 def keypoint(index, value):
-    def change(place):
-        place.content['annotations'][0]['keypoints'][index] = value
-
-    return change
+    return lambda place: place.content['annotations'][0]['keypoints'].__setitem__(index, value)
 
 
 def add(part, **changes):
-    def change(place):
-        first = place.content[part][0]
-        place.content[part].append(dict(first, **changes))
-
-    return change
+    return lambda p: p.content[part].append(dict(p.content[part][0], **changes))
 
 
 def drop(part, key):
     return lambda place: place.content[part][0].pop(key)
+
+
+def append(part, record):
+    return lambda place: place.content[part].append(record)
 
 
 NAN = float('nan')
@@ -66,44 +111,43 @@ RECORDS = [
     (image(width=0), 'image-record', 'image 1 has the width 0'),
     (image(height='30'), 'image-record', 'has the height "30"'),
     (image(file_name=7), 'image-record', 'has the file name 7'),
-    (image(file_name='../../a.jpg'), 'image-record', 'leaves the image folder'),
     (image(file_name='in/../../a.jpg'), 'image-record', 'leaves the image folder'),
-    (image(file_name='/etc/passwd'), 'image-record', 'leaves the image folder'),
-    (image(file_name='C:\\a.jpg'), 'image-record', 'leaves the image folder'),
     (image(file_name='a\0.jpg'), 'image-record', 'has the file name'),
     (image(file_name='\ud800.jpg'), 'image-record', 'no Unicode text'),
     (drop('images', 'file_name'), 'image-record', 'has the file name null'),
-    (lambda place: place.content['images'].append('x'), 'image-record', 'record 2 is "x"'),
+    (append('images', 'x'), 'image-record', 'record 2 is "x"'),
     (add('images', file_name='in/b.png', width=20, height=50), 'duplicate-image-id', 'number 2'),
     (add('images', id=3), 'duplicate-file-name', 'image 3 has the file name "a.jpg" of another'),
     (add('images', id=3), 'nothing-labelled', 'image 3 has no labelled person'),
-    (lambda place: place.content['annotations'].append(3), 'annotation-record', 'record 2 is 3'),
+    (append('annotations', 3), 'annotation-record', 'record 2 is 3'),
     (person(id=None), 'annotation-record', 'has the id null'),
+    (drop('annotations', 'bbox'), 'bad-box', 'annotation 11 lacks bbox'),
+    (drop('images', 'width'), 'image-record', 'image 1 lacks width'),
+    (append('categories', None), 'category-record', 'record 1 is null'),
     (person(category_id=1.0), 'annotation-record', 'annotation 11 has the category_id 1.0'),
     (person(num_keypoints='2'), 'annotation-record', 'num_keypoints "2"'),
     (add('annotations'), 'duplicate-annotation-id', 'annotation 11 is in the list again'),
     (person(image_id=99), 'unknown-image', 'annotation 11 names the image 99'),
     (person(category_id=5), 'unknown-category', 'annotation 11 is of category 5'),
-    (person(bbox=[1, 2, 3]), 'bad-box', 'annotation 11 has the bbox [1, 2, 3]'),
-    (person(bbox=[1, 2, NAN, 3]), 'bad-box', '[1, 2, NaN, 3]'),
-    (person(bbox=[1, 2, 10**400, 3]), 'bad-box', 'expected 4 finite numbers'),
-    (person(bbox=[1, 2, '3', 3]), 'bad-box', '"3"'),
-    (person(bbox=None), 'bad-box', 'null'),
-    (person(bbox=[1, 2, 0, 3]), 'lost-person', 'which is empty'),
-    (person(bbox=[1, 2, 5, -3]), 'lost-person', 'which is empty'),
-    (person(bbox=[50, 2, 5, 3]), 'lost-person', 'which is outside the 40x30 image'),
-    (person(bbox=[-9, 2, 5, 3]), 'lost-person', 'which is outside the 40x30 image'),
-    (person(bbox=[30, 2, 12, 3]), 'box-outside', 'has the bbox [30, 2, 12, 3]'),
-    (person(bbox=[-2, 2, 12, 3]), 'box-outside', 'in an image of 40x30'),
+    *(
+        (person(bbox=box), kind, words)
+        for kind, words, *boxes in (
+            ('bad-box', 'annotation 11 has the bbox [1, 2, 3]', [1, 2, 3]),
+            ('bad-box', '[1, 2, NaN, 3]', [1, 2, NAN, 3]),
+            ('bad-box', 'expected 4 finite', [1, 2, 10**400, 3], [1, 2, '3', 3], None),
+            ('lost-person', 'which is empty', [1, 2, 0, 3], [1, 2, 5, -3]),
+            ('lost-person', 'outside the 40x30 image', [50, 2, 5, 3], [-9, 2, 5, 3]),
+            ('box-outside', 'in an image of 40x30', [30, 2, 12, 3], [-2, 2, 12, 3]),
+        )
+        for box in boxes
+    ),
     (person(keypoints=[1, 2, 2]), 'keypoint-count', '3 keypoint values; expected 9'),
-    (drop('annotations', 'keypoints'), 'keypoint-count', 'has null; expected 9'),
+    (drop('annotations', 'keypoints'), 'keypoint-count', 'has no keypoints; expected 9'),
     (keypoint(0, NAN), 'bad-keypoints', 'has NaN in keypoint 0'),
     (keypoint(4, float('inf')), 'bad-keypoints', 'has Infinity in keypoint 1'),
     (keypoint(8, '2'), 'bad-keypoints', 'has "2" in keypoint 2'),
     (keypoint(8, True), 'bad-keypoints', 'has true in keypoint 2'),
-    (keypoint(8, 3), 'visibility', 'the visibility 3 at keypoint 2'),
-    (keypoint(8, 0.5), 'visibility', 'the visibility 0.5 at keypoint 2'),
-    (keypoint(5, -1), 'visibility', 'the visibility -1 at keypoint 1'),
+    *((keypoint(8, v), 'visibility', f'the visibility {v} at keypoint 2') for v in (3, 0.5, -1)),
     (keypoint(6, 42), 'keypoint-outside', '1 keypoints outside the image of 40x30, the first is'),
     (keypoint(7, -2), 'keypoint-outside', 'number 2 at [9, -2]'),
     (person(num_keypoints=3), 'num-keypoints', 'num_keypoints 3, but 2 labelled'),
@@ -112,8 +156,9 @@ RECORDS = [
     (drop('annotations', 'iscrowd'), 'evaluation-fields', 'has no iscrowd'),
     (lambda place: place.content['categories'].clear(), 'category', 'no usable category'),
     (add('categories'), 'category', 'category 1 is there more than once'),
-    (lambda place: place.content['categories'].append({}), 'category', 'record 1 is {}'),
-    (add('categories', id=[1]), 'category', 'record 1 is {"id": [1]'),
+    (append('categories', {}), 'category-record', 'record 1 is {}'),
+    (drop('categories', 'name'), 'category', 'category 1 is {'),
+    (add('categories', id=[1]), 'category-record', 'category [1] is {"id": [1]'),
 ]
 
 
@@ -123,27 +168,36 @@ def test_a_fault_in_the_records(place, change, kind, words):
     found, _ = check(place, decode=False)
     assert kind in found
     assert any(words in text for text in found[kind]), found
+    if not found.keys() & STOPS.keys():  # and a run asks the same checker
+        check_annotations(place.annotations, 3)
+        return
+    with pytest.raises(InputError, match=r'people\.json: .*; correct the file') as caught:
+        check_annotations(place.annotations, 3)
+    assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    'change',
-    [
+def test_what_may_be(place):
+    for change in (
         person(bbox=[-1, -1, 42, 32]),  # COCO's own reach out by up to a pixel
         keypoint(0, 40.5),
         drop('annotations', 'num_keypoints'),
         person(segmentation=[[1, 2, 3, 4]], extra={'a': 1}),
         lambda place: place.content.update(info={}, licenses=[]),
-    ],
-)
-def test_what_may_be(place, change):
-    change(place)
-    assert check(place, decode=False)[0] == {}
+    ):
+        change(place)
+        assert check(place, decode=False)[0] == {}
 
 
-def test_an_empty_box_of_nobody_is_a_warning(place):
-    person(bbox=[0, 0, 0, 0], keypoints=[0] * 9, num_keypoints=0)(place)
-    found, _ = check(place, decode=False)
-    assert set(found) == {'no-person-label', 'nothing-labelled'}
+def test_an_empty_box_of_nobody_is_a_warning_but_a_file_of_nobodies_an_error(place):
+    nobody = dict(bbox=[0, 0, 0, 0], keypoints=[0] * 9, num_keypoints=0)
+    person(**nobody)(place)
+    assert set(check(place, decode=False)[0]) == {'no-person-label', 'nothing-labelled'}
+    place.content['annotations'][1].update(nobody)
+    assert 'no-labels' in check(place, decode=False)[0]
+
+
+def put(**changes):
+    return lambda skeleton: skeleton.update(changes)
 
 
 def point(number, **changes):
@@ -153,22 +207,22 @@ def point(number, **changes):
 @pytest.mark.parametrize(
     ('change', 'kind', 'words'),
     [
-        (lambda s: s.update(keypoint_info=None), 'skeleton', 'no table of keypoints'),
+        (put(keypoint_info=None), 'skeleton', 'no table of keypoints'),
         (lambda s: s['keypoint_info'].update({5: {'name': 'x'}}), 'skeleton', 'expected 0 to 3'),
         (point(1, name='nose'), 'skeleton', '"nose" is there more than once'),
         (point(1, swap='right_foot'), 'skeleton', '"right_foot", which is no keypoint'),
         (point(1, swap='nose'), 'skeleton', '"left_hand" is mirrored to "nose", but that one to'),
         (point(2, swap=''), 'skeleton', '"left_hand" is mirrored to "right_hand", but that one'),
         (point(2, swap=''), 'skeleton-suspicion', '"right_hand" is mirrored to nothing'),
-        (lambda s: s.update(sigmas=[0.1, 0.1]), 'skeleton', 'sigmas has 2 values'),
-        (lambda s: s.update(sigmas=[0.1, 0.1, 0]), 'skeleton', 'sigmas has 0.0 for keypoint 2'),
-        (lambda s: s.update(sigmas=[0.1, NAN, 0.1]), 'skeleton', 'sigmas has nan'),
-        (lambda s: s.update(sigmas=[9, 0.1, 0.1]), 'skeleton-suspicion', 'sigmas has 9.0'),
-        (lambda s: s.update(sigmas='abc'), 'skeleton', 'sigmas is "abc"'),
+        (put(sigmas=[0.1, 0.1]), 'skeleton', 'sigmas has 2 values'),
+        (put(sigmas=[0.1, 0.1, 0]), 'skeleton', 'sigmas has 0.0 for keypoint 2'),
+        (put(sigmas=[0.1, NAN, 0.1]), 'skeleton', 'sigmas has nan'),
+        (put(sigmas=[9, 0.1, 0.1]), 'skeleton-suspicion', 'sigmas has 9.0'),
+        (put(sigmas='abc'), 'skeleton', 'sigmas is "abc"'),
         (lambda s: s.pop('joint_weights'), 'skeleton', 'joint_weights is null'),
-        (lambda s: s.update(joint_weights=[1, 1, -1]), 'skeleton', 'joint_weights has -1.0'),
+        (put(joint_weights=[1, 1, -1]), 'skeleton', 'joint_weights has -1.0'),
         (lambda s: s['skeleton_info'][0].update(link=['nose', 'x']), 'skeleton', 'limb 0 links'),
-        (lambda s: s.update(skeleton_info=[]), 'skeleton', 'skeleton_info is []'),
+        (put(skeleton_info=[]), 'skeleton', 'skeleton_info is []'),
     ],
 )
 def test_a_fault_in_the_skeleton(place, change, kind, words):
@@ -178,13 +232,13 @@ def test_a_fault_in_the_skeleton(place, change, kind, words):
 
 
 def test_names_and_order_of_keypoints(place):
-    category = place.content['categories'][0]
-    category['keypoints'] = ['Nose', 'left hand', 'right-hand']
-    assert check(place, decode=False)[0] == {}
-    category['keypoints'] = ['nose', 'right_hand', 'left_hand']
-    assert set(check(place, decode=False)[0]) == {'keypoint-order'}
-    category['keypoints'] = ['nose', 'left_hand', 'right_foot']
-    assert set(check(place, decode=False)[0]) == {'keypoint-names'}
+    for names, kinds in (
+        (['Nose', 'left hand', 'right-hand'], set()),
+        (['nose', 'right_hand', 'left_hand'], {'keypoint-order'}),
+        (['nose', 'left_hand', 'right_foot'], {'keypoint-names'}),
+    ):
+        place.content['categories'][0]['keypoints'] = names
+        assert set(check(place, decode=False)[0]) == kinds
 
 
 def test_the_number_of_keypoints_without_a_skeleton(place):
@@ -198,22 +252,13 @@ def test_the_number_of_keypoints_without_a_skeleton(place):
 
 
 def damage(name, how):
-    def change(place):
-        path = place.images / name
-        path.write_bytes(how(path.read_bytes()))
-
-    return change
+    return lambda p: (p.images / name).write_bytes(how((p.images / name).read_bytes()))
 
 
 def corrupted(content):
     """A marker in the middle of the pixels of a JPEG, which end there for the decoder."""
     middle = content.rfind(b'\xff\xda') + 200
     return content[:middle] + b'\xff\xd0' + content[middle + 2 :]
-
-
-def extended(content):
-    """A few bytes too many before the end marker."""
-    return content[:-2] + bytes(9) + content[-2:]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +270,11 @@ def extended(content):
         (damage('a.jpg', lambda content: b''), 'unreadable-image', 'image 1 (a.jpg) cannot be'),
         (damage('a.jpg', lambda content: b'<html>'), 'unreadable-image', 'cannot be decoded'),
         (damage('a.jpg', corrupted), 'damaged-image', 'Corrupt JPEG'),
-        (damage('a.jpg', extended), 'image-decoder', 'extraneous bytes'),
+        (
+            damage('a.jpg', lambda c: c[:-2] + bytes(9) + c[-2:]),
+            'image-decoder',
+            'extraneous bytes',
+        ),
         (image(width=41), 'image-size', 'has 40x30 pixels, the record says 41x30'),
         (image(width=30, height=40), 'image-size', 'turned by its EXIF data?'),
     ],
@@ -234,8 +283,7 @@ def test_a_fault_in_an_image(place, change, kind, words):
     change(place)
     found, _ = check(place, jobs=1)
     assert any(words in text for text in found.get(kind, ())), found
-    others = set(found) - {kind, 'unused-file', 'keypoint-outside', 'box-outside'}
-    assert not others
+    assert not set(found) - {kind, 'unused-file', 'keypoint-outside', 'box-outside'}
 
 
 @pytest.mark.parametrize(('name', 'kept'), [('a.jpg', 0.6), ('a.jpg', 0.99), ('in/b.png', 0.6)])
@@ -247,9 +295,8 @@ def test_a_truncated_image(place, name, kept, monkeypatch):
     if name == 'a.jpg':
         pixels = np.zeros((30, 40, 3), np.uint8)
         monkeypatch.setattr('mspn_plugin.annotations.image_files.read_image', lambda path: pixels)
-        assert [p.kind for p in _content(ImageFile(name, place.images / name, (40, 30)))] == [
-            'damaged-image'
-        ]
+        (problem,) = decoding_problems((name, place.images / name, (40, 30)))
+        assert problem.kind == 'damaged-image'
 
 
 def test_files_that_are_not_listed(place):
@@ -269,7 +316,7 @@ def test_processes_find_what_one_finds_in_the_same_order(place):
     one = check(place, jobs=1)[0]
     two = check(place, jobs=2, progress=done.append)[0]
     assert one == two and len(one['missing-image']) == 3
-    assert done == [16, 32, 48, 50]
+    assert done == list(range(1, 51))
 
 
 def test_a_decoder_that_takes_its_process_down(place, monkeypatch):
@@ -279,22 +326,22 @@ def test_a_decoder_that_takes_its_process_down(place, monkeypatch):
 
 
 def test_coco_and_this_packages_own_skeletons_are_good(place):
-    for config in (
-        'mspn50-2stg_8xb32-210e_coco-256x192',
-        'mspn50-2stg_8xb24-28800i_mpii-256x256_megvii',
-    ):
-        place.skeleton = skeleton_of_config(config)
+    for config in ('8xb32-210e_coco-256x192', '8xb24-28800i_mpii-256x256_megvii'):
+        config = f'mspn50-2stg_{config}'
+        place.skeleton = skeleton_of_config(read_config(config))
         assert not {'skeleton', 'skeleton-suspicion'} & set(check(place, decode=False)[0])
 
 
-@pytest.mark.parametrize(
-    'content', ['', '[]', '{}', '{"images": [], "annotations": []}', '[' * 9999]
-)
+OTHERS = ['', '[]', '{}', '{"images": [', '{"images": [], "annotations": []}', '\0', '[' * 99999]
+
+
+@pytest.mark.parametrize('content', OTHERS)
 def test_other_files(place, content):
     place.write()
     place.annotations.write_text(content)
-    with pytest.raises(InputError, match='people.json'):
-        check_dataset(place.annotations, place.images)
+    for read in (lambda path: check_dataset(path, place.images), lambda p: check_annotations(p, 3)):
+        with pytest.raises(InputError, match='people.json'):
+            read(place.annotations)
 
 
 def test_no_images(place):
@@ -307,11 +354,11 @@ def test_no_images(place):
 
 def test_the_summary_names_a_few_and_counts_the_rest():
     tally = Tally()
-    tally.add(Problem('bad-box', f'annotation {number}', 'is odd') for number in range(1200))
-    tally.add([Problem('unused-file', 'x.jpg', 'is alone')])
+    tally.extend(Problem('bad-box', f'annotation {number}', 'is odd') for number in range(1200))
+    tally.append(Problem('unused-file', 'x.jpg', 'is alone'))
     lines = list(tally.lines())
     assert lines[0].split()[:2] == ['error', '1,200'] and 'annotation 4 is odd' in lines[5]
     assert lines[6].strip() == 'and 1,195 more' and lines[7].split()[:2] == ['warning', '1']
-    assert (tally.num_errors, tally.num_warnings) == (1200, 1)
+    assert (tally.count_of(ERRORS), tally.count_of(WARNINGS)) == (1200, 1)
     assert len(tally.record()['errors']['bad-box']['found']) == 1200
     assert not ERRORS.keys() & WARNINGS.keys()

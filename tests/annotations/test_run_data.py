@@ -1,6 +1,4 @@
-"""Every fault in the data ends in one sentence before anything is built."""
-
-from __future__ import annotations
+"""Every fault in the data of a run ends in one sentence before anything is built."""
 
 import json
 
@@ -10,134 +8,170 @@ from mmengine.config import Config
 from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
 
-PERSON = dict(
-    id=7, image_id=1, category_id=1, bbox=[1, 1, 5, 5], keypoints=[2, 2, 2] * 17, num_keypoints=17
-)
 IMAGE = dict(id=1, file_name='a.jpg', width=9, height=9)
+IMAGES_2014 = [
+    dict(IMAGE, file_name='COCO_train2014_000000000001.jpg'),
+    dict(IMAGE, id=42, file_name='COCO_val2014_000000000042.jpg'),
+]
+PERSON = dict(id=7, image_id=1, category_id=1, bbox=[1, 1, 5, 5], keypoints=[2, 2, 2] * 17)
+MPII = dict(image='1.jpg', center=[5, 5], scale=1.0, joints=[[1, 2]] * 16, joints_vis=[1] * 16)
+BOX = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
 
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / 'annotations').mkdir()
-    (tmp_path / 'train2017').mkdir()
-    (tmp_path / 'train2017' / 'a.jpg').write_bytes(b'')
-    write(tmp_path, annotations=[PERSON])
+    for folder in ('annotations', 'gt_json', 'train2017', 'train2014', 'val2014', 'images'):
+        (tmp_path / folder).mkdir()
+    for name in ('train2017/a.jpg', 'images/1.jpg', *map(place_2014, IMAGES_2014)):
+        (tmp_path / name).write_bytes(b'')
+    write(tmp_path / 'annotations/train.json')
+    write(tmp_path / 'gt_json/train.json', images=IMAGES_2014)
+    (tmp_path / 'annotations/mpii.json').write_text(json.dumps([MPII]))
     return tmp_path
 
 
-def write(root, **parts):
-    content = dict(images=[IMAGE], annotations=[], categories=[dict(id=1)])
-    (root / 'annotations' / 'train.json').write_text(json.dumps({**content, **parts}))
+def place_2014(image):
+    return f'{image["file_name"].split("_")[1]}/{image["file_name"]}'
 
 
-def config(root, **dataset):
-    return Config(
-        dict(
-            model=dict(head=dict(num_keypoints=17)),
-            train_dataloader=dict(
-                dataset=dict(
-                    type='RepeatDataset',
-                    dataset=dict(
-                        type='CocoDataset',
-                        data_root=str(root),
-                        ann_file='annotations/train.json',
-                        data_prefix=dict(img='train2017/'),
-                    )
-                    | dataset,
-                )
-            ),
-        )
+def write(path, **parts):
+    content = dict(images=[IMAGE], annotations=[PERSON], categories=[dict(id=1)])
+    path.write_text(json.dumps({**content, **parts}))
+
+
+def config(num_keypoints, good, changes):
+    dataset = dict(type='RepeatDataset', dataset={**good, **changes})
+    model = dict(head=dict(num_keypoints=num_keypoints))
+    return Config(dict(model=model, train_dataloader=dict(dataset=dataset)))
+
+
+def coco(root, **changes):
+    prefix = dict(img='train2017/')
+    good = dict(data_root=str(root), ann_file='annotations/train.json', data_prefix=prefix)
+    return config(17, dict(good, type='CocoDataset'), changes)
+
+
+def coco2014(root, **changes):
+    good = dict(type='Coco2014Dataset', data_root=str(root), ann_file='gt_json/train.json')
+    return config(17, good, changes)
+
+
+def mpii(root, num_keypoints=16, **changes):
+    prefix = dict(img='images/')
+    good = dict(data_root=str(root), ann_file='annotations/mpii.json', data_prefix=prefix)
+    return config(num_keypoints, dict(good, type='MegviiMpiiDataset'), changes)
+
+
+def fails(cfg, words):
+    with pytest.raises(InputError, match=words) as caught:
+        check_data(cfg, ('train',))
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_good_data_passes_and_names_of_2014_may_have_their_folder(root):
+    for make in (coco, coco2014, mpii):
+        check_data(make(root), ('train', 'val'))
+    write(
+        root / 'gt_json/train.json', images=[dict(i, file_name=place_2014(i)) for i in IMAGES_2014]
     )
+    check_data(coco2014(root), ('train',))
 
 
-def test_good_data_passes(root):
-    check_data(config(root), ('train', 'val'))
+def test_torchruns_first_process_checks_for_all(root, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    check_data(coco(root / 'nowhere'), ('train',))
+    monkeypatch.setenv('RANK', '0')
+    fails(coco(root / 'nowhere'), 'does not exist')
 
 
 @pytest.mark.parametrize(
     ('parts', 'words'),
     [
-        (dict(annotations=[{**PERSON, 'keypoints': [1, 2, 2] * 5}]), 'annotation 7 .* 15 keypoint'),
-        (
-            dict(annotations=[{k: v for k, v in PERSON.items() if k != 'keypoints'}]),
-            'annotation 7 .* no keypoints',
-        ),
-        (dict(annotations=[{**PERSON, 'keypoints': [0] * 51}]), 'no person with a labelled'),
-        (dict(annotations=[]), 'no person with a labelled'),
-        (dict(annotations=[{**PERSON, 'keypoints': 5}]), 'annotation 7 .* no keypoints'),
-        (dict(annotations=['x']), 'expected an object with id, image_id'),
-        (dict(annotations=[{k: v for k, v in PERSON.items() if k != 'bbox'}]), 'lacks bbox'),
-        (dict(images=[dict(id=1, file_name='a.jpg')]), 'lacks width, height'),
-        (dict(images=[]), 'lists no images'),
-        (dict(images='x'), 'not a COCO annotation file'),
-        (dict(categories=[None]), 'category record 0 is null'),
-        (dict(images=[dict(IMAGE, id='1')]), 'image "1" has the id "1"'),
-        (dict(images=[dict(IMAGE, width=0)]), 'image 1 has the width 0'),
-        (dict(images=[dict(IMAGE, file_name='../a.jpg')]), 'leaves the image folder'),
-        (dict(annotations=[{**PERSON, 'bbox': [1, 2, 3]}]), 'annotation 7 has the bbox'),
-        (dict(annotations=[{**PERSON, 'keypoints': [float('nan'), 2, 2] * 17}]), 'has NaN in'),
-        (dict(annotations=[{**PERSON, 'keypoints': [2, 2, 3] * 17}]), 'the visibility 3'),
-        (dict(annotations=[{**PERSON, 'image_id': '1'}]), 'the image_id "1"'),
+        (dict(keypoints=[1, 2, 2] * 5), "annotation 7 .* 15 keypoint.* head's num_keypoints"),
+        (dict(keypoints=[0] * 51), 'no person with a labelled'),
+        (dict(keypoints=5), 'annotation 7 .* no keypoints'),
+        (dict(image_id='1'), 'the image_id "1"'),
     ],
 )
 def test_wrong_annotations(root, parts, words):
-    write(root, **{'annotations': [PERSON], **parts})
-    with pytest.raises(InputError, match=words) as caught:
-        check_data(config(root), ('train',))
-    assert 'train.json' in str(caught.value)
-    assert '\n' not in str(caught.value)
+    write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
+    assert 'train.json' in fails(coco(root), words)
 
 
-@pytest.mark.parametrize('text', ['', '{"images": [', '[1, 2]', '\x00', '[' * 100_000])
-def test_files_that_are_not_coco_json(root, text):
-    (root / 'annotations' / 'train.json').write_text(text)
-    with pytest.raises(InputError, match='train.json'):
-        check_data(config(root), ('train',))
+@pytest.mark.parametrize(
+    ('make', 'changes', 'words'),
+    [
+        (coco, dict(data_root='nowhere'), 'data root nowhere does not exist.*--data-root'),
+        (coco, dict(ann_file='none.json'), 'annotation file .*none.json does not exist'),
+        (coco, dict(data_prefix=dict(img='x/')), 'image folder .*x does not exist'),
+        (coco, dict(bbox_file='b.json'), 'detected boxes b.json does not exist.*--gt-boxes'),
+        (coco, dict(bbox_file='b.pkl'), 'detected boxes b.pkl is not named as JSON'),
+        (coco2014, dict(data_root='none'), 'data root none does not exist'),
+        (coco2014, dict(ann_file='x.json'), r'x\.json does not exist.*split\.py makes gt_json/'),
+        (coco2014, dict(bbox_file='d.json'), 'detected boxes d.json .*det_json.*--gt-boxes'),
+        (coco2014, dict(data_prefix=dict(img='x/')), 'image folder .*x/train2014 does not exist'),
+        (mpii, dict(data_root='none'), 'data root none does not exist'),
+        (mpii, dict(ann_file='x.json'), 'annotation file .*x.json does not exist'),
+        (mpii, dict(data_prefix=dict(img='none/')), 'image folder .*none does not exist'),
+        (mpii, dict(headbox_file='heads.mat'), 'head boxes heads.mat does not exist; put'),
+    ],
+)
+def test_missing_files_are_named_with_the_remedy(root, make, changes, words):
+    fails(make(root, **changes), words)
 
 
-def test_missing_things_are_named(root):
-    with pytest.raises(InputError, match='data root .*nowhere does not exist.*--data-root'):
-        check_data(config(root / 'nowhere'), ('train',))
-    with pytest.raises(InputError, match='annotation file .*none.json does not exist'):
-        check_data(config(root, ann_file='annotations/none.json'), ('train',))
-    with pytest.raises(InputError, match='image folder .*images does not exist'):
-        check_data(config(root, data_prefix=dict(img='images/')), ('train',))
-    with pytest.raises(InputError, match='detected boxes .*boxes.json does not exist.*--gt-boxes'):
-        check_data(config(root, bbox_file='boxes.json'), ('train',))
-    with pytest.raises(InputError, match='detected boxes boxes.pkl is not named as JSON'):
-        check_data(config(root, bbox_file='boxes.pkl'), ('train',))
-    cfg = config(root)
-    cfg.train_evaluator = dict(type='CocoMetric', ann_file='gone.pickle')
-    with pytest.raises(InputError, match='gone.pickle is not named as JSON'):
-        check_data(cfg, ('train',))
-    cfg.train_evaluator = dict(type='CocoMetric', ann_file='gone.json')
-    with pytest.raises(InputError, match='gone.json of the train_evaluator does not exist'):
-        check_data(cfg, ('train',))
-    (root / 'train2017' / 'a.jpg').unlink()
-    with pytest.raises(InputError, match='image .*a.jpg, the first one that .*train.json lists'):
-        check_data(config(root), ('train',))
+def test_annotation_files_of_evaluators(root):
+    cfg = coco(root)
+    for name, words in (('gone.pickle', 'is not named as JSON'), ('gone.json', 'does not exist')):
+        cfg.train_evaluator = dict(type='CocoMetric', ann_file=name)
+        fails(cfg, f'annotation file of the train_evaluator {name} {words}')
 
 
-BOX = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
+def test_missing_images_are_named(root):
+    (root / place_2014(IMAGES_2014[1])).unlink()
+    fails(coco2014(root), 'image .*val2014/COCO_val2014_000000000042.jpg, the first one')
+    (root / 'val2014').rmdir()
+    fails(coco2014(root), 'image folder .*val2014 does not exist.* --data-root')
+    for make, name, file in ((coco, 'train2017/a.jpg', 'train'), (mpii, 'images/1.jpg', 'mpii')):
+        (root / name).unlink()
+        fails(make(root), f'image .*{name}, the first one that .*{file}.json lists')
+
+
+def test_files_of_boxes(root):
+    path = root / 'boxes.json'
+    for content, words in (
+        ({}, 'holds an object, not a list'),
+        ([BOX, 'x'], 'entry 1: "x" is not an object'),
+        ([dict(BOX, score=1.5)], 'entry 0'),
+        ([dict(BOX, bbox=[0, 0, 0, 0], category_id=3)], 'entry 0'),
+    ):
+        path.write_text(json.dumps(content))
+        assert 'boxes.json' in fails(coco(root, bbox_file=str(path)), words)
+    path.write_text(json.dumps([BOX, dict(BOX, category_id=3)]))
+    check_data(coco(root, bbox_file=str(path)), ('train',))
 
 
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        ({}, 'holds no list'),
-        ([BOX, 'x'], 'entry 1 of .* is "x"'),
-        ([BOX, dict(BOX, image_id='1')], 'entry 1'),
-        ([dict(BOX, bbox=[1, 2, 3])], 'entry 0'),
-        ([dict(BOX, bbox=[1, 2, 3, float('nan')])], 'entry 0'),
-        ([dict(BOX, score=None)], 'entry 0'),
-        ([[[[BOX] * 2] * 2] * 2], 'entry 0'),
+        ([], 'no annotation file of MPII; expected a list'),
+        (dict(images=[]), 'no annotation file of MPII'),
+        (['x'], 'person 0 in .*mpii.json lacks .*expected an object with image, center, scale'),
+        ([MPII, {'image': 'a.jpg'}], 'person 1 .* lacks center, scale, joints, joints_vis'),
+        ([{**MPII, 'joints': 5}], 'joints or joints_vis that are no lists'),
+        ([{**MPII, 'joints': [[1, 2]] * 15}], '15 joints and 16 joints_vis; .* predicts 16'),
+        ([{**MPII, 'joints_vis': [1] * 3}], '16 joints and 3 joints_vis'),
     ],
 )
-def test_files_of_boxes(root, content, words):
-    path = root / 'boxes.json'
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=words) as caught:
-        check_data(config(root, bbox_file=str(path)), ('train',))
-    assert 'boxes.json' in str(caught.value)
-    path.write_text(json.dumps([BOX, dict(BOX, bbox=[0, 0, 0, 0], category_id=3)]))
-    check_data(config(root, bbox_file=str(path)), ('train',))
+def test_wrong_annotations_of_mpii(root, content, words):
+    (root / 'annotations/mpii.json').write_text(json.dumps(content))
+    fails(mpii(root), words)
+
+
+def test_broken_json_and_another_number_of_joints(root):
+    fails(mpii(root, 17), "16 joints .* predicts 17 keypoints.* head's num_keypoints")
+    (root / 'annotations/mpii.json').write_text('[{')
+    fails(mpii(root), 'cannot be read as JSON .* MPII')
+    (root / 'gt_json/train.json').write_text('{}')
+    fails(coco2014(root), 'not a COCO annotation file')

@@ -1,10 +1,7 @@
 """Our steps against MMPose's: the same seed gives the same sample, and each image is read once."""
 
-from __future__ import annotations
-
 import copy
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -45,8 +42,8 @@ def datasets(root, part):
     return [DATASETS.build(loader_config(side, root, part).dataset) for side in CONFIGS]
 
 
-def same_instances(a, b):
-    assert set(a.keys()) == set(b.keys())
+def assert_same(a, b):
+    assert set(a) == set(b)
     for key, value in a.items():
         assert np.array_equal(np.asarray(value), np.asarray(b[key])), key
 
@@ -61,20 +58,19 @@ def check_same(root, part, count):
         np.random.seed(index)
         found = ours[index]
         assert torch.equal(wanted['inputs'], found['inputs'])
-        same_instances(wanted['data_samples'].gt_instances, found['data_samples'].gt_instances)
-        wanted, found = wanted['data_samples'].metainfo, found['data_samples'].metainfo
-        for meta in (wanted, found):
+        wanted, found = wanted['data_samples'], found['data_samples']
+        assert_same(dict(wanted.gt_instances.items()), dict(found.gt_instances.items()))
+        metas = wanted.metainfo, found.metainfo
+        for meta in metas:
             meta.pop('raw_ann_info', None)
-        assert wanted.keys() == found.keys()
-        for key, value in wanted.items():
-            assert np.array_equal(value, found[key]), key
-        flips.add(found.get('flip'))
+        assert_same(*metas)
+        flips.add(metas[1].get('flip'))
     return flips
 
 
-@pytest.mark.parametrize('part', ['train', 'val'])
-def test_a_seed_gives_mmposes_sample_pixel_for_pixel(people, part):
-    check_same(people, part, 16)
+def test_a_seed_gives_mmposes_sample_pixel_for_pixel(people):
+    check_same(people, 'train', 16)
+    check_same(people, 'val', 16)
 
 
 def test_real_photographs_give_mmposes_samples(real_data):
@@ -99,28 +95,22 @@ def test_a_flipped_image_is_cropped_as_its_copy():
     crop = TRANSFORMS.build(dict(type='FastTopdownAffine', input_size=(48, 64)))
     stock = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(48, 64)))
 
-    def box(pixels):
-        return dict(
-            img=pixels,
-            bbox_center=np.array([[40, 50]], np.float32),
-            bbox_scale=np.array([[60, 70]], np.float32),
-            bbox_rotation=np.array([25.0]),
-        )
+    def cropped(step, pixels):
+        center, scale = np.array([[[40, 50]], [[60, 70]]], np.float32)
+        box = dict(bbox_center=center, bbox_scale=scale, bbox_rotation=np.array([25.0]))
+        return step.transform(dict(box, img=pixels))['img']
 
-    wanted = stock.transform(box(np.ascontiguousarray(image[:, ::-1])))['img']
-    assert np.array_equal(crop.transform(box(image[:, ::-1]))['img'], wanted)
-    assert not np.array_equal(crop.transform(box(image))['img'], wanted)
+    wanted = cropped(stock, np.ascontiguousarray(image[:, ::-1]))
+    assert np.array_equal(cropped(crop, image[:, ::-1]), wanted)
+    assert not np.array_equal(cropped(crop, image), wanted)
     for view in (image[::-1, ::-1], image[::2, ::-2]):
-        wanted = stock.transform(box(view))['img']
-        assert np.array_equal(crop.transform(box(view))['img'], wanted)
+        assert np.array_equal(cropped(crop, view), cropped(stock, view))
 
 
 @pytest.fixture
 def count_decodes(monkeypatch):
     decoded, original = [], cv2.imdecode
-    monkeypatch.setattr(
-        cv2, 'imdecode', lambda *args: decoded.append(len(args[0])) or original(*args)
-    )
+    monkeypatch.setattr(cv2, 'imdecode', lambda *args: decoded.append(1) or original(*args))
     return decoded
 
 
@@ -132,17 +122,13 @@ def test_evaluation_decodes_each_image_once(people, count_decodes):
 
 def test_boxes_of_one_image_follow_one_another(people, tmp_path):
     cfg = loader_config('ours', people, 'val').dataset
-    cfg.bbox_file = None
     dataset = DATASETS.build(cfg)
     images = list({dataset.get_data_info(i)['img_id'] for i in range(len(dataset))})
     assert len(images) > 1
-    boxes = [
-        dict(image_id=images[i % len(images)], category_id=1, bbox=[i, 1, 20, 30], score=0.5)
-        for i in range(6)
-    ]
-    file = tmp_path / 'boxes.json'
-    file.write_text(json.dumps(boxes))
-    cfg.bbox_file = str(file)
+    box = dict(category_id=1, score=0.5)
+    boxes = [dict(box, image_id=images[i % len(images)], bbox=[i, 1, 20, 30]) for i in range(6)]
+    cfg.bbox_file = str(tmp_path / 'boxes.json')
+    Path(cfg.bbox_file).write_text(json.dumps(boxes))
     dataset = DATASETS.build(cfg)
     records = [dataset.get_data_info(i) for i in range(6)]
     assert sorted(record['id'] for record in records) == list(range(6))
@@ -167,27 +153,6 @@ def test_a_kept_image_is_read_only_and_a_new_file_is_read_again(tmp_path, count_
     assert load.transform(dict(img=given))['img'] is given
     with pytest.raises(FileNotFoundError, match='absent'):
         load.transform(dict(img_path=str(tmp_path / 'absent.jpg')))
-
-
-def test_a_decoder_that_is_not_there_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'simplejpeg', None)
-    with pytest.raises(ImportError, match='pip install simplejpeg'):
-        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg'))
-    with pytest.raises(ValueError, match='expected one of cv2, simplejpeg'):
-        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='fast'))
-    with pytest.raises(ValueError, match='colour images only'):
-        TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg', color_type='grayscale'))
-
-
-def test_simplejpeg_gives_opencvs_pixels(people, tmp_path):
-    pytest.importorskip('simplejpeg', reason='the package simplejpeg is not installed')
-    load = TRANSFORMS.build(dict(type='LoadPersonImage', decoder='simplejpeg'))
-    stock = TRANSFORMS.build(dict(type='LoadImage'))
-    png = tmp_path / 'image.png'
-    cv2.imwrite(str(png), np.full((5, 6, 3), 7, np.uint8))
-    for path in [*sorted((people / 'val2017').iterdir()), png]:
-        found, wanted = (step.transform(dict(img_path=str(path)))['img'] for step in (load, stock))
-        assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_a_batch_holds_three_pieces_of_memory_and_the_same_values(people):

@@ -1,7 +1,5 @@
 """Loading steps that meet missing, truncated and unreadable images."""
 
-from __future__ import annotations
-
 import copy
 import multiprocessing
 
@@ -10,13 +8,10 @@ import numpy as np
 import pytest
 
 from mspn_plugin import InputError
-from mspn_plugin.datasets.guarded_loading import (
-    BadImages,
-    BadSample,
-    GuardedLoading,
-    over_budget,
-    truncation,
-)
+from mspn_plugin.datasets import guarded_loading as module
+from mspn_plugin.datasets.guarded_loading import BadImages, BadSample, GuardedLoading, truncation
+
+LOAD = dict(type='LoadPersonImage', keep=True)
 
 
 @pytest.fixture
@@ -30,8 +25,8 @@ def picture(tmp_path):
     return make
 
 
-def cut(path, size):
-    path.write_bytes(path.read_bytes()[:size])
+def cut(path, part):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     return str(path)
 
 
@@ -40,27 +35,25 @@ def cut(path, size):
 def test_truncated_files_are_told_from_whole_ones(picture, name, part):
     path = picture(name)
     assert truncation(str(path)) is None
-    assert truncation(cut(path, int(len(path.read_bytes()) * part))) == 'the file is truncated'
+    assert truncation(cut(path, part)) == 'the file is truncated'
 
 
-def test_what_is_odd_but_whole(picture, tmp_path):
+def test_what_is_odd_but_whole(picture):
     assert truncation(str(picture('trailing.jpg', tail=b'\0' * 100))) is None
     assert truncation(str(picture('trailing.png', tail=b'more'))) is None
-    progressive = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
-    path = picture('progressive.jpg', options=progressive)
+    path = picture('progressive.jpg', options=[cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     assert truncation(str(path)) is None
-    assert truncation(cut(path, path.stat().st_size // 2))
+    assert truncation(cut(path, 0.5))
     # A thumbnail in the header, with an end of its own, does not make a cut file whole.
-    jpeg = picture('plain.jpg').read_bytes()
+    path = picture('thumbnail.jpg')
+    jpeg = path.read_bytes()
     thumbnail = b'Exif\0\0' + jpeg
     header = jpeg[:2] + b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
-    path = tmp_path / 'thumbnail.jpg'
     path.write_bytes(header + jpeg[2:])
     assert cv2.imread(str(path)) is not None and truncation(str(path)) is None
-    assert truncation(cut(path, len(header) + len(jpeg) // 2))
-    empty = tmp_path / 'empty.jpg'
-    empty.write_bytes(b'')
-    assert truncation(str(empty)) is None  # the decoder refuses it
+    assert truncation(cut(path, 0.75))
+    path.write_bytes(b'')
+    assert truncation(str(path)) is None  # the decoder refuses it
 
 
 @pytest.fixture
@@ -69,10 +62,8 @@ def bad(picture, tmp_path):
     (tmp_path / 'text.jpg').write_text('not an image')
     (tmp_path / 'empty.jpg').write_bytes(b'')
     (tmp_path / 'folder.jpg').mkdir()
-    return [
-        cut(picture('cut.jpg'), 2000),
-        *(str(tmp_path / name) for name in ('no.jpg', 'text.jpg', 'empty.jpg', 'folder.jpg')),
-    ]
+    names = ('no.jpg', 'text.jpg', 'empty.jpg', 'folder.jpg')
+    return [cut(picture('cut.jpg'), 0.5), *(str(tmp_path / name) for name in names)]
 
 
 def sample(path, index=0, **more):
@@ -80,79 +71,58 @@ def sample(path, index=0, **more):
 
 
 def test_a_whole_image_is_what_the_step_gives(picture):
-    path = str(picture('a.jpg'))
-    found = GuardedLoading(dict(type='LoadImage')).transform(sample(path))
-    assert np.array_equal(found['img'], cv2.imread(path))
+    step, path = GuardedLoading(LOAD), str(picture('a.jpg'))
+    for _ in range(2):
+        assert np.array_equal(step.transform(sample(path))['img'], cv2.imread(path))
     array = np.ones((4, 4, 3), np.uint8)  # as inference gives it, without a file
-    found = GuardedLoading(dict(type='LoadImage')).transform(dict(img=array))
-    assert found['img'] is array
+    assert step.transform(dict(img=array))['img'] is array
 
 
-def test_fail_names_the_image(bad):
-    step = GuardedLoading(dict(type='LoadImage'))
-    for path in bad:
-        with pytest.raises(
-            InputError, match=r'the image .* cannot be read \(.+\), and numbers'
-        ) as e:
-            step.transform(sample(path))
-        assert path in str(e.value) and '--blank-bad-images' in str(e.value)
-
-
-def test_blank_is_black_and_holds_the_box(bad):
-    step = GuardedLoading(dict(type='LoadImage'), 'blank')
+def test_fail_names_the_image_and_blank_is_black_and_holds_the_box(bad):
+    blank, fail = GuardedLoading(LOAD, 'blank'), GuardedLoading(LOAD)
     for index, path in enumerate(bad):
-        found = step.transform(sample(path, index))
+        found = blank.transform(sample(path, index))
         assert found['img'].shape == (70, 41, 3) and not found['img'].any()
         assert found['img_shape'] == found['ori_shape'] == (70, 41)
-    assert [entry.path for entry in step.bad.samples()] == bad
+        words = rf'the image {path} cannot be read \(.+\), and numbers.*--blank-bad-images'
+        with pytest.raises(InputError, match=words):
+            fail.transform(sample(path))
+    assert [entry.path for entry in blank.bad.samples()] == bad
 
 
 def test_replace_asks_for_another_until_the_budget_is_spent(bad):
-    step = GuardedLoading(dict(type='LoadImage'), 'replace', budget=0.02)
+    step = GuardedLoading(LOAD, 'replace', budget=0.02)
     data = range(100)  # all that counts is its length
-    for index in (1, 2, 1, 2):
+    for index in (1, 2, 1, 2, 3):  # one image may be bad
         assert step.transform(sample(bad[0], index, dataset=data)) is None
-    assert step.transform(sample(bad[0], 3, dataset=data)) is None  # one image may be bad
     with pytest.raises(InputError, match=r'4 of 100 .* more than the 2.000% that may: .*cut.jpg'):
         step.transform(sample(bad[1], 4, dataset=data))
     assert step.bad.meetings == 6
-
-
-@pytest.mark.parametrize(
-    ('count', 'images', 'fine'), [(1, 1, True), (9, 1, True), (2, 2, True), (3, 2, False)]
-)
-def test_budget(count, images, fine):
-    found = [BadSample(i, f'{i % images}.jpg', 'gone') for i in range(count)]
-    assert (over_budget(found, 1000, 0.002) is None) == fine
+    for count, images, fine in ((1, 1, True), (9, 1, True), (2, 2, True), (3, 2, False)):
+        found = [BadSample(i, f'{i % images}.jpg', 'gone') for i in range(count)]
+        assert (module.over_budget(found, 1000, 0.002) is None) == fine
 
 
 def add(bad, number):
     bad.add(BadSample(number % 5, f'{number % 5}.jpg', 'x' * 100))
 
 
-def test_processes_share_their_notes():
-    bad = copy.deepcopy(BadImages())
+def test_processes_share_their_notes_which_end_quietly_when_their_room_is_full():
+    bad = BadImages()
     assert copy.deepcopy(bad) is bad
     workers = [multiprocessing.Process(target=add, args=(bad, n)) for n in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    for step in ('start', 'join'):
+        for worker in workers:
+            getattr(worker, step)()
     assert sorted(entry.number for entry in bad.samples()) == list(range(5))
     assert bad.meetings == 8
-
-
-def test_notes_that_fill_their_room_end_quietly():
-    bad = BadImages()
-    for number in range(3000):
-        bad.add(BadSample(number, 'p' * 2000, ''))
-        if bad.meetings > len(bad.samples()):
-            break
-    assert 100 < len(bad.samples()) < bad.meetings
+    for number in range(140):
+        bad.add(BadSample(10 + number, 'p' * 2000, ''))
+    assert 100 < len(bad.samples()) < bad.meetings == 148
 
 
 def test_impossible_settings():
     with pytest.raises(ValueError, match='expected one of replace, blank, fail'):
-        GuardedLoading(dict(type='LoadImage'), 'ignore')
+        GuardedLoading(LOAD, 'ignore')
     with pytest.raises(ValueError, match='from 0 to 1'):
-        GuardedLoading(dict(type='LoadImage'), budget=2)
+        GuardedLoading(LOAD, budget=2)

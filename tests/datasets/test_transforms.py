@@ -3,8 +3,6 @@
 Every tolerance is five standard deviations of what is measured, at the size of the sample.
 """
 
-from __future__ import annotations
-
 import math
 import random
 
@@ -16,9 +14,11 @@ from mmpose.registry import TRANSFORMS
 from mspn_plugin import InputError
 
 N = 4000
-TRAIN_MARGINS = dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8)
+MARGINS = dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8)
 HALF_BODY = dict(type='HalfBodyBox', upper_body_ids=list(range(13)))
+UNIFORM = dict(type='UniformBoxTransform')
 SPREAD = np.random.default_rng(0).uniform(0, 100, (1, 17, 2)).astype(np.float32)
+TWOS = np.full((1, 17), 2.0, np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,7 @@ def _seed():
     np.random.seed(7)
 
 
-def person(visible=None, joints=SPREAD):
-    visible = np.full((1, 17), 2.0, np.float32) if visible is None else visible
+def person(visible=TWOS, joints=SPREAD):
     return dict(
         bbox=np.array([[10, 20, 110, 220]], np.float32),
         bbox_center=np.array([[60, 120]], np.float32),
@@ -37,13 +36,22 @@ def person(visible=None, joints=SPREAD):
     )
 
 
-def many(transform, make=person):
-    """`N` results of a transform, each on a new person."""
-    return [transform.transform(make()) for _ in range(N)]
+def box_only():
+    return {'bbox': person()['bbox']}
 
 
-def sizes(results):
-    return np.concatenate([result['bbox_scale'] for result in results])
+def size(result):
+    return result['bbox_scale'].tolist()
+
+
+def many(settings, make=person):
+    """`N` results of a step, each on a new person: sizes, centres, and all that is in them."""
+    transform = TRANSFORMS.build(settings)
+    results = [transform.transform(make()) for _ in range(N)]
+    sizes, centers = (
+        np.concatenate([r[f'bbox_{key}'] for r in results]) for key in ('scale', 'center')
+    )
+    return sizes, centers, results
 
 
 def assert_uniform(values, low, high):
@@ -61,75 +69,60 @@ def assert_independent(a, b):
 
 
 def assert_probability(hits, wanted):
-    hits = np.asarray(hits)
-    assert abs(hits.mean() - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / len(hits))
-
-
-def box_only():
-    return {'bbox': person()['bbox']}
+    assert abs(np.mean(hits) - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / len(hits))
 
 
 def test_training_margins_have_the_recipes_distribution():
-    results = many(TRANSFORMS.build(TRAIN_MARGINS), box_only)
-    assert all(result['bbox_center'].tolist() == [[60, 120]] for result in results)
-    factors = sizes(results) / [100, 200]
+    sizes, centers, _ = many(MARGINS, box_only)
+    assert np.all(centers == [60, 120])
+    factors = sizes / [100, 200]
     assert_uniform(factors[:, 0], 1.05, 1.05 * 1.6)
     assert_uniform(factors[:, 1], 1.05, 1.05 * 1.8)
     assert_independent(*factors.T)
 
 
-def test_test_margins_are_fixed_and_draw_no_numbers():
-    transform = TRANSFORMS.build(dict(type='BoxMargins', width=1.09, height=1.135))
+def test_test_margins_are_fixed_draw_no_numbers_and_take_the_data_sets_own_box():
     before = np.random.get_state()[1].copy()
-    result = transform.transform(box_only())
+    result = TRANSFORMS.build(dict(type='BoxMargins', width=1.09, height=1.135)).transform(
+        box_only()
+    )
     assert np.array_equal(np.random.get_state()[1], before)
     assert result['bbox_center'].tolist() == [[60, 120]]
     assert np.allclose(result['bbox_scale'], [[109, 227]])
     assert result['bbox_center'].dtype == result['bbox_scale'].dtype == np.float32
-    assert result['bbox_center'].shape == result['bbox_scale'].shape == (1, 2)
-
-
-def test_margins_take_the_data_sets_own_box():
+    given = dict(bbox_center=np.array([[3, 4]]), bbox_scale=np.array([[8, 10]]))
     transform = TRANSFORMS.build(dict(type='BoxMargins', width=1.25, height=1.5))
-    given = dict(
-        bbox=np.zeros((1, 4)), bbox_center=np.array([[3, 4]]), bbox_scale=np.array([[8, 10]])
-    )
-    result = transform.transform(given)
-    assert result['bbox_center'].tolist() == [[3, 4]]
-    assert result['bbox_scale'].tolist() == [[10, 15]]
+    result = transform.transform(dict(given, bbox=np.zeros((1, 4))))
+    assert result['bbox_center'].tolist() == [[3, 4]] and size(result) == [[10, 15]]
     assert result['bbox_scale'].dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ('settings', 'scale', 'rotation'),
-    [({}, (0.8 * 0.75, 0.8 * 1.25), 45), (dict(scale=(0.75, 1.25), rotation=60), (0.75, 1.25), 60)],
-    ids=['coco', 'mpii'],
+    ('settings', 'scale', 'rotation', 'probability', 'shift'),
+    [
+        (UNIFORM, (0.8 * 0.75, 0.8 * 1.25), 45, 0.5, 0),
+        (dict(UNIFORM, scale=(0.75, 1.25), rotation=60), (0.75, 1.25), 60, 0.5, 0),
+        (dict(UNIFORM, rotate_prob=0.2, shift=0.1), (0.6, 1.0), 45, 0.2, 0.1),
+    ],
 )
-def test_scale_and_rotation_have_the_recipes_distribution(settings, scale, rotation):
-    results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', **settings)))
-    factors = sizes(results) / [100, 200]
+def test_scale_rotation_and_shift_have_the_recipes_distribution(
+    settings, scale, rotation, probability, shift
+):
+    sizes, centers, results = many(settings)
+    factors, ways = sizes / [100, 200], centers - [60, 120]
     assert np.allclose(factors[:, 0], factors[:, 1])
     assert_uniform(factors[:, 0], *scale)
-    assert all(result['bbox_rotation'].shape == (1,) for result in results)
-    assert all(result['bbox_center'].tolist() == [[60, 120]] for result in results)
-    angles = np.concatenate([result['bbox_rotation'] for result in results])
-    assert_probability(angles != 0, 0.5)
+    angles = np.stack([result['bbox_rotation'] for result in results])[:, 0]
+    assert_probability(angles != 0, probability)
     assert_uniform(angles[angles != 0], -rotation, rotation)
     assert_independent(factors[:, 0], np.abs(angles))
-
-
-def test_rotation_has_the_probability_that_is_asked_for():
-    results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', rotate_prob=0.2)))
-    assert_probability([result['bbox_rotation'][0] != 0 for result in results], 0.2)
-
-
-def test_a_shift_is_a_share_of_the_box_in_each_direction():
-    results = many(TRANSFORMS.build(dict(type='UniformBoxTransform', shift=0.1)))
-    ways = np.concatenate([result['bbox_center'] for result in results]) - [60, 120]
-    assert_uniform(ways[:, 0], -0.1 * 100, 0.1 * 100)
-    assert_uniform(ways[:, 1], -0.1 * 200, 0.1 * 200)
-    assert_independent(ways[:, 0], ways[:, 1])
-    assert results[0]['bbox_center'].dtype == np.float32
+    if not shift:
+        assert not ways.any()
+        return
+    assert_uniform(ways[:, 0], -shift * 100, shift * 100)
+    assert_uniform(ways[:, 1], -shift * 200, shift * 200)
+    assert_independent(*ways.T)
+    assert centers.dtype == np.float32
 
 
 def reference_half_body(joints, visible, upper_ids, upper_first):
@@ -156,12 +149,11 @@ def test_half_body_boxes_follow_the_rule_in_every_branch():
     for index in range(600):
         upper_first = index % 2
         fixed = dict(prob=1.0, upper_prob=upper_first, width_extra=0.0, height_extra=0.0)
-        transform = TRANSFORMS.build({**HALF_BODY, **fixed})
         labelled = rng.random((1, 17)) < rng.uniform(0, 1)
         labelled[:, 13:] = rng.random(4) < rng.choice([0.5, 0.95])
         visible = (labelled * rng.integers(1, 3, (1, 17))).astype(np.float32)
         joints = rng.uniform(0, 100, (1, 17, 2)).astype(np.float32)
-        result = transform.transform(person(visible, joints))
+        result = TRANSFORMS.build({**HALF_BODY, **fixed}).transform(person(visible, joints))
         branch, box = reference_half_body(joints[0], visible[0], range(13), upper_first)
         seen.add(branch)
         found = (*result['bbox_center'][0], *result['bbox_scale'][0])
@@ -171,15 +163,14 @@ def test_half_body_boxes_follow_the_rule_in_every_branch():
 
 def test_half_body_probabilities_and_growth_are_the_recipes():
     assert abs(0.6915 - 0.5 * (1 + math.erf(0.5 / math.sqrt(2)))) < 1e-4  # P(normal < 0.5)
-    results = many(TRANSFORMS.build(HALF_BODY))
-    changed = [result for result in results if result['bbox_scale'].tolist() != [[100, 200]]]
-    assert_probability([r['bbox_scale'].tolist() != [[100, 200]] for r in results], 0.3)
+    sizes, centers, _ = many(HALF_BODY)
+    changed = np.any(sizes != [100, 200], axis=1)
+    assert_probability(changed, 0.3)
     halves = {}
     for part, ids in (('upper', slice(0, 13)), ('lower', slice(13, 17))):
         first, last = SPREAD[0, ids].min(0), SPREAD[0, ids].max(0)
-        is_part = [np.allclose(r['bbox_center'], (first + last) / 2) for r in changed]
-        halves[part] = np.array(is_part)
-        growth = sizes([r for r, hit in zip(changed, is_part, strict=True) if hit]) / (last - first)
+        halves[part] = np.isclose(centers[changed], (first + last) / 2).all(axis=1)
+        growth = sizes[changed][halves[part]] / (last - first)
         assert_uniform(growth[:, 0], 1, 1.6)
         assert_uniform(growth[:, 1], 1, 1.8)
         assert_independent(*growth.T)
@@ -188,77 +179,60 @@ def test_half_body_probabilities_and_growth_are_the_recipes():
 
 
 def test_half_body_counts_occluded_joints_and_leaves_degenerate_boxes():
-    always = {**HALF_BODY, 'prob': 1.0, 'upper_prob': 1.0}
-    transform = TRANSFORMS.build(always)
-    four = np.zeros((1, 17), np.float32)
-    four[0, :4] = 1
-    assert transform.transform(person(four))['bbox_scale'].tolist() != [[100, 200]]
-    three = four.copy()
-    three[0, 3] = 0
-    assert transform.transform(person(three))['bbox_scale'].tolist() == [[100, 200]]
+    transform = TRANSFORMS.build({**HALF_BODY, 'prob': 1.0, 'upper_prob': 1.0})
+    three, four = (np.float32(np.arange(17) < count)[None] for count in (3, 4))
+    assert size(transform.transform(person(four))) != [[100, 200]]
+    assert size(transform.transform(person(three))) == [[100, 200]]
     one_place = np.full((1, 17, 2), 5.0, np.float32)
-    assert transform.transform(person(four, one_place))['bbox_scale'].tolist() == [[100, 200]]
-    never = TRANSFORMS.build({**HALF_BODY, 'prob': 0.0})
-    assert all(r['bbox_scale'].tolist() == [[100, 200]] for r in many(never))
+    assert size(transform.transform(person(four, one_place))) == [[100, 200]]
+    assert np.all(many({**HALF_BODY, 'prob': 0.0})[0] == [100, 200])
 
 
 @pytest.mark.parametrize(
-    'settings',
-    [TRAIN_MARGINS, {**HALF_BODY, 'prob': 1.0}, dict(type='UniformBoxTransform', rotate_prob=1.0)],
-    ids=lambda settings: settings['type'],
+    'settings', [MARGINS, dict(HALF_BODY, prob=1.0), dict(UNIFORM, rotate_prob=1.0)]
 )
 def test_random_numbers_are_numpys_and_can_be_held(settings):
     transform = TRANSFORMS.build(settings)
-
-    def draw():
-        return transform.transform(person())['bbox_scale'].tolist()
-
-    first = draw()
+    first = size(transform.transform(person()))
     random.seed(1)
-    assert draw() != first
+    assert size(transform.transform(person())) != first
     np.random.seed(7)
-    assert draw() == first
+    assert size(transform.transform(person())) == first
     with cache_random_params(transform):
-        assert draw() == draw()
+        assert size(transform.transform(person())) == size(transform.transform(person()))
 
 
 def test_raw_annotation_brings_back_visibility_and_the_whole_box():
     transform = TRANSFORMS.build(dict(type='RawAnnotation'))
-    keypoints = [[5, 6, 2], [7, 8, 1], [0, 0, 0]]
-    annotation = dict(keypoints=sum(keypoints, []), bbox=[-3.5, 2, 10, 20])
-    result = transform.transform(
-        dict(raw_ann_info=annotation, keypoints_visible=np.ones((1, 3)), bbox=np.zeros((1, 4)))
-    )
+    annotation = dict(keypoints=[5, 6, 2, 7, 8, 1, 0, 0, 0], bbox=[-3.5, 2, 10, 20])
+    cut = dict(keypoints_visible=np.ones((1, 3)), bbox=np.zeros((1, 4)))
+    result = transform.transform(dict(cut, raw_ann_info=annotation))
     assert result['keypoints_visible'].tolist() == [[2, 1, 0]]
     assert result['bbox'].tolist() == [[-3.5, 2, 6.5, 22]]
     assert result['keypoints_visible'].dtype == result['bbox'].dtype == np.float32
-
-
-@pytest.mark.parametrize('raw', [{}, dict(raw_ann_info=None), dict(raw_ann_info=[{}, {}])])
-def test_raw_annotation_explains_what_is_absent(raw):
-    transform = TRANSFORMS.build(dict(type='RawAnnotation'))
-    with pytest.raises(InputError, match='no COCO annotation.* of a.jpg; use it in the training'):
-        transform.transform(dict(img_path='a.jpg', **raw))
+    for raw in ({}, dict(raw_ann_info=None), dict(raw_ann_info=[{}, {}])):
+        with pytest.raises(InputError, match='no COCO annotation.* of a.jpg; use it in the train'):
+            transform.transform(dict(img_path='a.jpg', **raw))
 
 
 @pytest.mark.parametrize(
     ('settings', 'words'),
     [
-        (dict(type='BoxMargins', width=0, height=1), 'width is 0, expected a number above 0'),
-        (dict(type='BoxMargins', width=1, height=math.inf), 'height is inf'),
-        (dict(type='BoxMargins', width=1, height=1, width_extra=-0.1), 'width_extra is -0.1'),
-        (dict(type='BoxMargins', width=1, height=1, height_extra=math.nan), 'height_extra is nan'),
-        ({**HALF_BODY, 'upper_body_ids': []}, r'upper_body_ids is \[\]'),
-        ({**HALF_BODY, 'upper_body_ids': [-1, 2]}, 'upper_body_ids'),
-        ({**HALF_BODY, 'min_keypoints': 0}, 'min_keypoints is 0'),
-        ({**HALF_BODY, 'prob': 1.5}, 'prob is 1.5, expected a number from 0 to 1'),
-        ({**HALF_BODY, 'upper_prob': -1}, 'upper_prob is -1'),
-        ({**HALF_BODY, 'height_extra': -1}, 'height_extra is -1'),
-        (dict(type='UniformBoxTransform', scale=(1.0, 0.6)), 'the smaller first'),
-        (dict(type='UniformBoxTransform', scale=(0.0, 0.6)), 'above 0'),
-        (dict(type='UniformBoxTransform', rotation=200), 'rotation is 200'),
-        (dict(type='UniformBoxTransform', rotate_prob=2), 'rotate_prob is 2'),
-        (dict(type='UniformBoxTransform', shift=-0.1), 'shift is -0.1'),
+        (dict(MARGINS, width=0), 'width is 0, expected a number above 0'),
+        (dict(MARGINS, height=math.inf), 'height is inf'),
+        (dict(MARGINS, width_extra=-0.1), 'width_extra is -0.1'),
+        (dict(MARGINS, height_extra=math.nan), 'height_extra is nan'),
+        (dict(HALF_BODY, upper_body_ids=[]), r'upper_body_ids is \[\]'),
+        (dict(HALF_BODY, upper_body_ids=[-1, 2]), 'upper_body_ids'),
+        (dict(HALF_BODY, min_keypoints=0), 'min_keypoints is 0'),
+        (dict(HALF_BODY, prob=1.5), 'prob is 1.5, expected a number from 0 to 1'),
+        (dict(HALF_BODY, upper_prob=-1), 'upper_prob is -1'),
+        (dict(HALF_BODY, height_extra=-1), 'height_extra is -1'),
+        (dict(UNIFORM, scale=(1.0, 0.6)), 'the smaller first'),
+        (dict(UNIFORM, scale=(0.0, 0.6)), 'above 0'),
+        (dict(UNIFORM, rotation=200), 'rotation is 200'),
+        (dict(UNIFORM, rotate_prob=2), 'rotate_prob is 2'),
+        (dict(UNIFORM, shift=-0.1), 'shift is -0.1'),
     ],
 )
 def test_wrong_settings_are_explained(settings, words):

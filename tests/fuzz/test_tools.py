@@ -1,7 +1,5 @@
 """The tools with files of anything: results, or one sentence and status 2; never a traceback."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def run(call_tool, capfd, folder, trial):
         if status == 2:
             assert errors.strip().splitlines()[-1].startswith('error: ')
         assert '\x1b' not in text and '\0' not in text + errors
-        assert not list(folder.rglob('canary')) and not list(folder.rglob('.*.unfinished'))
+        assert not list(folder.rglob('canary')) and not list(folder.rglob('.*.partial'))
         return status
 
     return run

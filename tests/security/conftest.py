@@ -1,7 +1,5 @@
 """A canary, and files that would make it if anything in them ran."""
 
-from __future__ import annotations
-
 import pytest
 from evil import WRITERS, checkpoint, gadgets
 

@@ -1,7 +1,5 @@
 """Real files with a few bytes changed, and JSON with values that nobody expects."""
 
-from __future__ import annotations
-
 import json
 
 from hypothesis import strategies as st
@@ -34,19 +32,17 @@ def mutated_bytes(draw, content: bytes):
             at = at % 600
         how = draw(st.sampled_from(['set', 'flip', 'cut', 'remove', 'insert', 'repeat', 'number']))
         length = draw(st.integers(1, 64))
+        end = at + length
         if how == 'set':
-            data[at : at + length] = bytes([draw(st.integers(0, 255))]) * length
+            data[at:end] = bytes([draw(st.integers(0, 255))]) * length
         elif how == 'flip' and at < len(data):
             data[at] ^= 1 << draw(st.integers(0, 7))
-        elif how == 'cut':
-            del data[at:]
-        elif how == 'remove':
-            del data[at : at + length]
-        elif how == 'insert':
-            data[at:at] = draw(st.binary(max_size=64))
-        elif how == 'repeat':
-            data[at:at] = data[at : at + length] * draw(st.integers(1, 8))
-        else:
+        elif how in ('cut', 'remove'):
+            del data[at : end if how == 'remove' else None]
+        elif how in ('insert', 'repeat'):
+            times, piece = draw(st.integers(1, 8)), draw(st.binary(max_size=64))
+            data[at:at] = piece if how == 'insert' else data[at:end] * times
+        elif how == 'number':
             size = draw(st.sampled_from([1, 2, 4, 8]))
             number = draw(st.sampled_from([0, 1, 2**7, 2**15, 2**31, 2**63, 2**64 - 1]))
             order = draw(st.sampled_from(['big', 'little']))

@@ -1,0 +1,180 @@
+"""Annotation files: one reader and one checker for a run's data and for `mspn check`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mspn.errors import InputError
+from mspn.json_files import read_json, shown
+
+from . import records
+from .image_files import ImageFile, image_file_problems
+from .problems import STOPS, Problem, Tally
+from .skeleton import keypoint_names, skeleton_problems
+
+REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
+_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
+    """Reads a file of COCO's, whose records may still be anything; otherwise an `InputError`."""
+    expected = 'a COCO keypoint file: an object with the lists images, annotations and categories'
+    content = read_json(path, 'the annotation file', expected=expected, remedy=remedy)
+    parts = ('images', 'annotations', 'categories')
+    if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in parts):
+        raise InputError(f'{path} is not a COCO annotation file; expected {expected}')
+    if not content['images']:
+        raise InputError(f'{path} lists no images; give an annotation file that does')
+    return content
+
+
+def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -> dict[str, Any]:
+    """Reads a COCO keypoint file for a model of so many keypoints.
+
+    An `InputError` says what to do if there is none, or names the first problem of `STOPS`.
+    """
+    content = read_keypoint_file(path, remedy=remedy)
+    for problem in record_problems(content, num_keypoints):
+        if problem.kind in STOPS:
+            mend = 'correct the file (tools/check_dataset.py lists all of its faults)'
+            if problem.kind == 'keypoint-count':
+                mend += f", or the head's num_keypoints, which is {num_keypoints}"
+            raise InputError(f'{path}: {problem}; {mend}')
+    return content
+
+
+def check_mpii_annotations(path: Path, num_keypoints: int) -> list[Any]:
+    """Reads MPII as MMPose's JSON files list it, a record for each person, in the same way."""
+    expected = "MMPose's JSON file of MPII"
+    content = read_json(path, 'the annotation file', expected=expected, remedy=REMEDY)
+    if not isinstance(content, list) or not content:
+        expected = 'a list with an object for each person'
+        raise InputError(f'{path} is no annotation file of MPII; expected {expected}')
+    for index, person in enumerate(content):
+        if text := records.mpii_problem(person, num_keypoints):
+            raise InputError(f'person {index} in {path} {text}; correct the file')
+    return content
+
+
+def check_dataset(
+    annotations: Path,
+    images: Path,
+    *,
+    skeleton: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    decode: bool = True,
+    progress: Callable[[int], object] = lambda done: None,
+) -> tuple[Tally, dict[str, int]]:
+    """Checks a COCO keypoint data set: records, images and skeleton.
+
+    Args:
+        annotations: The annotation file.
+        images: The folder that its file names start from.
+        skeleton: MMPose's ``metainfo``; without one the first keypoints of the file are counted.
+        jobs: Processes to decode images with.
+        decode: Whether to decode the images, or only to look whether they are there.
+        progress: Called with the number of images done so far.
+
+    Returns:
+        What is wrong, and how many images, annotations, people and keypoints there are; if the
+        file or the folder cannot be used, or decoding ends a process, there is an `InputError`.
+    """
+    content = read_keypoint_file(annotations)
+    if not images.is_dir():
+        mend = f'give the folder that the file names in {annotations} start from'
+        raise InputError(f'the image folder {images} does not exist; {mend}')
+    tally = Tally(skeleton_problems(skeleton) if skeleton is not None else ())
+    names = keypoint_names(skeleton or {})
+    num_keypoints = len(names) or _num_keypoints(content)
+    tally.extend(record_problems(content, num_keypoints, names))
+    files: list[ImageFile] = []
+    for index, image in enumerate(content['images']):
+        if isinstance(image, dict) and not records.file_name_problem(image.get('file_name')):
+            name = f'{_name("image", image, index)} ({image["file_name"]})'
+            files.append((name, images / image['file_name'], records.size_of(image)))
+    tally.extend(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
+    tally.extend(_unused_files({os.path.normpath(path) for _, path, _ in files}))
+    counts = {part: len(content[part]) for part in ('images', 'annotations')}
+    people = sum(map(records.is_labelled, content['annotations']))
+    return tally, counts | dict(people=people, keypoints=num_keypoints)
+
+
+def _num_keypoints(content: dict[str, Any]) -> int:
+    """That of the first category with keypoints, or else of the first annotation with them."""
+    for part, each in (('categories', 1), ('annotations', 3)):
+        for record in content[part]:
+            values = record.get('keypoints') if isinstance(record, dict) else None
+            if isinstance(values, list) and len(values) >= each:
+                return len(values) // each
+    return 17
+
+
+def record_problems(
+    content: dict[str, Any], num_keypoints: int, names: list[str] | None = None
+) -> Iterator[Problem]:
+    """Checks all records of a file by themselves, against each other and the keypoints' names."""
+    categories, people = list[Any](), list[Any]()
+    for index, category in enumerate(content['categories']):
+        found, number = list(records.category_problems(category)), records.id_of(category)
+        if number in categories:
+            found.append(('category', 'is there more than once'))
+        theirs = category.get('keypoints') if number is not None else None
+        if isinstance(theirs, list) and not people:  # the first one with keypoints
+            found.extend(records.name_problems(theirs, names or []))
+            people.append(number)
+        yield from _named('category', category, index, found)
+        categories += [number] if number is not None else []
+    if not categories:
+        yield Problem('category', 'the file', 'has no usable category; expected one for people')
+    sizes, seen, labelled = dict[Any, records.Size](), set[Any](), set[str]()
+    for index, image in enumerate(content['images']):
+        found, number = list(records.image_problems(image)), records.id_of(image)
+        file = image.get('file_name') if isinstance(image, dict) else None
+        if number in sizes:
+            text = f'is in the list again as number {index}, with the file {shown(file)}'
+            found.append(('duplicate-image-id', text))
+        if isinstance(file, str) and file in seen:
+            text = f'has the file name {shown(file)} of another image'
+            found.append(('duplicate-file-name', text))
+        yield from _named('image', image, index, found)
+        seen.add(str(file))
+        if number is not None:
+            sizes[number] = records.size_of(image)
+    for index, person in enumerate(content['annotations']):
+        found = list(records.person_problems(person, sizes, num_keypoints))
+        number, category = records.id_of(person), records.id_of(person, 'category_id')
+        if category not in (None, *(people or categories)[:1]):
+            kind = 'other-category' if category in categories else 'unknown-category'
+            found.append((kind, f'is of category {category}'))
+        if number in seen:  # COCO's API keeps only one
+            found.append(('duplicate-annotation-id', f'is in the list again as number {index}'))
+        yield from _named('annotation', person, index, found)
+        seen |= {number} - {None}
+        if records.is_labelled(person):
+            labelled.add(shown(person.get('image_id')))
+    if not labelled:
+        yield Problem('no-labels', 'the file', 'has no person with a labelled keypoint')
+    for number in sizes:
+        if str(number) not in labelled:
+            yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
+
+
+def _name(what: str, record: Any, index: int) -> str:
+    has_id = isinstance(record, dict) and 'id' in record
+    return f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
+
+
+def _named(what: str, record: Any, index: int, found: Iterable[records.Found]) -> list[Problem]:
+    return [Problem(kind, _name(what, record, index), text) for kind, text in found]
+
+
+def _unused_files(listed: set[str]) -> Iterator[Problem]:
+    """Images that lie where listed images lie, and are not listed."""
+    for folder in filter(os.path.isdir, sorted({os.path.dirname(path) for path in listed})):
+        for path in sorted(os.path.join(folder, name) for name in os.listdir(folder)):
+            name = os.path.basename(path)
+            if name.lower().endswith(_SUFFIXES) and name[0] != '.' and path not in listed:
+                yield Problem('unused-file', path, 'is not in the annotation file')

@@ -1,0 +1,125 @@
+"""Annotation and detection files with anything in them: what can be used, or one sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmpose.registry import DATASETS
+from mutations import VALUES, mutated_bytes, mutated_json
+
+from mspn.detections import read_detections
+from mspn_plugin.annotations.keypoint_file import (
+    check_annotations,
+    check_dataset,
+    check_mpii_annotations,
+)
+from mspn_plugin.annotations.problems import ERRORS
+from mspn_plugin.apis.boxes import check_boxes
+
+KEYPOINTS = [5, 5, 2, 0, 0, 0, 9.5, 9, 1] + [1, 2, 2] * 14
+PERSON = dict(category_id=1, bbox=[2, 3, 20, 20], num_keypoints=16, area=200.0, iscrowd=0)
+COCO = dict(
+    images=[
+        dict(id=1, file_name='a.jpg', width=40, height=30),
+        dict(id=2, file_name='b/c.jpg', width=20, height=50),
+    ],
+    annotations=[dict(PERSON, id=11 + i, image_id=i, keypoints=KEYPOINTS) for i in (1, 2)],
+    categories=[dict(id=1, name='person', keypoints=['a', 'b'], skeleton=[])],
+)
+MPII_PERSON = dict(image='015601864.jpg', center=[594.0, 257.0], scale=3.0)
+MPII = [dict(MPII_PERSON, joints=[[620.0, 394.0]] * 16, joints_vis=[1] * 16)]
+DETECTIONS = [
+    dict(category_id=1, image_id=image, bbox=[10.5, 20, 30, 40.25], score=score)
+    for image, score in ((7, 0.9), (7, 1), (8, 0.25), (9, 0))
+]
+ODD = [b'[' * 100_000, b'{"a":' * 50_000, b'[' * 900 + b']' * 900, b'9' * 5000, b'']
+
+
+def files(content):
+    text = json.dumps(content)
+    return st.one_of(
+        mutated_json(text),
+        mutated_bytes(text.encode()),
+        (VALUES | st.lists(VALUES, max_size=4)).map(lambda value: json.dumps(value).encode()),
+        st.binary(max_size=200),
+        st.sampled_from(ODD),
+    )
+
+
+@pytest.fixture(scope='module')
+def path(folder):
+    (folder / 'images').mkdir()
+    return folder / 'labels.json'
+
+
+@pytest.fixture(autouse=True)
+def _no_other_files(path):
+    yield
+    assert sorted(p.name for p in path.parent.iterdir()) == ['images', 'labels.json']
+
+
+def load(kind, path, **options):
+    """What a run does with a file that was found good."""
+    prefix = dict(img=str(path.parent / 'images'))
+    settings = dict(type=kind, ann_file=str(path), data_prefix=prefix, pipeline=[], **options)
+    dataset = DATASETS.build(settings)
+    return [dataset[index] for index in range(len(dataset))]
+
+
+@given(content=files(COCO))
+def test_coco(content, path, trial, capsys):
+    path.write_bytes(content)
+    found = trial(check_annotations, path, 17)
+    if found is not None:  # then MMPose's own reader must not stumble
+        people = trial(load, 'CocoDataset', path, test_mode=True)
+        assert len(people) <= len(found['annotations'])
+        for person in people:
+            assert person['img_path'].startswith(str(path.parent / 'images'))
+            assert '..' not in Path(person['img_path']).parts
+        assert len(trial(load, 'CocoPersonDataset', path)) == len(people)
+    capsys.readouterr()
+
+
+@given(content=files(MPII))
+def test_mpii(content, path, trial, capsys):
+    path.write_bytes(content)
+    found = trial(check_mpii_annotations, path, 16)
+    if found is not None:
+        assert len(trial(load, 'MegviiMpiiDataset', path)) == len(found)
+    capsys.readouterr()
+
+
+@given(content=files(COCO))
+def test_the_check_of_a_data_set(content, path, trial):
+    path.write_bytes(content)
+    found = trial(check_dataset, path, path.parent / 'images', decode=False)
+    if found is not None:
+        tally, _ = found
+        json.dumps(tally.record(), allow_nan=False).encode('utf-8')
+        assert all(isinstance(line, str) for line in tally.lines())
+        assert tally.count_of(ERRORS) >= 1  # there are no images
+
+
+@given(content=files(DETECTIONS))
+def test_boxes_or_a_sentence(content, path, trial):
+    path.write_bytes(content)
+    found = trial(read_detections, path)
+    if found is None:
+        return
+    # No entry is lost: what is in the list is a box or counted as another category.
+    assert len(found) + found.other_categories == len(json.loads(content.decode('utf-8-sig')))
+    for image, (boxes, scores) in found.by_image.items():
+        assert type(image) is int and len(boxes) == len(scores) > 0
+        assert np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()
+        assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@given(boxes=VALUES, scores=VALUES)
+def test_boxes_from_a_program(boxes, scores, path, trial):
+    found = trial(check_boxes, boxes, scores, (640, 480), 'image 1')
+    path.touch()
+    if found is not None:
+        assert found[0].dtype == found[1].dtype == np.float32 and np.isfinite(found[0]).all()
