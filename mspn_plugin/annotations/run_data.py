@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from mmengine.config import Config
 
 from mspn.errors import InputError
 
-from ..commands.run_config import plain_datasets
 from ..datasets.body.coco2014 import image_path
 from .keypoint_files import (
     REMEDY,
@@ -28,6 +27,17 @@ _REMEDY_2014 = (
 )
 _PLACES = ('type', 'data_root', 'ann_file', 'data_prefix', 'bbox_file', 'headbox_file')
 """Settings of a data set that decide what there is to check."""
+
+
+def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
+    """The plain data sets inside a data set config, which may wrap or combine others."""
+    if 'datasets' in config:
+        for inner in config['datasets']:
+            yield from plain_datasets(inner)
+    elif 'dataset' in config:
+        yield from plain_datasets(config['dataset'])
+    else:
+        yield config
 
 
 def _data_root(dataset: dict[str, Any], remedy: str) -> Path:

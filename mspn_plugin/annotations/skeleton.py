@@ -16,8 +16,9 @@ from mmengine.config import Config
 from mspn.errors import InputError
 from mspn.json_files import shown
 
-from ..commands.run_config import plain_datasets, read_config
+from ..commands.run_config import read_config
 from .problems import Problem
+from .run_data import plain_datasets
 
 _SIDE = re.compile(r'left|right|(?<![a-z])[lr](?![a-z])', re.IGNORECASE)
 _OTHER = dict(left='right', right='left', l='r', r='l')

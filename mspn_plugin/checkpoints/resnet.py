@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from mspn.errors import InputError, listed
 
-from .compare import differences
+from .architecture import differences
 from .files import read_state_dict
+from .names import RESNET, rename
 
-_STEM = {'conv1.weight': 'stem.conv.weight'} | {
-    f'bn1.{name}': f'stem.bn.{name}' for name in ('weight', 'bias', 'running_mean', 'running_var')
-}
-_BLOCK = re.compile(r'layer(\d+)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)')
-_IGNORED = re.compile(r'fc\.|.*num_batches_tracked')  # the classifier, and BN's step counter
+_COUNTER = 'num_batches_tracked'  # what a normalisation counts is no weight
 
 
 def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dict[str, Tensor]:
@@ -25,40 +21,27 @@ def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dic
     The second and later stages start from the ``in_channels`` of the stem as the first does, so
     all of them fit all of the weights, as in the published training.
 
-    Args:
-        state_dict: Weights of a torchvision ResNet with bottlenecks.
-        num_stages: Number of stages to fill.
-
-    Returns:
-        Weights under the names of `MSPNBackbone`.
-
     Raises:
         InputError: A key is not one of a torchvision ResNet.
     """
-    renamed: dict[str, Tensor] = {}
-    foreign = []
-    for key, value in state_dict.items():
-        if key in _STEM:
-            renamed[_STEM[key]] = value
-        elif match := _BLOCK.fullmatch(key):
-            level, block, kind, number, name = match.groups()
-            if kind == 'downsample.':
-                layer = 'shortcut.conv' if number == '0' else 'shortcut.bn'
-            else:
-                layer = f'conv{number}.{kind}'
-            for stage in range(num_stages):
-                target = f'stages.{stage}.down.levels.{int(level) - 1}.{block}.{layer}.{name}'
-                if name != 'num_batches_tracked':
-                    renamed[target] = value
-        elif not _IGNORED.match(key):
-            foreign.append(key)
-    if foreign or not renamed:
+    targets = {
+        name: rename(name, RESNET)
+        for name in state_dict
+        if not name.startswith('fc.') and not name.endswith(_COUNTER)
+    }
+    foreign = [name for name, target in targets.items() if target is None]
+    if foreign or not targets:
         raise InputError(
             f'these weights are not those of a torchvision ResNet: {len(foreign)} foreign keys '
             f'({listed(foreign) or "no ResNet key at all"}); '
             "give a ResNet such as 'torchvision://resnet50' in the backbone's init_cfg"
         )
-    return renamed
+    return {
+        target.removeprefix('backbone.').replace('stages.0', f'stages.{stage}'): state_dict[name]
+        for name, target in targets.items()
+        if target is not None
+        for stage in range(num_stages)
+    }
 
 
 def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -> None:
@@ -82,7 +65,7 @@ def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -
     wanted = {
         name: value.shape
         for name, value in backbone.state_dict().items()
-        if (name.startswith('stem.') or '.down.' in name) and not _IGNORED.match(name)
+        if (name.startswith('stem.') or '.down.' in name) and not name.endswith(_COUNTER)
     }
     problems = differences({name: value.shape for name, value in weights.items()}, wanted)
     if problems:

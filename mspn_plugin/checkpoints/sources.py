@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any
+
+import torch
+from torch import nn
 
 _BGR = dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=False)
 _RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
@@ -42,24 +45,19 @@ _DESCRIPTIONS = {
     Source.TORCHVISION: 'a torchvision ResNet',
 }
 
-_SETTINGS: dict[Source, dict[str, dict[str, Any]]] = {
-    Source.MMPOSE: dict(
-        data_preprocessor=_RGB,
-        backbone=dict(pool_padding='symmetric'),
-        codec=dict(refine='gradient_sign'),
-    ),
-    Source.MEGVII: dict(
-        data_preprocessor=_BGR,
-        backbone=dict(pool_padding='symmetric'),
-        codec=dict(refine='second_peak'),
-    ),
+
+def _trained_with(colours: dict[str, Any], padding: str, refine: str) -> dict[str, dict[str, Any]]:
+    return dict(
+        data_preprocessor=colours, backbone=dict(pool_padding=padding), codec=dict(refine=refine)
+    )
+
+
+_SETTINGS = {
+    Source.MMPOSE: _trained_with(_RGB, 'symmetric', 'gradient_sign'),
+    Source.MEGVII: _trained_with(_BGR, 'symmetric', 'second_peak'),
     # MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
     # / 0.225. So its mean is almost zero.
-    Source.MINDSPORE: dict(
-        data_preprocessor=_BGR | dict(mean=[0.406, 0.456, 0.485]),
-        backbone=dict(pool_padding='same'),
-        codec=dict(refine='second_peak'),
-    ),
+    Source.MINDSPORE: _trained_with(_BGR | dict(mean=[0.406, 0.456, 0.485]), 'same', 'second_peak'),
 }
 
 # One telling name each; the first that occurs among the weights decides.
@@ -73,13 +71,33 @@ _SIGNS = (
 
 
 def recognise(names: Iterable[str]) -> Source | None:
-    """Tells whose weights these are by their names, or ``None``.
+    """Tells whose weights these are by their names, or ``None``."""
+    names = list(names)
+    return next((source for source, sign in _SIGNS if any(map(sign.fullmatch, names))), None)
+
+
+def other_settings(model: nn.Module, source: Source) -> Iterator[str]:
+    """Names the settings of a model that differ from those its weights were trained with.
 
     Args:
-        names: The names of the weights.
+        model: A pose estimator of this package.
+        source: Whose weights it was given.
+
+    Yields:
+        ``model.<part>.<setting>=<what the weights need> (it is <what the model has>)``.
     """
-    names = list(names)
-    for source, sign in _SIGNS:
-        if any(sign.fullmatch(name) for name in names):
-            return source
-    return None
+    normalise = model.data_preprocessor
+    own: dict[str, dict[str, Any]] = dict(
+        data_preprocessor=dict(bgr_to_rgb=bool(getattr(normalise, '_channel_conversion', False))),
+        backbone=dict(pool_padding=getattr(model.backbone, 'pool_padding', None)),
+        codec=dict(refine=getattr(getattr(model.head, 'decoder', None), 'refine', None)),
+    )
+    for name in ('mean', 'std'):
+        if (values := getattr(normalise, name, None)) is not None:
+            numbers = torch.as_tensor(values).flatten().tolist()
+            own['data_preprocessor'][name] = [round(number, 3) for number in numbers]
+    for part, settings in source.settings.items():
+        place = 'head.decoder' if part == 'codec' else part
+        for name, wanted in settings.items():
+            if (value := own[part].get(name)) != wanted:
+                yield f'model.{place}.{name}={wanted!r} (it is {value!r})'

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mspn.atomic_io import whole_file
 from mspn_plugin import InputError, __version__
 from mspn_plugin.checkpoints import Source, convert_state_dict
 from mspn_plugin.checkpoints.architecture import Architecture, architecture_of
@@ -30,29 +30,14 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise InputError(f'{target} exists; give another name, or --overwrite to replace it')
 
 
-def _apart(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with memory of their own each, as the format wants them."""
-    seen: set[int] = set()
-    apart = {}
-    for name, value in weights.items():
-        value = value.contiguous()
-        memory = value.untyped_storage().data_ptr()
-        apart[name] = value.clone() if memory in seen else value
-        seen.add(memory)
-    return apart
-
-
 def write(target: Path, weights: dict[str, Tensor], record: dict[str, str]) -> None:
-    """Writes the weights beside their final place, then moves them there: all or nothing."""
-    unfinished = target.with_name(f'.{target.name}.unfinished')
-    try:
-        if target.suffix == '.safetensors':
-            save_file(_apart(weights), unfinished, metadata=record)
+    """Writes the weights and what is known about them."""
+    with whole_file(target) as partial:
+        if target.suffix == '.safetensors':  # whose tensors have memory of their own
+            apart = {name: value.contiguous().clone() for name, value in weights.items()}
+            save_file(apart, partial, metadata=record)
         else:
-            torch.save({'state_dict': weights, 'meta': record}, unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            torch.save({'state_dict': weights, 'meta': record}, partial)
 
 
 def report(source: Source, weights: dict[str, Tensor], architecture: Architecture | None) -> str:
@@ -63,14 +48,13 @@ def report(source: Source, weights: dict[str, Tensor], architecture: Architectur
         f'network      {architecture}',
         f'parameters   {sum(value.numel() for value in trained):,} in {len(trained)} tensors',
     ]
-    if not source.settings:
-        lines.append('settings     those of the config that they were trained with')
+    head = 'settings    '
     for part, settings in source.settings.items():
-        place = 'codec' if part == 'codec' else f'model.{part}'
         text = ', '.join(f'{name}={value!r}' for name, value in settings.items())
-        lines.append(
-            f'{"settings" if place == "model.data_preprocessor" else "":12} {place}: {text}'
-        )
+        lines.append(f'{head} {"" if part == "codec" else "model."}{part}: {text}')
+        head = ' ' * len(head)
+    if not source.settings:
+        lines.append(f'{head} those of the config that they were trained with')
     return '\n'.join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py share: their options, and a config made from them."""
+"""What training and evaluation share: a config made from their options, and checked weights."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
+from mmpose.registry import MODELS
 
 from mspn.errors import InputError
 
-from ..engine.bad_images import guard_loading
+from ..checkpoints.files import hand_over, read_checkpoint, weights_in
+from ..checkpoints.match import check_can_resume, fit_weights
+from ..checkpoints.sources import Source
 from ..zoo import get_config, list_configs
 from .cpu_processes import join_processes
 
+_SPLITS = ('train', 'val', 'test')
+_FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
+
 
 def read_config(name: str) -> Config:
-    """Reads a config file.
-
-    Args:
-        name: A path, or the name of a config of this package.
+    """Reads a config file, given by its path or as the name of a config of this package.
 
     Raises:
         InputError: There is no such config, or it cannot be read.
     """
     path = name if Path(name).is_file() else None
-    if path is None and not name.endswith('.py'):
-        name += '.py'
-    if path is None and Path(name).stem in list_configs() and Path(name).name == name:
+    if path is None and name.removesuffix('.py') in list_configs():
         path = get_config(name)
     if path is None:
         raise InputError(
@@ -44,20 +46,13 @@ def read_config(name: str) -> Config:
 
 
 def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
-    """Applies ``--cfg-options`` to a config, in place.
-
-    Args:
-        cfg: The config.
-        options: Settings as ``KEY=VALUE``, keys dotted; ``None`` for none.
-        name: What the user called the config.
+    """Applies ``--cfg-options``, which are ``KEY=VALUE``, to a config.
 
     Raises:
         InputError: A setting has no place in the config.
     """
-    if not options:
-        return
     settings = {}
-    for option in options:
+    for option in options or ():
         key, equals, value = option.partition('=')
         if not equals or not key:
             raise InputError(f'--cfg-options: {option!r} is no setting; expected KEY=VALUE')
@@ -68,80 +63,111 @@ def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
         raise InputError(f'--cfg-options do not fit {name}: {error}') from error
 
 
-def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
-    """The plain data sets inside a data set config, which may wrap or combine others."""
-    if 'datasets' in config:
-        for inner in config['datasets']:
-            yield from plain_datasets(inner)
-    elif 'dataset' in config:
-        yield from plain_datasets(config['dataset'])
-    else:
-        yield config
+def _tables(node: Any) -> Iterator[dict[str, Any]]:
+    """Every table inside a part of a config."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for inner in node if isinstance(node, (list, tuple)) else ():
+        yield from _tables(inner)
 
 
-_FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
+def _set_data_root(cfg: Config, new: str) -> None:
+    """Sets the root of all data sets, and moves the files along that are named with the old one."""
+    cfg.data_root = new
+    for split in _SPLITS:
+        tables = [*_tables(cfg.get(f'{split}_dataloader'))]
+        roots = {str(table['data_root']) for table in tables if table.get('data_root')}
+        for table in [*tables, *_tables(cfg.get(f'{split}_evaluator'))]:
+            if 'data_root' in table:
+                table['data_root'] = new
+            for key in _FILES:
+                for old in roots:
+                    if str(table.get(key)).startswith(old):
+                        table[key] = new + str(table[key]).removeprefix(old).lstrip('/')
 
 
-def _set_data_root(node: Any, old: str, new: str) -> None:
-    """Puts ``new`` in place of ``old`` in every data root and in every path that starts with it."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        if isinstance(value, (dict, list)):
-            _set_data_root(value, old, new)
-        elif key == 'data_root':
-            node[key] = new
-        elif key in _FILES and isinstance(value, str) and value.startswith(old):
-            node[key] = new + value.removeprefix(old)
-
-
-def _data_root_of(cfg: Config, part: str) -> str:
-    """Where a loader's data is now; paths that start with it move along with it."""
-    for dataset in plain_datasets((cfg.get(f'{part}_dataloader') or {}).get('dataset', {})):
-        if dataset.get('data_root'):
-            return str(dataset['data_root']).rstrip('/') + '/'
-    return '\0'  # the start of no path
+def _guard_images(cfg: Config, option: str, splits: Sequence[str], **settings: Any) -> None:
+    guards = [
+        table
+        for split in splits
+        for table in _tables(cfg.get(f'{split}_dataloader'))
+        if str(table.get('type')).endswith('GuardedLoading')
+    ]
+    if not guards:
+        raise InputError(
+            f'{option}: the {" and ".join(splits)} pipelines have no GuardedLoading step; put '
+            "dict(type='GuardedLoading', step=...) in place of the step that loads an image"
+        )
+    for guard in guards:
+        guard.update(settings)
 
 
 def make_config(args: argparse.Namespace) -> Config:
-    """Reads the config that the options name and applies them to it.
-
-    Args:
-        args: Parsed options, those of `add_options` among them.
-
-    Returns:
-        The config of the run.
+    """Reads the config that the options name and applies those that all runs have.
 
     Raises:
-        InputError: The config cannot be read, or a distributed run was not started as one.
+        InputError: The config cannot be read or has no place for an option, or a distributed run
+            was not started as one.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     if args.data_root:
-        new = str(Path(args.data_root)) + '/'
-        for part in ('train', 'val', 'test'):
-            old = _data_root_of(cfg, part)
-            for node in (cfg.get(f'{part}_dataloader'), cfg.get(f'{part}_evaluator')):
-                if node is not None:
-                    _set_data_root(node, old, new)
-        cfg.data_root = new
+        _set_data_root(cfg, f'{Path(args.data_root)}/')
     if args.gt_boxes:
-        for part in ('val', 'test'):
-            if cfg.get(f'{part}_dataloader') is not None:
-                for dataset in plain_datasets(cfg[f'{part}_dataloader']['dataset']):
-                    dataset['bbox_file'] = None
+        for table in _tables([cfg.get(f'{split}_dataloader') for split in ('val', 'test')]):
+            if 'bbox_file' in table:
+                table['bbox_file'] = None
     override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
-    for part in ('train', 'val', 'test'):
-        loader: Any = cfg.get(f'{part}_dataloader') or {}
+    for loader in filter(None, [cfg.get(f'{split}_dataloader') for split in _SPLITS]):
         if loader.get('batch_sampler') and 'drop_last' in loader:
             loader.batch_sampler.drop_last = loader.pop('drop_last')  # torch wants it there only
-    guard_loading(cfg, budget=getattr(args, 'bad_images', None), blank=args.blank_bad_images)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+        if not loader.get('num_workers'):  # torch refuses these without workers
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
+    if getattr(args, 'bad_images', None) is not None:
+        _guard_images(cfg, '--bad-images', ['train'], budget=args.bad_images)
+    if args.blank_bad_images:
+        _guard_images(cfg, '--blank-bad-images', ['val', 'test'], on_bad_image='blank')
+    default = cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = args.work_dir or default
     join_processes(cfg)
     return cfg
+
+
+def use_checkpoint(cfg: Config, checkpoint: str, *, loaded: Any = None) -> None:
+    """Lets a run begin from a checkpoint, which is checked now and not read again.
+
+    Args:
+        cfg: The config of the run; its ``resume`` says whether more than weights is needed.
+        checkpoint: What ``load_from`` is to name.
+        loaded: What it holds, if it was read already.
+
+    Raises:
+        InputError: The checkpoint cannot be read or does not fit the model.
+    """
+    loaded = read_checkpoint(checkpoint) if loaded is None else loaded
+    weights = weights_in(loaded, checkpoint)
+    with torch.device('meta'):  # only names and shapes
+        model = MODELS.build(cfg.model)
+    try:
+        _, source = fit_weights(weights, model, strict=cfg.model.get('strict', True))
+    except InputError as error:
+        raise InputError(
+            f'the checkpoint {checkpoint} does not fit the config: {error}; give the config that '
+            'belongs to it, or another checkpoint'
+        ) from error
+    if source is not Source.MSPN_PLUGIN and cfg.model['type'] != 'MSPNPoseEstimator':
+        raise InputError(
+            f'the checkpoint {checkpoint} is of {source.description}, whose names only an '
+            "MSPNPoseEstimator translates; set model.type='MSPNPoseEstimator', or convert the file "
+            'with tools/convert_checkpoint.py'
+        )
+    if cfg.get('resume'):
+        check_can_resume(loaded, checkpoint)
+    cfg.load_from = checkpoint
+    hand_over(checkpoint, loaded)

@@ -10,8 +10,7 @@ from mmengine.runner import Runner
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.checkpoints.match import check_weights_fit
-from mspn_plugin.commands.run_config import make_config
+from mspn_plugin.commands.run_config import make_config, use_checkpoint
 
 
 def run(args: argparse.Namespace) -> None:
@@ -19,9 +18,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out and not args.out.parent.is_dir():
         raise InputError(f'--out: the folder {args.out.parent} does not exist; create it first')
     cfg = make_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.resume = False
     check_data(cfg, ('test',))
-    check_weights_fit(args.checkpoint, cfg.model)
+    use_checkpoint(cfg, args.checkpoint)
     metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
         args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')

@@ -9,9 +9,9 @@ import pytest
 from mmengine.config import Config
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
+from mspn_plugin.checkpoints.metadata import check_beside_weights, check_training_state
 
 from mspn_plugin import InputError, get_config, list_configs
-from mspn_plugin.checkpoints.metadata import check_beside_weights, check_training_state
 
 META = dict(
     num_keypoints=2,

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
+from mspn.cli import make_parser
 from mspn_plugin import InputError
-from mspn_plugin.commands.run_config import add_options, make_config
+from mspn_plugin.commands.run_config import make_config
 
 CONFIG = 'mspn50-2stg_8xb32-210e_coco-256x192'
 
 
 def make(config, *options):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('config')
-    add_options(parser)
-    return make_config(parser.parse_args([str(config), *options]))
+    return make_config(make_parser().parse_args(['train', str(config), *options]))
 
 
 def test_data_root_moves_every_path_of_the_data():

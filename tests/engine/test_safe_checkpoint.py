@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,13 +15,10 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
+from mspn.atomic_io import write_whole
 from mspn_plugin import InputError
-from mspn_plugin.engine.atomic_io import (
-    damage,
-    disk_errors_end_the_run,
-    newest_whole_checkpoint,
-    write_whole,
-)
+from mspn_plugin.commands.train import disk_errors_end_the_run
+from mspn_plugin.engine.resume import newest_whole_checkpoint
 
 
 class Model(BaseModel):
@@ -94,12 +92,12 @@ def test_old_files_are_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
     seen = []
     put = write_whole
 
-    def spy(path, content):
+    def spy(path, content, **options):
+        path = Path(path)
         seen.append((path.name, names(path.parent) if path.parent.is_dir() else []))
-        put(path, content)
+        put(path, content, **options)
         assert not list(path.parent.glob('.*partial'))
 
-    monkeypatch.setattr('mspn_plugin.engine.atomic_io.write_whole', spy)
     monkeypatch.setattr('mspn_plugin.engine.safe_checkpoint.write_whole', spy)
     scores = Scores(0.1, 0.2, 0.3)
     options = dict(max_keep_ckpts=1, save_best='AP', rule='greater')
@@ -117,10 +115,10 @@ def test_an_outdated_file_that_a_kill_left_is_removed(tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    def die(path, content):
-        if path.name == 'last_checkpoint' and content.endswith(b'epoch_3.pth'):
+    def die(path, content, **options):
+        if Path(path).name == 'last_checkpoint' and content.endswith(b'epoch_3.pth'):
             raise Killed
-        write_whole(path, content)
+        write_whole(path, content, **options)
 
     monkeypatch.setattr('mspn_plugin.engine.safe_checkpoint.write_whole', die)
     with pytest.raises(Killed):
@@ -156,7 +154,7 @@ def test_a_damaged_file_falls_back_loudly(tmp_path, how):
     assert 'epoch_2.pth instead of' in text and 'epoch_3.pth is damaged' in text
     assert '.epoch_3.pth.partial' in text and not half.exists()
     assert torch.equal(again.model.layer.weight, whole.model.layer.weight)
-    assert damage(newest) is None
+    assert newest_whole_checkpoint(tmp_path / 'run')[0] == newest
 
 
 def test_what_resume_finds(tmp_path):
@@ -164,14 +162,14 @@ def test_what_resume_finds(tmp_path):
     run(tmp_path / 'run', epochs=2)
     moved = tmp_path / 'moved'
     shutil.move(tmp_path / 'run', moved)
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_2.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_2.pth'
     (moved / 'last_checkpoint').unlink()  # killed before it was written
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_2.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_2.pth'
     (moved / 'last_checkpoint').write_text('epoch_1.pth')  # killed between file and note
     os.utime(moved / 'last_checkpoint', ns=(0, 0))
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_2.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_2.pth'
     os.utime(moved / 'last_checkpoint')  # the other file is of an earlier, longer run
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_1.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_1.pth'
     for path in moved.glob('epoch_*.pth'):
         path.write_bytes(b'PK')
     with pytest.raises(InputError, match=r'no checkpoint in .*moved can be resumed: epoch_2.*epo'):
@@ -229,7 +227,7 @@ def expect_sentence_and_old_files(train, work, capsys, *arguments):
     assert error.startswith('error: ') and 'No space left on device' in error
     assert 'untouched' in error and '--resume' in error
     assert [path.name for path in work.glob('*epoch_*')] == ['epoch_1.pth']  # no partial one
-    assert newest_whole_checkpoint(work) == work / 'epoch_1.pth'
+    assert newest_whole_checkpoint(work)[0] == work / 'epoch_1.pth'
 
 
 @pytest.mark.slow
