@@ -98,14 +98,14 @@ def hand_over(checkpoint: str, loaded: Any) -> None:
     """Lets MMEngine take the content of a checkpoint from memory when it loads that next.
 
     So a runner does not read again what was read to check it. It happens once, and not at all if
-    the file was written meanwhile. What describes the modules beside the weights is left behind.
+    the file was written meanwhile.
 
     Args:
         checkpoint: Its address, as ``load_from`` names it.
         loaded: What `read_checkpoint` gave; for the sake of memory the caller should not keep it.
     """
     address = re.escape(checkpoint) + '$'
-    held = [(_written(checkpoint), dict(loaded, state_dict=weights_in(loaded, checkpoint)))]
+    held = [(_written(checkpoint), loaded)]
 
     def load_from_memory(filename: str, map_location: Any = None) -> Any:
         del CheckpointLoader._schemes[address]

@@ -1,4 +1,4 @@
-"""What training and evaluation share: a config made from their options, and checked weights."""
+"""What training and evaluation share: a config made from their options."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
-from mmpose.registry import MODELS
 
 from mspn.errors import InputError
 
-from ..checkpoints.files import hand_over, read_checkpoint, weights_in
-from ..checkpoints.match import check_can_resume, fit_weights
-from ..checkpoints.sources import Source
 from ..zoo import get_config, list_configs
 from .cpu_processes import join_processes
 
@@ -137,37 +132,3 @@ def make_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or default
     join_processes(cfg)
     return cfg
-
-
-def use_checkpoint(cfg: Config, checkpoint: str, *, loaded: Any = None) -> None:
-    """Lets a run begin from a checkpoint, which is checked now and not read again.
-
-    Args:
-        cfg: The config of the run; its ``resume`` says whether more than weights is needed.
-        checkpoint: What ``load_from`` is to name.
-        loaded: What it holds, if it was read already.
-
-    Raises:
-        InputError: The checkpoint cannot be read or does not fit the model.
-    """
-    loaded = read_checkpoint(checkpoint) if loaded is None else loaded
-    weights = weights_in(loaded, checkpoint)
-    with torch.device('meta'):  # only names and shapes
-        model = MODELS.build(cfg.model)
-    try:
-        _, source = fit_weights(weights, model, strict=cfg.model.get('strict', True))
-    except InputError as error:
-        raise InputError(
-            f'the checkpoint {checkpoint} does not fit the config: {error}; give the config that '
-            'belongs to it, or another checkpoint'
-        ) from error
-    if source is not Source.MSPN_PLUGIN and cfg.model['type'] != 'MSPNPoseEstimator':
-        raise InputError(
-            f'the checkpoint {checkpoint} is of {source.description}, whose names only an '
-            "MSPNPoseEstimator translates; set model.type='MSPNPoseEstimator', or convert the file "
-            'with tools/convert_checkpoint.py'
-        )
-    if cfg.get('resume'):
-        check_can_resume(loaded, checkpoint)
-    cfg.load_from = checkpoint
-    hand_over(checkpoint, loaded)

@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.commands.run_config import make_config, use_checkpoint
+from mspn_plugin.commands.run_config import make_config
+from mspn_plugin.engine.start import check_weights_fit
 
 
 def run(args: argparse.Namespace) -> None:
@@ -18,9 +19,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out and not args.out.parent.is_dir():
         raise InputError(f'--out: the folder {args.out.parent} does not exist; create it first')
     cfg = make_config(args)
-    cfg.resume = False
+    cfg.load_from = args.checkpoint
     check_data(cfg, ('test',))
-    use_checkpoint(cfg, args.checkpoint)
+    check_weights_fit(args.checkpoint, cfg.model)
     metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
         args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')

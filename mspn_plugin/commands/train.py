@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.commands.run_config import make_config, use_checkpoint
-from mspn_plugin.engine.resume import newest_whole_checkpoint
+from mspn_plugin.commands.run_config import make_config
+from mspn_plugin.engine.start import check_weights_fit, newest_whole_checkpoint
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -51,7 +51,8 @@ def begin_where_told(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume = found is not None
         start, loaded = (str(found[0]), found[1]) if found else (start, None)
     if start:
-        use_checkpoint(cfg, start, loaded=loaded)
+        check_weights_fit(start, cfg.model, loaded=loaded, resume=cfg.get('resume', False))
+        cfg.load_from = start
         cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
 
 

@@ -16,7 +16,7 @@ from mmpose.registry import HOOKS
 from mspn.atomic_io import PARTIAL, write_whole
 
 from ..checkpoints.files import hand_over
-from .resume import newest_whole_checkpoint
+from .start import newest_whole_checkpoint
 
 REMEDY = 'make room or mend the disk, then go on with --resume'
 """What helps when a checkpoint cannot be written."""

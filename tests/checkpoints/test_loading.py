@@ -18,7 +18,7 @@ from mspn_plugin import InputError, get_config
 from mspn_plugin.checkpoints import convert_state_dict
 from mspn_plugin.checkpoints.files import read_state_dict
 from mspn_plugin.checkpoints.match import check_can_resume
-from mspn_plugin.commands.run_config import use_checkpoint
+from mspn_plugin.engine.start import check_weights_fit
 
 BLOCKS = (1, 1, 1, 1)  # a small network: these tests are about files
 
@@ -98,7 +98,7 @@ def test_files_of_every_kind(kind, weights, converted, tmp_path):
     model = MODELS.build(model_config())
     load_checkpoint(model, str(path))
     assert_loaded(model, converted)
-    use_checkpoint(Config(dict(model=model_config())), str(path))
+    check_weights_fit(str(path), model_config())
 
 
 @pytest.mark.parametrize('kind', ['pth', 'safetensors'])
@@ -109,7 +109,7 @@ def test_a_url_loads_and_is_downloaded_once(
     served = tmp_path / 'served' / f'mspn.{kind}'
     save_file(weights, served) if kind == 'safetensors' else torch.save(weights, served)
     url = f'{server}/mspn.{kind}'
-    use_checkpoint(Config(dict(model=model_config())), url)
+    check_weights_fit(url, model_config())
     served.unlink()
     model = MODELS.build(model_config())
     load_checkpoint(model, url)
@@ -129,20 +129,20 @@ def test_more_stages_or_other_keypoints_end_in_a_sentence(weights, tmp_path):
     path = tmp_path / 'two_stages.pth'
     torch.save(weights, path)
     with pytest.raises(InputError, match='2 stages of .* not 1 stage of .* give the config'):
-        use_checkpoint(Config(dict(model=model_config(num_stages=1))), str(path))
+        check_weights_fit(str(path), model_config(num_stages=1))
     with pytest.raises(InputError, match='2 stages of .* not 3 stages of'):
         load_checkpoint(MODELS.build(model_config(num_stages=3)), str(path))
     with pytest.raises(InputError, match=r'17 keypoints.*14 keypoints.*model\.strict=False'):
-        use_checkpoint(Config(dict(model=model_config(num_keypoints=14))), str(path))
+        check_weights_fit(str(path), model_config(num_keypoints=14))
     with pytest.raises(InputError, match="set model.type='MSPNPoseEstimator'"):
-        use_checkpoint(Config(dict(model=model_config(type='TopdownPoseEstimator'))), str(path))
+        check_weights_fit(str(path), model_config(type='TopdownPoseEstimator'))
 
 
 def test_another_number_of_keypoints_on_request(weights, converted, tmp_path, said):
     path = tmp_path / 'seventeen.pth'
     torch.save(weights, path)
     cfg = model_config(num_keypoints=14, strict=False)
-    use_checkpoint(Config(dict(model=cfg)), str(path))
+    check_weights_fit(str(path), cfg)
     model = MODELS.build(cfg)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     load_checkpoint(model, str(path))
@@ -157,7 +157,10 @@ def test_another_number_of_keypoints_on_request(weights, converted, tmp_path, sa
 def test_foreign_and_own_weights_cannot_be_resumed(weights, tmp_path):
     with pytest.raises(InputError, match='nothing to resume.*load_from'):
         check_can_resume(dict(state_dict=weights), 'mspn.pth')
-    check_can_resume(dict(state_dict=weights, optimizer={}, meta=dict(epoch=1, iter=2), message_hub={}), 'epoch_1.pth')
+    check_can_resume(
+        dict(state_dict=weights, optimizer={}, meta=dict(epoch=1, iter=2), message_hub={}),
+        'epoch_1.pth',
+    )
 
 
 class Payload:
@@ -176,7 +179,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
         with pytest.raises(InputError, match=r'evil\d\.pth refers to .*\.mkdir,.*nothing .* run'):
             read_state_dict(str(path))
         with pytest.raises(InputError):
-            use_checkpoint(Config(dict(model=model_config())), str(path))
+            check_weights_fit(str(path), model_config())
     assert not trap.exists()
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from mspn.atomic_io import write_whole
 from mspn_plugin import InputError
 from mspn_plugin.commands.train import disk_errors_end_the_run
-from mspn_plugin.engine.resume import newest_whole_checkpoint
+from mspn_plugin.engine.start import newest_whole_checkpoint
 
 
 class Model(BaseModel):

@@ -17,7 +17,7 @@ from mspn_plugin import InputError, get_config
 from mspn_plugin.apis.detector import PersonDetector
 from mspn_plugin.checkpoints.files import read_state_dict
 from mspn_plugin.checkpoints.resnet import load_resnet_into
-from mspn_plugin.commands.run_config import use_checkpoint
+from mspn_plugin.engine.start import check_weights_fit
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 UNNAMED = ('tar',)  # a format of which torch reads nothing weights-only
@@ -84,7 +84,7 @@ def test_mmpose_and_mmengine_refuse_it_too(writer, malicious):
         )
     cfg = Config.fromfile(get_config(TINY)).model
     with pytest.raises(InputError):
-        use_checkpoint(Config(dict(model=cfg)), str(path))
+        check_weights_fit(str(path), cfg)
     cfg.neck.init_cfg = dict(type='Pretrained', checkpoint=str(path))
     with pytest.raises((pickle.UnpicklingError, RuntimeError), match=words):
         MODELS.build(cfg).init_weights()

@@ -1,4 +1,4 @@
-"""What a run can go on from: its newest checkpoint that is whole."""
+"""What a run can begin from: weights that fit, or its newest checkpoint that is whole."""
 
 from __future__ import annotations
 
@@ -9,12 +9,53 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
+from mmpose.registry import MODELS
 
 from mspn.errors import InputError
 
-from ..checkpoints.files import read_checkpoint
-from ..checkpoints.match import check_can_resume
+from ..checkpoints.files import hand_over, read_checkpoint, weights_in
+from ..checkpoints.match import check_can_resume, fit_weights
+from ..checkpoints.metadata import check_beside_weights
+from ..checkpoints.sources import Source
+
+
+def check_weights_fit(
+    checkpoint: str, model: dict[str, Any], *, loaded: Any = None, resume: bool = False
+) -> None:
+    """Checks a checkpoint against a config; who loads it next gets what was read here.
+
+    Args:
+        checkpoint: What ``load_from`` or ``init_model`` is to name.
+        model: Config of the model; only its shapes are built.
+        loaded: What the checkpoint holds, if it was read already.
+        resume: Whether a training is to go on, for which weights are not enough.
+
+    Raises:
+        InputError: The checkpoint cannot be read or does not fit.
+    """
+    loaded = read_checkpoint(checkpoint) if loaded is None else loaded
+    weights = weights_in(loaded, checkpoint)
+    check_beside_weights(loaded, checkpoint)
+    with torch.device('meta'):
+        built = MODELS.build(model)
+    try:
+        _, source = fit_weights(weights, built, strict=model.get('strict', True))
+    except InputError as error:
+        raise InputError(
+            f'the checkpoint {checkpoint} does not fit the config: {error}; give the config that '
+            'belongs to it, or another checkpoint'
+        ) from error
+    if source is not Source.MSPN_PLUGIN and model['type'] != 'MSPNPoseEstimator':
+        raise InputError(
+            f'the checkpoint {checkpoint} is of {source.description}, whose names only an '
+            "MSPNPoseEstimator translates; set model.type='MSPNPoseEstimator', or convert the file "
+            'with tools/convert_checkpoint.py'
+        )
+    if resume:
+        check_can_resume(loaded, checkpoint)
+    hand_over(checkpoint, dict(loaded, state_dict=weights))
 
 
 def newest_whole_checkpoint(folder: Path) -> tuple[Path, Any] | None:
