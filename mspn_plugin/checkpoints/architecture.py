@@ -17,21 +17,12 @@ _NORM = ('weight', 'bias', 'running_mean', 'running_var')
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes that make an MSPN.
-
-    Attributes:
-        num_stages: Number of stages.
-        num_blocks: Bottlenecks of every level, finest level first.
-        stem_channels: Channels of the stem.
-        base_channels: Inner channels of the first level's bottlenecks.
-        unit_channels: Channels of the upsample units.
-        num_keypoints: Number of keypoints.
-    """
+    """The sizes that make an MSPN."""
 
     num_stages: int
-    num_blocks: tuple[int, ...]
+    num_blocks: tuple[int, ...]  # bottlenecks of every level, finest level first
     stem_channels: int
-    base_channels: int
+    base_channels: int  # inner channels of the first level's bottlenecks
     unit_channels: int
     num_keypoints: int
 

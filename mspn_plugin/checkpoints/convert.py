@@ -51,13 +51,11 @@ def convert_state_dict(
     if source is Source.TORCHVISION:
         backbone = resnet_to_backbone(weights, num_stages)
         return {f'backbone.{name}': value for name, value in backbone.items()}, source
-    converted, left_over = weights, dict[str, Tensor]()
-    if source is not Source.MSPN_PLUGIN:
-        converted, left_over = _renamed(weights, source)
-        for name in [name for name in converted if name.endswith('.conv.bias')]:
-            mean = name.removesuffix('conv.bias') + 'bn.running_mean'
-            if mean in converted and converted[mean].shape == converted[name].shape:
-                converted[mean] = converted[mean] - converted.pop(name)
+    converted, left_over = _renamed(weights, source)
+    for name in [name for name in converted if name.endswith('.conv.bias')]:
+        mean = name.removesuffix('conv.bias') + 'bn.running_mean'
+        if mean in converted and converted[mean].shape == converted[name].shape:
+            converted[mean] = converted[mean] - converted.pop(name)
     for name in [name for name in converted if name.endswith('.running_var')]:
         counter = name.removesuffix('running_var') + 'num_batches_tracked'
         converted.setdefault(counter, torch.tensor(0))
@@ -70,10 +68,11 @@ def _renamed(
     weights: Mapping[str, Tensor], source: Source
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights under the names here, and those that no rule knows under their own."""
+    converted, left_over = dict[str, Tensor](), dict[str, Tensor]()
+    if source is Source.MSPN_PLUGIN:
+        return dict(weights), left_over
     rules = names.MMPOSE if source is Source.MMPOSE else names.MEGVII
     units = names.units_per_stage(weights) if source is Source.MMPOSE else 1
-    converted: dict[str, Tensor] = {}
-    left_over: dict[str, Tensor] = {}
     for name, value in weights.items():
         name_in_torch = name
         if source is Source.MINDSPORE:
@@ -93,16 +92,12 @@ def _check_complete(
     converted: Mapping[str, Tensor], left_over: Mapping[str, Tensor], source: Source
 ) -> None:
     architecture = architecture_of(converted)
-    found = {name: value.shape for name, value in (*converted.items(), *left_over.items())}
+    what = problems = ''
     if architecture is None:
-        what, problems = (
-            '',
-            (
-                'the stem, the first stage or the first predictor is missing among '
-                f'{len(found)} weights ({listed(list(left_over) or list(converted))})'
-            ),
-        )
+        some = listed(list(left_over) or list(converted))
+        problems = f'the stem, the first stage or the first predictor is missing among {some}'
     else:
+        found = {name: value.shape for name, value in (*converted.items(), *left_over.items())}
         what, problems = f' of {architecture}', differences(found, architecture.shapes())
     if problems:
         raise InputError(

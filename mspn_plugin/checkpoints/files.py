@@ -34,9 +34,6 @@ def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
     Args:
         checkpoint: A local file, a URL, or another address that MMEngine knows.
 
-    Returns:
-        The weights by name, without the prefixes of wrapped models.
-
     Raises:
         InputError: The file is absent, broken, or holds something else.
     """

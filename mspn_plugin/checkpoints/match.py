@@ -21,7 +21,7 @@ _PREDICTION = re.compile(r'head\.stages\.\d+\.\d+\..*')
 def fit_weights(
     weights: Mapping[str, Tensor], model: nn.Module, *, strict: bool = True
 ) -> tuple[dict[str, Tensor], Source]:
-    """Brings weights of any source into the form that a model loads.
+    """Brings weights of any source into the form that a model loads, and tells the source.
 
     MMEngine's own loading only warns of a mismatch and goes on with random weights.
 
@@ -30,9 +30,6 @@ def fit_weights(
         model: The model that will load them; only the names and shapes of its weights count.
         strict: ``False`` allows another number of keypoints: the prediction layers, and nothing
             else, then keep the values that the model gave them, and a warning says so.
-
-    Returns:
-        The model's weights, and their source.
 
     Raises:
         InputError: The weights do not fit.
@@ -75,25 +72,17 @@ def _misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], problems: 
 
 
 def check_can_resume(loaded: object, checkpoint: str) -> None:
-    """Checks that the content of a checkpoint is a training's state and not only weights.
-
-    Raises:
-        InputError: It holds only weights, or the state is of another kind than MMEngine writes.
-    """
+    """Raises an `InputError` if the content of a checkpoint is no state of a training."""
     if not isinstance(loaded, Mapping) or 'optimizer' not in loaded or 'meta' not in loaded:
         raise InputError(
             f'{checkpoint} holds weights but no state of a training run, so there is nothing to '
             'resume; to start a new run from its weights, use '
             f'--cfg-options load_from={checkpoint} instead of --resume'
         )
-    damaged = [
-        part
-        for part in ('meta', 'optimizer', 'message_hub')
-        if not isinstance(loaded.get(part), Mapping)
-    ]
-    if not damaged:
-        steps = {f'meta.{key}': loaded['meta'].get(key) for key in ('epoch', 'iter')}
-        damaged = [key for key, step in steps.items() if type(step) is not int or step < 0]
+    parts = {part: loaded.get(part) for part in ('meta', 'optimizer', 'message_hub')}
+    damaged = [part for part, value in parts.items() if not isinstance(value, Mapping)]
+    steps = {} if damaged else {key: loaded['meta'].get(key) for key in ('epoch', 'iter')}
+    damaged += [key for key, step in steps.items() if type(step) is not int or step < 0]
     if damaged:
         raise InputError(
             f'{checkpoint} cannot be resumed: its {", ".join(damaged)} is not what MMEngine '

@@ -50,5 +50,5 @@ def _wrong_keypoints(data: Mapping[str, object]) -> str:
         if not np.isfinite(numbers).all() or (
             indices and count > 0 and not np.isin(numbers, np.arange(count)).all()
         ):
-            return f'meta.dataset_meta.{key} holds other numbers than 0 to {count - 1}'
+            return f'meta.dataset_meta.{key} holds an impossible number'
     return ''

@@ -40,7 +40,6 @@ OPTIMIZER_STATE = re.compile(
 )
 """Names under which MindSpore's optimizers and loss scaling keep what is no weight."""
 
-_TRAILER = b'crc_num'
 _COUNTERS = re.compile(r'U?Int\d+|Bool|str')
 _REMEDY = (
     'copy or download the file again, or save the network again with mindspore.save_checkpoint, in '
@@ -57,16 +56,14 @@ def looks_like_mindspore(path: str | os.PathLike[str]) -> bool:
     """Whether a file of any name begins as a MindSpore checkpoint: an entry with a name."""
     try:
         with open(path, 'rb') as file:
-            if file.read(1) != b'\n':  # field 1, bytes
-                return False
-            _number(file)
-            if file.read(1) != b'\n':
-                return False
-            length = _number(file)
-            name = file.read(min(length, 4096)).decode()
+            for _ in ('the entry', 'its name'):
+                if file.read(1) != b'\n':  # field 1 of wire type 2
+                    return False
+                length = _number(file)
+            name = file.read(min(length, 4096))
+            return 0 < len(name) == length and name.decode().isprintable()
     except (OSError, ValueError):
         return False
-    return 0 < len(name.encode()) == length and name.isprintable()
 
 
 def read_mindspore(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -74,15 +71,10 @@ def read_mindspore(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     The memory in use stays near the size of the weights and a few times the largest of them.
 
-    Args:
-        path: A local file, not encrypted.
-
     Returns:
-        A float32 tensor on the CPU, with memory of its own, for every name in the file, such as
-        ``conv.weight`` or ``bn.gamma``, ``bn.beta``, ``bn.moving_mean`` and ``bn.moving_variance``;
-        the optimizer's are among them (`is_optimizer_state`). Single values that are integers,
-        booleans or texts are left out: they count steps (``global_step``, ``epoch_num``) and are
-        never weights.
+        A float32 tensor on the CPU for every name in the file, such as ``conv.weight``,
+        ``bn.gamma`` or ``bn.moving_mean``, those of the optimizer too. Single values that are
+        integers, booleans or texts count steps (``global_step``, ...) and are left out.
 
     Raises:
         InputError: The file cannot be opened, is broken (the message names the byte where the
@@ -101,8 +93,7 @@ def read_mindspore(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 weights[name] = value
                 offset = file.tell()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f'{path} cannot be opened ({reason}); give a .ckpt file') from error
+        raise InputError(f'{path} cannot be opened ({error}); give a .ckpt file') from error
     except ValueError as error:
         last = f'after {list(weights)[-1]!r}' if weights else 'the first one'
         raise InputError(
@@ -117,53 +108,46 @@ def read_mindspore(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def _end_of_entries(file: BinaryIO) -> int:
     """Where the entries of a file end; compares the checksum behind them if there is one."""
-    size = len(_TRAILER) + 10
-    stop = file.seek(0, os.SEEK_END) - size
-    file.seek(max(0, stop))
+    stop = file.seek(0, os.SEEK_END)
+    file.seek(max(0, stop - 17))
     trailer = file.read()
     file.seek(0)
-    if len(trailer) < size or not trailer.startswith(_TRAILER):
-        return stop + size
-    checksum = 0
-    for start in range(0, stop, 1 << 20):
-        checksum = zlib.crc32(file.read(min(1 << 20, stop - start)), checksum)
-    if checksum != int.from_bytes(trailer[-10:], 'big'):
-        raise ValueError(f'the checksum at byte {stop} is not the CRC-32 of the bytes before it')
-    file.seek(0)
+    if trailer.startswith(b'crc_num') and len(trailer) == 17:
+        stop, checksum = stop - 17, 0
+        while file.tell() < stop:
+            checksum = zlib.crc32(file.read(min(1 << 20, stop - file.tell())), checksum)
+        if checksum != int.from_bytes(trailer[7:], 'big'):
+            raise ValueError(f'the checksum at byte {stop} is not the CRC-32 of all before it')
+        file.seek(0)
     return stop
 
 
 def _parameter(entry: bytes) -> tuple[str, Tensor | None]:
     """A parameter's name and value; ``None`` for a step counter and the like."""
-    tag, tensor, dims = b'', dict[int, bytes](), list[int]()
-    for number, value in _fields(io.BytesIO(entry), len(entry)):
-        if number == 1 and isinstance(value, bytes):
-            tag = value
-        elif number == 2 and isinstance(value, bytes):
-            for inner, part in _fields(io.BytesIO(value), len(value)):
-                if isinstance(part, int):
-                    dims.append(part)
-                elif inner == 1:  # all sizes in one
-                    packed = io.BytesIO(part)
-                    while packed.tell() < len(part):
-                        dims.append(_number(packed))
-                else:
-                    tensor[inner] = part
+    value = dict(_fields(io.BytesIO(entry), len(entry)))
+    tag, message = value.get(1), value.get(2, b'')
+    if not tag or not isinstance(tag, bytes) or not isinstance(message, bytes):
+        raise ValueError('expected an entry with a name (tag), found none')
     name = tag.decode()
-    if not name:
-        raise ValueError('expected a name (tag), found none')
-    if missing := [text for i, text in ((2, 'type'), (3, 'content')) if i not in tensor]:
-        raise ValueError(f'expected a tensor for {name!r}, found none with a {missing[0]}')
+    tensor: dict[int, bytes] = {}
+    sizes = []
+    for number, part in _fields(io.BytesIO(message), len(message)):
+        if isinstance(part, bytes):
+            tensor[number] = part
+        else:  # a negative number has 64 bits
+            sizes.append(part - (part >> 63 << 64))
+    for number, what in ((2, 'tensor_type'), (3, 'tensor_content')):
+        if number not in tensor:
+            raise ValueError(f'expected a tensor for {name!r}, found none with a {what}')
     kind, content = tensor[2].decode(errors='replace'), tensor[3]
-    # Negative numbers have 64 bits here.
-    shape = () if dims == [0] else tuple(size - (size >> 63 << 64) for size in dims)
+    shape = () if sizes == [0] else tuple(sizes)  # MindSpore's way to say scalar
+    length = 4 * math.prod(shape)
+    if length == 4 and _COUNTERS.fullmatch(kind):
+        return name, None
     if kind != 'Float32':
-        if math.prod(shape) == 1 and _COUNTERS.fullmatch(kind):
-            return name, None
         raise ValueError(f'expected Float32 for {name!r}, found {kind}')
-    size = 4 * math.prod(shape)
-    if min(shape, default=1) < 1 or len(content) != size:
-        raise ValueError(f'expected {size} bytes for {name!r} of {shape}, found {len(content)}')
+    if min(shape, default=1) < 1 or len(content) != length:
+        raise ValueError(f'expected {length} bytes for {name!r} of {shape}, found {len(content)}')
     # A copy, because bytes are read-only; '<f4' is little-endian everywhere.
     return name, torch.from_numpy(np.frombuffer(content, '<f4').astype(np.float32).reshape(shape))
 

@@ -26,7 +26,7 @@ class Source(StrEnum):
     @property
     def description(self) -> str:
         """Its name in a sentence."""
-        return _DESCRIPTIONS[self]
+        return _DESCRIPTIONS.get(self, self.value)
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -38,11 +38,9 @@ class Source(StrEnum):
 
 
 _DESCRIPTIONS = {
-    Source.MSPN_PLUGIN: 'mspn_plugin',
     Source.MMPOSE: "MMPose's MSPN",
     Source.MEGVII: 'the original MSPN (Megvii, PyTorch)',
     Source.MINDSPORE: 'the MindSpore MSPN',
-    Source.TORCHVISION: 'a torchvision ResNet',
 }
 
 
@@ -52,12 +50,13 @@ def _trained_with(colours: dict[str, Any], padding: str, refine: str) -> dict[st
     )
 
 
+# MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
+# / 0.225. So its mean is almost zero.
+_ALMOST_ZERO = _BGR | dict(mean=[0.406, 0.456, 0.485])
 _SETTINGS = {
     Source.MMPOSE: _trained_with(_RGB, 'symmetric', 'gradient_sign'),
     Source.MEGVII: _trained_with(_BGR, 'symmetric', 'second_peak'),
-    # MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
-    # / 0.225. So its mean is almost zero.
-    Source.MINDSPORE: _trained_with(_BGR | dict(mean=[0.406, 0.456, 0.485]), 'same', 'second_peak'),
+    Source.MINDSPORE: _trained_with(_ALMOST_ZERO, 'same', 'second_peak'),
 }
 
 # One telling name each; the first that occurs among the weights decides.
@@ -77,15 +76,7 @@ def recognise(names: Iterable[str]) -> Source | None:
 
 
 def other_settings(model: nn.Module, source: Source) -> Iterator[str]:
-    """Names the settings of a model that differ from those its weights were trained with.
-
-    Args:
-        model: A pose estimator of this package.
-        source: Whose weights it was given.
-
-    Yields:
-        ``model.<part>.<setting>=<what the weights need> (it is <what the model has>)``.
-    """
+    """Names the settings of a pose estimator that are not those its weights were trained with."""
     normalise = model.data_preprocessor
     own: dict[str, dict[str, Any]] = dict(
         data_preprocessor=dict(bgr_to_rgb=bool(getattr(normalise, '_channel_conversion', False))),

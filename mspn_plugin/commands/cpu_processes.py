@@ -39,6 +39,6 @@ def join_processes(cfg: Config) -> None:
         distributed.init_process_group('gloo')
     except ValueError as error:
         raise InputError(
-            f'--launcher {cfg.launcher}: {error}; start with that launcher (torchrun, srun or mpirun; the '
-            'latter two need MASTER_ADDR and MASTER_PORT), or leave out --launcher'
+            f'--launcher {cfg.launcher}: {error}; start with it (torchrun, or srun or mpirun with '
+            'MASTER_ADDR and MASTER_PORT set), or leave out --launcher to run one process'
         ) from error

@@ -20,8 +20,7 @@ def _guards(dataset: Any) -> Iterator[GuardedLoading]:
         if isinstance(step, GuardedLoading):
             yield step
     for inner in [*getattr(dataset, 'datasets', ()), getattr(dataset, 'dataset', None)]:
-        if inner is not None:
-            yield from _guards(inner)
+        yield from _guards(inner) if inner is not None else ()
 
 
 @HOOKS.register_module()
@@ -36,30 +35,28 @@ class BadImagesHook(Hook):
         self._seen: dict[int, int] = {}  # how much of each step's notes was read
         self._named: set[str] = set()
 
-    def _name_new_ones(self, runner: Runner, split: str, instead: str) -> None:
-        for guard in _guards(getattr(runner, f'{split}_dataloader').dataset):
+    def _name_new_ones(self, runner: Runner, split: str, instead: str) -> list[GuardedLoading]:
+        guards = list(_guards(getattr(runner, f'{split}_dataloader').dataset))
+        for guard in guards:
             if guard.bad.size == self._seen.get(id(guard), 0):
                 continue
             self._seen[id(guard)] = guard.bad.size
             for sample in guard.bad.samples():
                 if sample.path not in self._named:
                     self._named.add(sample.path)
-                    runner.logger.warning(
-                        f'the image {sample.path} cannot be read ({sample.reason}); '
-                        f'{instead} is taken instead'
-                    )
+                    what = f'the image {sample.path} cannot be read ({sample.reason})'
+                    runner.logger.warning(f'{what}; {instead} is taken instead')
+        return guards
 
     def _sum_up(self, runner: Runner, split: str, instead: str) -> None:
-        self._name_new_ones(runner, split, instead)
-        guards = list(_guards(getattr(runner, f'{split}_dataloader').dataset))
+        guards = self._name_new_ones(runner, split, instead)
         mine = [sample.path for guard in guards for sample in guard.bad.samples()]
         gathered = all_gather_object((mine, sum(guard.bad.meetings for guard in guards)))
         paths = sorted({path for found, _ in gathered for path in found})
         if paths and is_main_process():
-            runner.logger.warning(
-                f'{len(paths)} bad images; {instead} was taken '
-                f'{sum(times for _, times in gathered)} times: {listed(paths, 20)}'
-            )
+            times = sum(times for _, times in gathered)
+            what = f'{len(paths)} bad images; {instead} was taken {times} times'
+            runner.logger.warning(f'{what}: {listed(paths, 20)}')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

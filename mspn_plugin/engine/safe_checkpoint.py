@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +65,18 @@ class SafeCheckpointHook(CheckpointHook):
         if type(self.file_backend) is LocalBackend and self.file_client_args is None:
             self.backend_args = dict(backend='whole_files')
             if is_main_process():
-                for folder in {Path(self.out_dir), Path(runner.work_dir)}:
-                    for path in folder.glob(f'.*{PARTIAL}'):
-                        path.unlink(missing_ok=True)
-                        runner.logger.warning(f'removed {path}, which was only half written')
+                folders = {Path(self.out_dir), Path(runner.work_dir)}
+                for half in (path for folder in folders for path in folder.glob(f'.*{PARTIAL}')):
+                    half.unlink(missing_ok=True)
+                    runner.logger.warning(f'removed {half}, which was only half written')
         if not runner._resume:
             return
         if is_main_process() and self.max_keep_ckpts > 0:
             # Killed between the new file and the removal of the old one.
             for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
-                if step not in self.keep_ckpt_ids:
-                    path = self.file_backend.join_path(
-                        self.out_dir, self.filename_tmpl.format(step)
-                    )
-                    _remove(self.file_backend, path)
+                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+                if step not in self.keep_ckpt_ids and self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
         validated = runner.message_hub.runtime_info.get('validated')
         if runner.iter and _validation_is_due(runner) and validated != runner.iter:
             runner.logger.info(
@@ -122,9 +120,9 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend = own
         best = {getattr(self, 'best_ckpt_path', None)}
         best.update(getattr(self, 'best_ckpt_path_dict', {}).values())
-        for path in late.waiting:
+        for path, remove in late.waiting.items():
             if path not in best:
-                _remove(own, path)
+                remove(path)
 
 
 def _validation_is_due(runner: Runner) -> bool:
@@ -137,24 +135,18 @@ def _validation_is_due(runner: Runner) -> bool:
     return now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
 
 
-def _remove(backend: Any, path: str) -> None:
-    if backend.isfile(path):
-        backend.remove(path)
-    elif backend.isdir(path):  # DeepSpeed's checkpoints are folders
-        backend.rmtree(path)
-
-
 class _LateRemoval:
-    """A file backend that only notes what is to be removed."""
+    """A file backend that only notes what is to be removed, and how."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self.waiting: list[str] = []
+        self.waiting: dict[str, Callable[[str], None]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     def remove(self, path: str) -> None:
-        self.waiting.append(path)
+        self.waiting[path] = self._backend.remove
 
-    rmtree = remove
+    def rmtree(self, path: str) -> None:
+        self.waiting[path] = self._backend.rmtree

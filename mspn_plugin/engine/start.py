@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import zipfile
@@ -106,23 +105,19 @@ def _read_whole(path: Path) -> Any:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    note, text = folder / 'last_checkpoint', ''
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        text = note.read_text(encoding='utf-8').strip()
+    note = folder / 'last_checkpoint'
+    text = note.read_text(encoding='utf-8', errors='replace').strip() if note.is_file() else ''
     if not text:  # killed between the first checkpoint and the note
         found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
         return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     # If the folder has moved, the file lies beside the note.
     named = Path(text) if Path(text).is_file() else folder / Path(text).name
     match = re.fullmatch(r'(.*?)(\d+)(\D*)', named.name)
-    if not match:
-        return [named]
-    numbered = {int(match[2]): named}
-    pattern = re.compile(re.escape(match[1]) + r'(\d+)' + re.escape(match[3]))
-    for path in named.parent.iterdir():
-        other = pattern.fullmatch(path.name)
-        if other and (
-            int(other[1]) < int(match[2]) or path.stat().st_mtime_ns >= note.stat().st_mtime_ns
-        ):
-            numbered[int(other[1])] = path
+    numbered = {int(match[2]) if match else 0: named}
+    for path in named.parent.iterdir() if match else ():
+        other = re.fullmatch(r'(.*?)(\d+)(\D*)', path.name)
+        if match and other and (match[1], match[3]) == (other[1], other[3]):
+            is_later = path.stat().st_mtime_ns >= note.stat().st_mtime_ns
+            if is_later or int(other[2]) < int(match[2]):
+                numbered[int(other[2])] = path
     return [path for _, path in sorted(numbered.items(), reverse=True)]
