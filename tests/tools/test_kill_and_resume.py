@@ -37,7 +37,7 @@ def command(work, people, epochs):
         'model.backbone.unit_channels=8', 'model.neck.unit_channels=8',
         'model.head.unit_channels=8', 'train_dataloader.batch_size=2',
         'train_dataloader.num_workers=1', 'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False', f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.max_epochs={epochs}',
         'train_cfg.val_interval=4', 'default_hooks.checkpoint.interval=1', 'randomness.seed=3',
     ]  # fmt: skip
 

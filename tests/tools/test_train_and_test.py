@@ -36,8 +36,21 @@ def trained(call_tool, people, quick, tmp_path):
     return work
 
 
-def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path):
-    """One chain: what the runner writes is what the next step reads, weights-only."""
+@pytest.fixture
+def reads(monkeypatch):
+    """Every file that torch reads."""
+    found, load = [], torch.load
+
+    def counted(file, *arguments, **options):
+        found.append(file)
+        return load(file, *arguments, **options)
+
+    monkeypatch.setattr(torch, 'load', counted)
+    return found
+
+
+def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path, reads):
+    """One chain: what the runner writes is what the next step reads, weights-only and once."""
     first = losses(trained)
     assert all(np.isfinite(list(first.values())))
     training, validation = read_scalars(trained)
@@ -49,6 +62,7 @@ def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path
     data = ['--data-root', people, '--gt-boxes']
     resume = ['--resume', trained / 'epoch_1.pth']
     call_tool('train', TINY, *data, '--work-dir', again, *resume, '--cfg-options', *options)
+    assert [str(file) for file in reads] == [str(trained / 'epoch_1.pth')]
     second = losses(again)
     assert 0 < len(second) < len(first)
     for step, loss in second.items():
@@ -58,10 +72,18 @@ def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path
     out = tmp_path / 'metrics.json'
     checkpoint = trained / 'epoch_2.pth'
     evaluate = [TINY, checkpoint, *data, '--work-dir', tmp_path / 'evaluation']
+    reads.clear()
     call_tool('test', *evaluate, '--out', out, '--cfg-options', *quick)
+    assert len(reads) == 1
     numbers = json.loads(out.read_text())
     assert len(numbers) == 10
     assert numbers['coco/AP'] == pytest.approx(validation['coco/AP'][2], abs=1e-6)
+
+    # The newest checkpoint of a work folder is read once too: nothing is left to train.
+    reads.clear()
+    resume = ['--work-dir', trained, '--resume']
+    call_tool('train', TINY, *data, *resume, '--cfg-options', *options)
+    assert len(reads) == 1 and losses(trained).keys() == first.keys()
 
     # MMPose's own inference loads the same file.
     model = init_model(get_config(TINY), str(checkpoint), device='cpu')
