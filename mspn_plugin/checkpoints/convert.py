@@ -11,7 +11,7 @@ from mspn.errors import InputError, listed
 
 from . import names
 from .architecture import architecture_of, differences
-from .mindspore import is_optimizer_state
+from .mindspore import OPTIMIZER_STATE
 from .resnet import resnet_to_backbone
 from .sources import Source, recognise
 
@@ -22,9 +22,8 @@ def convert_state_dict(
     """Brings the weights of any known source under this package's names.
 
     Biases of convolutions, which the original has and this network has not, go into the running
-    mean of the normalisation that follows each: a normalisation subtracts a constant anyway. What
-    wrappers put before names (`names.unwrapped`) may be there, and counters of normalisations
-    (``num_batches_tracked``) may be missing.
+    mean of the normalisation that follows each: a normalisation subtracts a constant anyway. Names
+    may have the prefixes of wrappers, and counters (``num_batches_tracked``) may be missing.
 
     Args:
         state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), of the
@@ -76,7 +75,7 @@ def _renamed(
     for name, value in weights.items():
         name_in_torch = name
         if source is Source.MINDSPORE:
-            if is_optimizer_state(name):
+            if OPTIMIZER_STATE.fullmatch(name):
                 continue
             owner, _, last = name.rpartition('.')
             name_in_torch = f'{owner}.{names.MINDSPORE_PARAMETERS.get(last, last)}'

@@ -8,7 +8,6 @@ address to it, ``*.ckpt`` (MindSpore) and ``*.safetensors``, so that ``load_from
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mspn.errors import InputError, listed
+from mspn.errors import InputError
 
 from .mindspore import looks_like_mindspore, read_mindspore
 from .names import unwrapped
@@ -44,39 +43,29 @@ def weights_in(loaded: object, checkpoint: str) -> Mapping[str, Tensor]:
     """Finds the weights in the content of a checkpoint; an `InputError` names it if it has none."""
     weights = loaded
     for holder in _HOLDERS:
-        if isinstance(weights, Mapping) and isinstance(weights.get(holder), Mapping):
-            weights = weights[holder]
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(holder), Mapping):
+            weights = loaded[holder]
             break
     if (
         not isinstance(weights, Mapping)
         or not weights
-        or not all(isinstance(name, str) for name in weights)
-        or not all(isinstance(value, Tensor) for value in weights.values())
+        or not all(isinstance(n, str) and isinstance(v, Tensor) for n, v in weights.items())
     ):
         raise InputError(f'{checkpoint} holds no weights; expected tensors by name')
-    odd = [
-        name
-        for name, value in weights.items()
-        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta
-    ]
-    if odd:
-        raise InputError(
-            f'{checkpoint} holds {listed(odd, 3)} as sparse, quantized or empty tensors; expected '
-            'plain ones'
-        )
+    for name, value in weights.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+            kind = 'sparse, quantized or empty'
+            raise InputError(f'{checkpoint} holds {name} as a {kind} tensor; expected plain ones')
     return unwrapped(weights)
 
 
 def read_checkpoint(checkpoint: str) -> Any:
     """Reads all that a checkpoint holds; arguments and errors as in `read_state_dict`."""
     path = Path(checkpoint)
-    if '://' not in checkpoint:
-        if path.is_dir():
-            raise InputError(f'{path} is a folder; give the file of a checkpoint')
-        if not path.is_file():
-            raise InputError(
-                f'the checkpoint {path} does not exist; give the path of a file or a URL'
-            )
+    if '://' not in checkpoint and path.is_dir():
+        raise InputError(f'{path} is a folder; give the file of a checkpoint')
+    if '://' not in checkpoint and not path.is_file():
+        raise InputError(f'the checkpoint {path} does not exist; give the path of a file or a URL')
     try:
         if '://' in checkpoint:
             return _load_checkpoint(checkpoint, map_location='cpu')
@@ -92,56 +81,42 @@ def read_checkpoint(checkpoint: str) -> Any:
 
 
 def hand_over(checkpoint: str, loaded: Any) -> None:
-    """Lets MMEngine take the content of a checkpoint from memory when it loads that next.
+    """Lets MMEngine take a checkpoint's content from memory when it loads that address next.
 
     So a runner does not read again what was read to check it. It happens once, and not at all if
-    the file was written meanwhile.
-
-    Args:
-        checkpoint: Its address, as ``load_from`` names it.
-        loaded: What `read_checkpoint` gave; for the sake of memory the caller should not keep it.
+    the file was written meanwhile. For the sake of memory the caller should not keep the content.
     """
-    address = re.escape(checkpoint) + '$'
-    held = [(_written(checkpoint), loaded)]
+    address, path, held = re.escape(checkpoint) + '$', Path(checkpoint), [loaded]
+    written = path.stat().st_mtime_ns if path.is_file() else None
 
     def load_from_memory(filename: str, map_location: Any = None) -> Any:
         del CheckpointLoader._schemes[address]
-        written, content = held.pop()
-        if written == _written(checkpoint):
+        content = held.pop()
+        if written == (path.stat().st_mtime_ns if path.is_file() else None):
             return content
-        del content
         return _load_checkpoint(filename, map_location)
 
     CheckpointLoader._schemes[address] = load_from_memory
     CheckpointLoader._schemes.move_to_end(address, last=False)
 
 
-def _written(checkpoint: str) -> int | None:
-    path = Path(checkpoint)
-    return path.stat().st_mtime_ns if path.is_file() else None
-
-
 def _looks_like_safetensors(path: Path) -> bool:
     """A safetensors file begins with the length of its JSON header, then the header."""
     with path.open('rb') as file:
-        start = file.read(9)
-    if len(start) < 9 or start[8:] != b'{':
-        return False
-    return struct.unpack('<Q', start[:8])[0] < path.stat().st_size
+        length, brace = file.read(8), file.read(1)
+    return brace == b'{' and int.from_bytes(length, 'little') < path.stat().st_size
 
 
 def _unreadable(checkpoint: str, error: Exception) -> InputError:
     """Says why a file cannot be read, as torch says it; names the code in it if that is why."""
-    text = str(error) or type(error).__name__
-    refused = re.search(r'GLOBAL ([\w.]+)', text)
-    if refused:
+    # Torch begins with the advice to load without the restriction, which is not ours.
+    text = str(error).rpartition('WeightsUnpickler error:')[2] or type(error).__name__
+    if refused := re.search(r'GLOBAL ([\w.]+)', text):
         return InputError(
             f'{checkpoint} refers to the Python object {refused[1]}, which is no part of weights; '
             'nothing in the file was run; expected a file of tensors only, so ask its author for '
             'the plain state_dict'
         )
-    # Torch begins with the advice to load without the restriction, which is not ours.
-    text = text.rpartition('WeightsUnpickler error:')[2] or text
     reason = next(filter(None, map(str.strip, text.splitlines())), 'nothing is known').rstrip('.')
     if 'weights_only' in reason:
         reason = 'it is of a format that cannot be read without running what it holds'

@@ -65,10 +65,11 @@ def _misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], problems: 
     theirs, ours = architecture_of(weights), architecture_of(own)
     if theirs is None or ours is None or theirs == ours:
         return f'the weights are not those of this model ({problems})'
-    text = f'the weights are of another network than the model: {theirs}, not {ours} ({problems})'
-    if theirs.num_keypoints != ours.num_keypoints:
-        text += '; to start with another number of keypoints, set model.strict=False'
-    return text
+    other_keypoints = '; to start with another number of keypoints, set model.strict=False'
+    return (
+        f'the weights are of another network than the model: {theirs}, not {ours} ({problems})'
+        + other_keypoints * (theirs.num_keypoints != ours.num_keypoints)
+    )
 
 
 def check_can_resume(loaded: object, checkpoint: str) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import index
 
 import numpy as np
 
 from mspn.errors import InputError
+
+_COLUMNS = dict(flip_indices=1, sigmas=1, dataset_keypoint_weights=1, keypoint_colors=3)
+"""How many numbers each keypoint has in a description of a data set."""
 
 
 def check_beside_weights(loaded: object, checkpoint: str) -> None:
@@ -15,40 +19,26 @@ def check_beside_weights(loaded: object, checkpoint: str) -> None:
     Raises:
         InputError: A value there is not what its readers take for granted.
     """
-    meta = loaded.get('meta', {}) if isinstance(loaded, Mapping) else {}
-    data = meta.get('dataset_meta', {}) if isinstance(meta, Mapping) else meta
-    holder = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
-    versions = getattr(holder, '_metadata', None) or {}
-    tables = [meta, data, versions, *(versions.values() if isinstance(versions, Mapping) else ())]
-    if not all(isinstance(t, Mapping) and all(isinstance(k, str) for k in t) for t in tables):
-        wrong = 'meta, its dataset_meta or state_dict._metadata is no table'
-    elif not all(isinstance(v.get('version', 1), int | None) for v in versions.values()):
-        wrong = 'state_dict._metadata holds something else than versions'
-    else:
-        wrong = _wrong_keypoints(data)
-    if wrong:
+    content = loaded if isinstance(loaded, Mapping) else {}
+    part = 'meta'
+    try:
+        data = dict(dict(content.get('meta', {})).get('dataset_meta', {}))
+        count = index(data.get('num_keypoints', 0))
+        for part, columns in _COLUMNS.items():
+            if count and data.get(part) is not None:
+                values = np.array(data[part], float).reshape(count, columns)
+                if not np.isfinite(values).all():
+                    raise ValueError
+        for part in ('flip_indices', 'flip_pairs', 'skeleton_links') if count else ():
+            if not set(np.ravel(data.get(part, []))) <= set(range(min(count, 10_000))):
+                raise ValueError
+        part = 'state_dict._metadata'
+        versions = getattr(content.get('state_dict', loaded), '_metadata', None) or {}
+        for name, entry in versions.items():
+            if not isinstance(name, str) or index(entry.get('version') or 1) < 0:
+                raise ValueError
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
-            f'{checkpoint} cannot be used: its {wrong}; keep only its weights with '
-            'tools/convert_checkpoint.py, or take another file'
-        )
-
-
-def _wrong_keypoints(data: Mapping[str, object]) -> str:
-    count = data.get('num_keypoints', 1)
-    if not isinstance(count, int | np.integer) or not 0 < count < 10_000:
-        return 'meta.dataset_meta.num_keypoints is no number of keypoints'
-    count = int(count) if 'num_keypoints' in data else -1
-    shapes = dict(flip_indices=(count,), flip_pairs=(-1, 2), skeleton_links=(-1, 2))
-    shapes |= dict(sigmas=(count,), dataset_keypoint_weights=(count,), keypoint_colors=(count, 3))
-    for key, shape in shapes.items():
-        try:
-            values = np.array(data.get(key) if data.get(key) is not None else [], float)
-            numbers = values.reshape(shape) if values.size else values
-        except (TypeError, ValueError):  # texts, rows of several lengths, too few
-            return f'meta.dataset_meta.{key} is no table of {shape}'
-        indices = key.startswith(('flip', 'skeleton'))
-        if not np.isfinite(numbers).all() or (
-            indices and count > 0 and not np.isin(numbers, np.arange(count)).all()
-        ):
-            return f'meta.dataset_meta.{key} holds an impossible number'
-    return ''
+            f'{checkpoint} cannot be used: its {part} is not what MMEngine writes; keep only its '
+            'weights with tools/convert_checkpoint.py, or take another file'
+        ) from error

@@ -38,18 +38,13 @@ OPTIMIZER_STATE = re.compile(
     r'|epoch_num|step_num|loss_scale|scale_sense|scale_value|current_iterator_step'
     r'|last_overflow_iterator_step'
 )
-"""Names under which MindSpore's optimizers and loss scaling keep what is no weight."""
+"""Full names under which MindSpore's optimizers and loss scaling keep what is no weight."""
 
 _COUNTERS = re.compile(r'U?Int\d+|Bool|str')
 _REMEDY = (
     'copy or download the file again, or save the network again with mindspore.save_checkpoint, in '
     'float32 and without encryption'
 )
-
-
-def is_optimizer_state(name: str) -> bool:
-    """Whether a parameter of a checkpoint belongs to the training and not to the network."""
-    return OPTIMIZER_STATE.fullmatch(name) is not None
 
 
 def looks_like_mindspore(path: str | os.PathLike[str]) -> bool:

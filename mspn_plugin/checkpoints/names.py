@@ -31,14 +31,7 @@ _PREDICT = r'(?:keypoint_)?head\.predict_layers\.(?P<index>\d+)\.conv_layers'
 _MEGVII = r'stage(?P<stage>\d+)'
 _UP = r'\.upsample\.up(?P<unit>\d+)\.'
 
-_Rules = tuple[tuple[re.Pattern[str], str], ...]
-
-
-def _rules(*pairs: tuple[str, str]) -> _Rules:
-    return tuple((re.compile(pattern), target) for pattern, target in pairs)
-
-
-MMPOSE = _rules(
+MMPOSE = (
     (r'backbone\.top\.top\.0\.' + _TAIL, _STEM),
     (_MMPOSE + r'\.downsample\.' + _LEVEL + _NUMBERED, _CONV),
     (_MMPOSE + r'\.downsample\.' + _LEVEL + r'\.downsample\.' + _TAIL, _SHORTCUT),
@@ -47,8 +40,7 @@ MMPOSE = _rules(
     (_PREDICT + r'\.0\.' + _TAIL, _NECK),
     (_PREDICT + r'\.1\.' + _TAIL, _HEAD),
 )
-
-MEGVII = _rules(
+MEGVII = (
     (r'top\.conv\.' + _TAIL, _STEM),
     (_MEGVII + r'\.downsample\.' + _LEVEL + r'\.conv_bn_relu(?P<conv>[123])\.' + _TAIL, _CONV),
     (_MEGVII + r'\.downsample\.' + _LEVEL + r'\.downsample\.' + _TAIL, _SHORTCUT),
@@ -57,8 +49,7 @@ MEGVII = _rules(
     (_MEGVII + _UP + r'res_conv1\.' + _TAIL, _NECK),
     (_MEGVII + _UP + r'res_conv2\.' + _TAIL, _HEAD),
 )
-
-RESNET = _rules(
+RESNET = (
     (r'(?P<layer>conv|bn)1\.(?P<name>\w+)', _STEM),
     (_LEVEL + _NUMBERED, _CONV),
     (_LEVEL + r'\.downsample\.(?P<layer>[01])\.(?P<name>\w+)', _SHORTCUT),
@@ -76,31 +67,24 @@ def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Where a moving average (``ema_...``) lies beside the weights themselves, those are taken.
     """
-    wrapper = re.compile(r'^(module\.|model\.|net\.|ema_(model\.)?)+')
-    bare = {name: wrapper.sub('', name.replace('_orig_mod.', '')) for name in weights}
-    return {
-        bare[name]: value
-        for name, value in weights.items()
-        if bare[name] == name or bare[name] not in weights
-    }
+    wrapper = r'^(module\.|model\.|net\.|ema_(model\.)?)+'
+    bare = {name: re.sub(wrapper, '', name.replace('_orig_mod.', '')) for name in weights}
+    return {b: weights[name] for name, b in bare.items() if b == name or b not in weights}
 
 
 def units_per_stage(names: Iterable[str]) -> int:
     """Counts the units of MMPose's first stage, by which its predictors are numbered."""
-    unit = re.compile(r'backbone\.multi_stage_mspn\.0\.upsample\.up(\d+)\..*')
-    return max((int(match[1]) for match in map(unit.fullmatch, names) if match), default=1)
+    unit = re.compile(r'backbone\.multi_stage_mspn\.0\.upsample\.up(\d+)\.')
+    return max((int(match[1]) for match in map(unit.match, names) if match), default=1)
 
 
-def rename(name: str, rules: _Rules, units: int = 1) -> str | None:
+def rename(name: str, rules: tuple[tuple[str, str], ...], units: int = 1) -> str | None:
     """Finds the name here of a foreign weight; ``None`` if no rule knows it.
 
-    Args:
-        name: Its name in the foreign network.
-        rules: `MMPOSE`, `MEGVII` or `RESNET`.
-        units: Units per stage, for names that number all units of all stages.
+    Names that number the units of all stages need to know how many a stage has.
     """
     for pattern, target in rules:
-        match = pattern.fullmatch(name)
+        match = re.fullmatch(pattern, name)
         if match is None:
             continue
         parts: dict[str, Any] = {'stage': 0, **match.groupdict()}

@@ -18,8 +18,7 @@ from mspn.atomic_io import PARTIAL, write_whole
 from ..checkpoints.files import hand_over
 from .start import newest_whole_checkpoint
 
-REMEDY = 'make room or mend the disk, then go on with --resume'
-"""What helps when a checkpoint cannot be written."""
+_REMEDY = 'make room or mend the disk, then go on with --resume'
 
 
 class WholeFileBackend(LocalBackend):
@@ -27,7 +26,7 @@ class WholeFileBackend(LocalBackend):
 
     def put(self, obj: Any, filepath: Any) -> None:
         """Writes bytes; an `InputError` says why that is not possible."""
-        write_whole(filepath, bytes(obj), remedy=REMEDY)
+        write_whole(filepath, bytes(obj), remedy=_REMEDY)
 
 
 register_backend('whole_files', WholeFileBackend, force=True)
@@ -71,17 +70,14 @@ class SafeCheckpointHook(CheckpointHook):
                     runner.logger.warning(f'removed {half}, which was only half written')
         if not runner._resume:
             return
-        if is_main_process() and self.max_keep_ckpts > 0:
-            # Killed between the new file and the removal of the old one.
-            for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
-                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
-                if step not in self.keep_ckpt_ids and self.file_backend.isfile(path):
-                    self.file_backend.remove(path)
+        # Killed between the new file and the removal of the old one.
+        for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
         validated = runner.message_hub.runtime_info.get('validated')
         if runner.iter and _validation_is_due(runner) and validated != runner.iter:
-            runner.logger.info(
-                'The checkpoint does not tell how the validation after it ended: it is repeated'
-            )
+            runner.logger.info('the validation after the checkpoint is repeated')
             # That there is one makes the best score part of it.
             self.last_ckpt = runner.message_hub.get_info('last_ckpt')
             runner.val_loop.run()
@@ -96,14 +92,13 @@ class SafeCheckpointHook(CheckpointHook):
         if is_distributed():
             all_reduce_params(runner.model.buffers(), op='mean')
         if self.max_keep_ckpts > 0 and list(self.keep_ckpt_ids)[-1:] != [step]:
-            full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
-            gone = list(self.keep_ckpt_ids)[:full]
+            gone = list(self.keep_ckpt_ids)[: len(self.keep_ckpt_ids) == self.max_keep_ckpts]
             runner.message_hub.update_info('outdated_ckpt_ids', gone)
         with self._removing_late():
             super()._save_checkpoint_with_step(runner, step, meta)
             if is_main_process():  # the note again, synced to the disk
                 note = Path(runner.work_dir) / 'last_checkpoint'
-                write_whole(note, str(self.last_ckpt).encode(), remedy=REMEDY)
+                write_whole(note, str(self.last_ckpt).encode(), remedy=_REMEDY)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
         with self._removing_late():

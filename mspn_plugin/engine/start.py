@@ -29,7 +29,7 @@ def check_weights_fit(
         checkpoint: What ``load_from`` or ``init_model`` is to name.
         model: Config of the model; only its shapes are built.
         loaded: What the checkpoint holds, if it was read already.
-        resume: Whether a training is to go on, for which weights are not enough.
+        resume: Whether a training is to go on from it.
 
     Raises:
         InputError: The checkpoint cannot be read or does not fit.
@@ -64,12 +64,9 @@ def newest_whole_checkpoint(folder: Path) -> tuple[Path, Any] | None:
     after that note. If it is damaged or gone, it is the next earlier one that is not, and a warning
     names both. Files with larger numbers that are older are of another run.
 
-    Args:
-        folder: The work folder of a run.
-
     Returns:
         The file and its content, of which every byte is as it was written; ``None`` if no
-        checkpoint was written or there is no such folder.
+        checkpoint was written into the folder.
 
     Raises:
         InputError: All checkpoints are damaged.
@@ -78,7 +75,12 @@ def newest_whole_checkpoint(folder: Path) -> tuple[Path, Any] | None:
     problems: list[str] = []
     for path in candidates:
         try:
-            loaded = _read_whole(path)
+            if path.is_file():
+                with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+                    if broken := archive.testzip():
+                        raise InputError(f'the checksum of its part {broken} is wrong')
+            loaded = read_checkpoint(str(path))
+            check_can_resume(loaded, str(path))
         except (InputError, OSError, zipfile.BadZipFile, EOFError) as error:
             problems.append(f'{path.name} is damaged ({error})')
             continue
@@ -92,16 +94,6 @@ def newest_whole_checkpoint(folder: Path) -> tuple[Path, Any] | None:
         f'no checkpoint in {candidates[0].parent} can be resumed: {"; ".join(problems)}; move them '
         'away to begin anew, or name another one with --resume FILE'
     )
-
-
-def _read_whole(path: Path) -> Any:
-    if path.is_file():
-        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
-            if broken := archive.testzip():
-                raise InputError(f'the checksum of its part {broken} is wrong')
-    loaded = read_checkpoint(str(path))
-    check_can_resume(loaded, str(path))
-    return loaded
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -42,28 +42,30 @@ def test_what_mmengine_writes_is_good():
             check_beside_weights(dict(meta=dict(dataset_meta=info)), name)
 
 
-DAMAGED = [
-    (checkpoint(num_keypoints='2'), 'num_keypoints is no number'),
-    (checkpoint(num_keypoints=3), 'flip_indices is no table'),
-    (checkpoint(flip_indices=[1, 2]), 'flip_indices holds an impossible number'),
-    (checkpoint(flip_indices=[-1, 0]), 'flip_indices holds an impossible number'),
-    (checkpoint(flip_indices=[0.5, 0]), 'flip_indices holds an impossible number'),
-    (checkpoint(flip_indices='01'), 'flip_indices is no table'),
-    (checkpoint(flip_pairs=[[0, 1, 1]]), 'flip_pairs is no table'),
-    (checkpoint(skeleton_links=[(0, 7)]), 'skeleton_links holds an impossible number'),
-    (checkpoint(keypoint_colors=[[1, 2]]), 'keypoint_colors is no table'),
-    (checkpoint(sigmas=[1.0, float('nan')]), 'sigmas holds an impossible number'),
-    (dict(meta=[1]), 'is no table'),
-    (dict(meta=dict(dataset_meta='x')), 'is no table'),
-    *((checkpoint(versions), '_metadata') for versions in ('1', {1: {}}, {'': 3})),
-    (checkpoint({'': dict(version='x')}), '_metadata'),
-]
+DAMAGED = dict(
+    num_keypoints=['2', -1, 3, None],
+    flip_indices=[[1, 2], [-1, 0], [0.5, 0], '01', [1]],
+    flip_pairs=[[[0, 7]], 3],
+    skeleton_links=[[(0, 7)]],
+    keypoint_colors=[[[1, 2]], np.zeros((1, 3)), 'red'],
+    sigmas=[[1.0, float('nan')], [1.0]],
+)
 
 
-@pytest.mark.parametrize(('content', 'words'), DAMAGED)
-def test_damage(content, words):
-    with pytest.raises(InputError, match=f'a.pth cannot be used: its .*{words}'):
-        check_beside_weights(content, 'a.pth')
+@pytest.mark.parametrize('key', DAMAGED)
+def test_damaged_descriptions_of_the_data(key):
+    for value in DAMAGED[key]:
+        with pytest.raises(InputError, match='a.pth cannot be used: its .* is not what MMEngine'):
+            check_beside_weights(checkpoint(**{key: value}), 'a.pth')
+
+
+def test_other_damage():
+    for content in (dict(meta=[1]), dict(meta=dict(dataset_meta='x'))):
+        with pytest.raises(InputError, match='its meta is not what MMEngine writes'):
+            check_beside_weights(content, 'a.pth')
+    for versions in ('1', {1: {}}, {'': dict(version='x')}, {'': 3}):
+        with pytest.raises(InputError, match='_metadata is not what MMEngine writes'):
+            check_beside_weights(checkpoint(versions), 'a.pth')
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from mspn_plugin.apis.detector import _category_names, _load_weights
 from mspn_plugin.checkpoints.convert import convert_state_dict
 from mspn_plugin.checkpoints.files import read_checkpoint, weights_in
 from mspn_plugin.checkpoints.match import check_can_resume, fit_weights
+from mspn_plugin.checkpoints.metadata import check_beside_weights
 
 MINDSPORE = Path(__file__).resolve().parents[1] / 'data' / 'mindspore_small.ckpt'
 WEIGHTS = {
@@ -91,6 +92,7 @@ def read(path):
 
 def use(loaded, weights, model):
     """What the tools do with a checkpoint that could be read."""
+    check_beside_weights(loaded, 'file')
     _load_weights(torch.nn.Linear(2, 2), loaded, 'file', 'config')
     fit_weights(weights, model)
 
