@@ -23,7 +23,7 @@ def check_beside_weights(loaded: object, checkpoint: str) -> None:
     part = 'meta'
     try:
         data = dict(dict(content.get('meta', {})).get('dataset_meta', {}))
-        count = index(data.get('num_keypoints', 0))
+        count = index(data.get('num_keypoints') or 0)
         for part, columns in _COLUMNS.items():
             if count and data.get(part) is not None:
                 values = np.array(data[part], float).reshape(count, columns)

@@ -18,11 +18,8 @@ _COUNTER = 'num_batches_tracked'  # what a normalisation counts is no weight
 def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dict[str, Tensor]:
     """Renames a torchvision ResNet's weights, once for the stem and once for every stage.
 
-    The second and later stages start from the ``in_channels`` of the stem as the first does, so
-    all of them fit all of the weights, as in the published training.
-
-    Raises:
-        InputError: A key is not one of a torchvision ResNet.
+    Later stages start from the stem's number of channels as the first does, so all of the weights
+    fit all of them, as in the published training.
     """
     targets = {
         name: rename(name, RESNET)
@@ -45,32 +42,32 @@ def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dic
 
 
 def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -> None:
-    """Copies a ResNet into a backbone; every weight of it must find its place.
+    """Copies a ResNet into an `MSPNBackbone`; every weight of it must find its place.
 
     Args:
-        backbone: An `MSPNBackbone`.
+        backbone: The backbone.
         checkpoint: ``torchvision://<name>``, a local file or a URL.
         num_stages: Number of stages of the backbone.
 
     Raises:
         InputError: The file does not fit the backbone.
     """
+    own = backbone.state_dict()
+    wanted = {
+        name: own[name].shape
+        for name in own
+        if (name.startswith('stem.') or '.down.' in name) and not name.endswith(_COUNTER)
+    }
     try:
         weights = resnet_to_backbone(read_state_dict(checkpoint), num_stages)
+        if problems := differences({name: weights[name].shape for name in weights}, wanted):
+            raise InputError(
+                f'{checkpoint} does not fit this backbone: {problems}; use the ResNet that has the '
+                "backbone's num_blocks and widths"
+            )
     except InputError as error:
         raise InputError(
             f"the backbone's init_cfg: {error}; to start from random weights instead, set "
             'model.backbone.init_cfg=None'
         ) from error
-    wanted = {
-        name: value.shape
-        for name, value in backbone.state_dict().items()
-        if (name.startswith('stem.') or '.down.' in name) and not name.endswith(_COUNTER)
-    }
-    problems = differences({name: value.shape for name, value in weights.items()}, wanted)
-    if problems:
-        raise InputError(
-            f'{checkpoint} does not fit this backbone: {problems}; use the ResNet that has the '
-            "backbone's num_blocks and widths, or set its init_cfg to None"
-        )
     backbone.load_state_dict(weights, strict=False)

@@ -44,35 +44,37 @@ _DESCRIPTIONS = {
 }
 
 
-def _trained_with(colours: dict[str, Any], padding: str, refine: str) -> dict[str, dict[str, Any]]:
-    return dict(
-        data_preprocessor=colours, backbone=dict(pool_padding=padding), codec=dict(refine=refine)
-    )
-
-
 # MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
 # / 0.225. So its mean is almost zero.
 _ALMOST_ZERO = _BGR | dict(mean=[0.406, 0.456, 0.485])
-_SETTINGS = {
-    Source.MMPOSE: _trained_with(_RGB, 'symmetric', 'gradient_sign'),
-    Source.MEGVII: _trained_with(_BGR, 'symmetric', 'second_peak'),
-    Source.MINDSPORE: _trained_with(_ALMOST_ZERO, 'same', 'second_peak'),
+_SETTINGS: dict[Source, dict[str, dict[str, Any]]] = {
+    source: dict(
+        data_preprocessor=colours, backbone=dict(pool_padding=padding), codec=dict(refine=refine)
+    )
+    for source, colours, padding, refine in (
+        (Source.MMPOSE, _RGB, 'symmetric', 'gradient_sign'),
+        (Source.MEGVII, _BGR, 'symmetric', 'second_peak'),
+        (Source.MINDSPORE, _ALMOST_ZERO, 'same', 'second_peak'),
+    )
 }
 
-# One telling name each; the first that occurs among the weights decides.
-_SIGNS = (
-    (Source.MSPN_PLUGIN, re.compile(r'backbone\.stages\..*')),
-    (Source.MMPOSE, re.compile(r'backbone\.multi_stage_mspn\..*')),
-    (Source.MINDSPORE, re.compile(r'stage0\..*\.(gamma|moving_mean)')),
-    (Source.MEGVII, re.compile(r'stage0\.(down|up)sample\..*')),
-    (Source.TORCHVISION, re.compile(r'layer1\.0\.conv1\.weight')),
-)
+# How one telling name begins; the first that occurs among the weights decides.
+_SIGNS = {
+    Source.MSPN_PLUGIN: r'backbone\.stages\.',
+    Source.MMPOSE: r'backbone\.multi_stage_mspn\.',
+    Source.MINDSPORE: r'stage0\..*\.(gamma|moving_mean)$',
+    Source.MEGVII: r'stage0\.(down|up)sample\.',
+    Source.TORCHVISION: r'layer1\.0\.conv1\.weight$',
+}
 
 
 def recognise(names: Iterable[str]) -> Source | None:
     """Tells whose weights these are by their names, or ``None``."""
     names = list(names)
-    return next((source for source, sign in _SIGNS if any(map(sign.fullmatch, names))), None)
+    for source, sign in _SIGNS.items():
+        if any(re.match(sign, name) for name in names):
+            return source
+    return None
 
 
 def other_settings(model: nn.Module, source: Source) -> Iterator[str]:

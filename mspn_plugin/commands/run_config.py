@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,15 +22,11 @@ _FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a f
 
 
 def read_config(name: str) -> Config:
-    """Reads a config file, given by its path or as the name of a config of this package.
-
-    Raises:
-        InputError: There is no such config, or it cannot be read.
-    """
-    path = name if Path(name).is_file() else None
-    if path is None and name.removesuffix('.py') in list_configs():
+    """Reads a config file, given by its path or as the name of a config of this package."""
+    path = name
+    if not Path(name).is_file() and name.removesuffix('.py') in list_configs():
         path = get_config(name)
-    if path is None:
+    if not Path(path).is_file():
         raise InputError(
             f'the config {name} does not exist; give the path of a config, or one of '
             + ', '.join(list_configs())
@@ -41,11 +38,7 @@ def read_config(name: str) -> Config:
 
 
 def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
-    """Applies ``--cfg-options``, which are ``KEY=VALUE``, to a config.
-
-    Raises:
-        InputError: A setting has no place in the config.
-    """
+    """Applies ``--cfg-options``, which are ``KEY=VALUE``, to a config of that name."""
     settings = {}
     for option in options or ():
         key, equals, value = option.partition('=')
@@ -76,10 +69,9 @@ def _set_data_root(cfg: Config, new: str) -> None:
         for table in [*tables, *_tables(cfg.get(f'{split}_evaluator'))]:
             if 'data_root' in table:
                 table['data_root'] = new
-            for key in _FILES:
-                for old in roots:
-                    if str(table.get(key)).startswith(old):
-                        table[key] = new + str(table[key]).removeprefix(old).lstrip('/')
+            for key, old in itertools.product(_FILES, roots):
+                if str(table.get(key)).startswith(old):
+                    table[key] = new + str(table[key]).removeprefix(old).lstrip('/')
 
 
 def _guard_images(cfg: Config, option: str, splits: Sequence[str], **settings: Any) -> None:
@@ -102,8 +94,7 @@ def make_config(args: argparse.Namespace) -> Config:
     """Reads the config that the options name and applies those that all runs have.
 
     Raises:
-        InputError: The config cannot be read or has no place for an option, or a distributed run
-            was not started as one.
+        InputError: The config cannot be read, has no place for an option, or needs a launcher.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)

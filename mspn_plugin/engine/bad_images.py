@@ -35,43 +35,37 @@ class BadImagesHook(Hook):
         self._seen: dict[int, int] = {}  # how much of each step's notes was read
         self._named: set[str] = set()
 
-    def _name_new_ones(self, runner: Runner, split: str, instead: str) -> list[GuardedLoading]:
+    def _report(self, runner: Runner, split: str, instead: str, *, sum_up: bool = True) -> None:
         guards = list(_guards(getattr(runner, f'{split}_dataloader').dataset))
-        for guard in guards:
-            if guard.bad.size == self._seen.get(id(guard), 0):
-                continue
-            self._seen[id(guard)] = guard.bad.size
-            for sample in guard.bad.samples():
-                if sample.path not in self._named:
-                    self._named.add(sample.path)
-                    what = f'the image {sample.path} cannot be read ({sample.reason})'
-                    runner.logger.warning(f'{what}; {instead} is taken instead')
-        return guards
-
-    def _sum_up(self, runner: Runner, split: str, instead: str) -> None:
-        guards = self._name_new_ones(runner, split, instead)
-        mine = [sample.path for guard in guards for sample in guard.bad.samples()]
-        gathered = all_gather_object((mine, sum(guard.bad.meetings for guard in guards)))
-        paths = sorted({path for found, _ in gathered for path in found})
-        if paths and is_main_process():
-            times = sum(times for _, times in gathered)
-            what = f'{len(paths)} bad images; {instead} was taken {times} times'
-            runner.logger.warning(f'{what}: {listed(paths, 20)}')
+        fresh = [guard for guard in guards if guard.bad.size != self._seen.get(id(guard), 0)]
+        self._seen.update({id(guard): guard.bad.size for guard in fresh})
+        for sample in (sample for guard in fresh for sample in guard.bad.samples()):
+            if sample.path not in self._named:
+                self._named.add(sample.path)
+                what = f'the image {sample.path} cannot be read ({sample.reason})'
+                runner.logger.warning(f'{what}; {instead} is taken instead')
+        if sum_up:
+            mine = [sample.path for guard in guards for sample in guard.bad.samples()]
+            gathered = all_gather_object((mine, sum(guard.bad.meetings for guard in guards)))
+            paths = sorted({path for found, _ in gathered for path in found})
+            what = f'{instead} was taken {sum(times for _, times in gathered)} times'
+            if paths and is_main_process():
+                runner.logger.warning(f'{len(paths)} bad images; {what}: {listed(paths, 20)}')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Names what is new."""
-        self._name_new_ones(runner, 'train', 'another person')
+        self._report(runner, 'train', 'another person', sum_up=False)
 
     def after_train(self, runner: Runner) -> None:
         """Sums up the training."""
-        self._sum_up(runner, 'train', 'another person')
+        self._report(runner, 'train', 'another person')
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
-        """Names and sums up what an evaluation could not read."""
-        self._sum_up(runner, 'val', 'a black image')
+        """Names and sums up what a validation could not read."""
+        self._report(runner, 'val', 'a black image')
 
     def after_test_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Names and sums up what a test could not read."""
-        self._sum_up(runner, 'test', 'a black image')
+        self._report(runner, 'test', 'a black image')

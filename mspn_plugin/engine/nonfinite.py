@@ -44,8 +44,7 @@ class SkipNonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Listens to the model's losses and the optimizer's steps."""
-        wrapper = runner.optim_wrapper
-        on_cpu = all(weight.device.type == 'cpu' for weight in runner.model.parameters())
+        wrapper, on_cpu = runner.optim_wrapper, next(runner.model.parameters()).is_cpu
         optimizer = wrapper.optimizer if isinstance(wrapper, OptimWrapper) else None
         self._by_itself = getattr(optimizer, '_step_supports_amp_scaling', False)
         if optimizer is None or not (on_cpu or self._by_itself or self.wait):
@@ -96,17 +95,11 @@ class SkipNonFiniteHook(Hook):
             self._pending.append((runner.iter + 1, rate, losses, flag))
             self._flags = []
             if len(self._pending) >= self._every:
-                self._read(runner)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Reads what is left before the statistics are shared, used or saved."""
-        self._read(runner)
-
-    before_val_epoch = before_collecting_statistics = after_train_epoch
+                self.after_train_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Says how many steps were left out."""
-        self._read(runner)
+        self.after_train_epoch(runner)
         for handle in self._handles:
             handle.remove()
             vars(runner.optim_wrapper.optimizer).pop('found_inf', None)
@@ -114,7 +107,7 @@ class SkipNonFiniteHook(Hook):
             runner.logger.warning(f'{self.skipped} steps were left out: they were not finite')
 
     @torch.no_grad()
-    def _read(self, runner: Runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Reads the flags in one transfer, puts the statistics right, and judges."""
         pending, self._pending = self._pending, []
         flags = torch.stack([flag for *_, flag in pending]).tolist() if pending else []
@@ -141,3 +134,6 @@ class SkipNonFiniteHook(Hook):
                     'clip_grad.max_norm), check the data with tools/check_dataset.py, and '
                     + (f'go on with --resume {last}' if last else 'start anew: none was saved')
                 )
+
+    # Before the statistics are used or saved.
+    before_val_epoch = before_collecting_statistics = after_train_epoch

@@ -43,7 +43,7 @@ def test_what_mmengine_writes_is_good():
 
 
 DAMAGED = dict(
-    num_keypoints=['2', -1, 3, None],
+    num_keypoints=['2', -1, 3],
     flip_indices=[[1, 2], [-1, 0], [0.5, 0], '01', [1]],
     flip_pairs=[[[0, 7]], 3],
     skeleton_links=[[(0, 7)]],

@@ -16,13 +16,13 @@ FOLDERS = ('mspn', 'mspn_plugin', 'tools', 'install', 'setup.py')
 
 # Prefixes of full names; one that ends in a dot covers everything in that module.
 FORBIDDEN = """
-pickle.load pickle.loads pickle.Unpickler pickle._ _pickle. cPickle. dill. joblib. cloudpickle. jsonpickle.
-shelve. marshal. pandas.read_pickle yaml.load yaml.load_all yaml.unsafe_load yaml.unsafe_load_all
-yaml.full_load yaml.full_load_all yaml.Loader yaml.UnsafeLoader yaml.FullLoader
+pickle.load pickle.loads pickle.Unpickler pickle._ _pickle. cPickle. dill. joblib. cloudpickle.
+jsonpickle. shelve. marshal. pandas.read_pickle yaml.load yaml.load_all yaml.unsafe_load
+yaml.unsafe_load_all yaml.full_load yaml.full_load_all yaml.Loader yaml.UnsafeLoader yaml.FullLoader
 eval exec compile __import__ builtins.eval builtins.exec os.system os.popen pty. runpy.
-subprocess.getoutput subprocess.getstatusoutput asyncio.create_subprocess_shell shutil.unpack_archive
-torch.hub.load torch.jit.load torch.package. torch.serialization.load torch.serialization._
-torch.utils.model_zoo. torch.utils.cpp_extension. mmengine.fileio.PickleHandler
+subprocess.getoutput subprocess.getstatusoutput asyncio.create_subprocess_shell
+shutil.unpack_archive torch.hub.load torch.jit.load torch.package. torch.serialization.load
+torch.serialization._ torch.utils.model_zoo. torch.utils.cpp_extension. mmengine.fileio.PickleHandler
 numpy.lib.format.read_array ctypes.pythonapi
 """.split()
 # Allowed in a call that says so.
