@@ -22,8 +22,8 @@ yaml.unsafe_load_all yaml.full_load yaml.full_load_all yaml.Loader yaml.UnsafeLo
 eval exec compile __import__ builtins.eval builtins.exec os.system os.popen pty. runpy.
 subprocess.getoutput subprocess.getstatusoutput asyncio.create_subprocess_shell
 shutil.unpack_archive torch.hub.load torch.jit.load torch.package. torch.serialization.load
-torch.serialization._ torch.utils.model_zoo. torch.utils.cpp_extension. mmengine.fileio.PickleHandler
-numpy.lib.format.read_array ctypes.pythonapi
+torch.serialization._ torch.utils.model_zoo. torch.utils.cpp_extension.
+mmengine.fileio.PickleHandler numpy.lib.format.read_array ctypes.pythonapi
 """.split()
 # Allowed in a call that says so.
 ONLY_WITH = {

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmpose.apis import init_model
 from original_mspn import Original
+from runs import sentence
 from safetensors import safe_open
 
 from mspn_plugin import get_config
@@ -88,10 +89,7 @@ def test_bad_input(foreign, call_tool, capsys, tmp_path):
     path, _ = foreign
 
     def fails(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            call_tool('convert_checkpoint', *arguments)
-        assert stopped.value.code == 2
-        return capsys.readouterr().err
+        return sentence(capsys, call_tool, 'convert_checkpoint', *arguments)
 
     assert 'ends in .pth or .safetensors' in fails(path, tmp_path / 'mspn.txt')
     assert 'create it first' in fails(path, tmp_path / 'no' / 'mspn.pth')

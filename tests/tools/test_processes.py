@@ -15,6 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
+from runs import SMALL, TINY
 from synthetic_people import make_synthetic_people
 from torch import distributed
 
@@ -22,13 +23,8 @@ from mspn_plugin import InputError, get_config
 from mspn_plugin.commands.cpu_processes import join_processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
-SMALL = [
-    'model.backbone.stem_channels=8',
-    'model.backbone.base_channels=4',
-    'model.backbone.unit_channels=8',
-    'model.neck.unit_channels=8',
-    'model.head.unit_channels=8',
+OPTIONS = [
+    *SMALL,
     'train_dataloader.batch_size=2',
     'train_dataloader.num_workers=1',
     'default_hooks.logger.interval=1',
@@ -89,7 +85,7 @@ def test_torchrun_trains_one_model(seven, tmp_path):
         sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2',
         str(REPOSITORY / 'tools' / 'train.py'), 'spied.py', '--launcher', 'pytorch',
         '--data-root', str(seven), '--no-validate', '--work-dir', str(work),
-        '--cfg-options', *SMALL, 'train_cfg.max_epochs=2',
+        '--cfg-options', *OPTIONS, 'train_cfg.max_epochs=2',
     ]  # fmt: skip
     environment = dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
     done = subprocess.run(
@@ -145,7 +141,7 @@ def test_two_processes_evaluate_as_one(seven, call_tool, tmp_path, monkeypatch):
     common = [TINY, 'weights.pth', '--gt-boxes', '--data-root', seven]
 
     def arguments(name, *more):
-        options = [f'test_evaluator.outfile_prefix={tmp_path / name}', *SMALL[:5], *more]
+        options = [f'test_evaluator.outfile_prefix={tmp_path / name}', *SMALL, *more]
         options += ['test_dataloader.num_workers=0', 'test_dataloader.batch_size=2']
         out = ['--out', tmp_path / f'{name}.out.json', '--work-dir', tmp_path / name]
         return [*common, *out, '--cfg-options', *options]
