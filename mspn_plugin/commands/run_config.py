@@ -65,13 +65,14 @@ def _set_data_root(cfg: Config, new: str) -> None:
     cfg.data_root = new
     for split in _SPLITS:
         tables = [*_tables(cfg.get(f'{split}_dataloader'))]
-        roots = {str(table['data_root']) for table in tables if table.get('data_root')}
+        roots = {f'{table["data_root"]}/' for table in tables if table.get('data_root')}
+        roots = {root.replace('//', '/') for root in roots}
         for table in [*tables, *_tables(cfg.get(f'{split}_evaluator'))]:
             if 'data_root' in table:
                 table['data_root'] = new
             for key, old in itertools.product(_FILES, roots):
                 if str(table.get(key)).startswith(old):
-                    table[key] = new + str(table[key]).removeprefix(old).lstrip('/')
+                    table[key] = new + str(table[key]).removeprefix(old)
 
 
 def _guard_images(cfg: Config, option: str, splits: Sequence[str], **settings: Any) -> None:

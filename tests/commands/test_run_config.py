@@ -34,11 +34,13 @@ def test_data_root_of_a_config_that_has_moved_its_data_already(tmp_path):
         f'_base_ = [{make(CONFIG).filename!r}]\n'
         "val_dataloader = dict(dataset=dict(data_root='/old', bbox_file='/old/boxes.json'))\n"
         "val_evaluator = dict(ann_file='/old/annotations/mine.json')\n"
+        "test_dataloader = val_dataloader\ntest_evaluator = dict(ann_file='/older/mine.json')\n"
     )
     cfg = make(child, '--data-root', '/new')
     assert cfg.val_dataloader.dataset.data_root == '/new/'
     assert cfg.val_dataloader.dataset.bbox_file == '/new/boxes.json'
     assert cfg.val_evaluator.ann_file == '/new/annotations/mine.json'
+    assert cfg.test_evaluator.ann_file == '/older/mine.json'
 
 
 def guard(cfg, split):
