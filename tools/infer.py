@@ -30,8 +30,8 @@ from mspn.images import read_image
 from mspn_plugin import InputError
 from mspn_plugin.apis import infer_people
 from mspn_plugin.apis.people import instance_score
-from mspn_plugin.checkpoints.match import check_weights_fit
 from mspn_plugin.commands.run_config import override, read_config
+from mspn_plugin.engine.start import check_weights_fit
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 

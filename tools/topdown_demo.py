@@ -37,8 +37,8 @@ from mspn.outputs import Outputs
 from mspn_plugin import InputError
 from mspn_plugin.apis.detector import PersonDetector, check_device
 from mspn_plugin.apis.pipeline import people_in_frames
-from mspn_plugin.checkpoints.match import check_weights_fit
 from mspn_plugin.commands.run_config import override, read_config
+from mspn_plugin.engine.start import check_weights_fit
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin, which closes the gaps
 from mmpose.models.pose_estimators import TopdownPoseEstimator  # isort: skip

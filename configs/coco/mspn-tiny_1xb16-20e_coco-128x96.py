@@ -8,8 +8,8 @@ codec = dict(
     heatmap_size=(48, 64),
     refine='gradient_sign',
 )
-load = [dict(type='LoadPersonImage'), dict(type='GetBBoxCenterScale', padding=1.15)]
-load_test = [dict(type='LoadPersonImage', keep=True), dict(type='GetBBoxCenterScale', padding=1.15)]
+load = [*_base_.read, dict(type='GetBBoxCenterScale', padding=1.15)]
+load_test = [*_base_.read_test, dict(type='GetBBoxCenterScale', padding=1.15)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='UniformBoxTransform', scale=(0.88, 1.18), rotation=0, shift=0.06),

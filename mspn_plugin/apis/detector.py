@@ -21,7 +21,7 @@ from torchvision.ops import nms
 
 from mspn.errors import InputError, listed
 
-from ..checkpoints.compare import differences
+from ..checkpoints.architecture import differences
 from ..checkpoints.files import read_checkpoint, weights_in
 from ..checkpoints.metadata import check_beside_weights
 from ..zoo import get_config

@@ -10,9 +10,8 @@ from torch import Tensor
 from mspn.errors import InputError, listed
 
 from . import names
-from .architecture import architecture_of
-from .compare import differences
-from .mindspore import is_optimizer_state
+from .architecture import architecture_of, differences
+from .mindspore import OPTIMIZER_STATE
 from .resnet import resnet_to_backbone
 from .sources import Source, recognise
 
@@ -23,7 +22,8 @@ def convert_state_dict(
     """Brings the weights of any known source under this package's names.
 
     Biases of convolutions, which the original has and this network has not, go into the running
-    mean of the normalisation that follows each: a normalisation subtracts a constant anyway.
+    mean of the normalisation that follows each: a normalisation subtracts a constant anyway. Names
+    may have the prefixes of wrappers, and counters (``num_batches_tracked``) may be missing.
 
     Args:
         state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), of the
@@ -39,8 +39,7 @@ def convert_state_dict(
         InputError: The weights are of no known source, or some are missing, left over or of
             another shape than the rest asks for.
     """
-    # Wrapped models (DataParallel) put this before every name.
-    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    weights = names.unwrapped(state_dict)
     source = recognise(weights)
     if source is None:
         raise InputError(
@@ -48,17 +47,19 @@ def convert_state_dict(
             "known here; expected those of mspn_plugin, of MMPose's, Megvii's or MindSpore's MSPN, "
             'or of a torchvision ResNet'
         )
-    if source is Source.MSPN_PLUGIN:
-        return weights, source
     if source is Source.TORCHVISION:
         backbone = resnet_to_backbone(weights, num_stages)
         return {f'backbone.{name}': value for name, value in backbone.items()}, source
     converted, left_over = _renamed(weights, source)
-    _fold_biases(converted)
+    for name in [name for name in converted if name.endswith('.conv.bias')]:
+        mean = name.removesuffix('conv.bias') + 'bn.running_mean'
+        if mean in converted and converted[mean].shape == converted[name].shape:
+            converted[mean] = converted[mean] - converted.pop(name)
     for name in [name for name in converted if name.endswith('.running_var')]:
         counter = name.removesuffix('running_var') + 'num_batches_tracked'
         converted.setdefault(counter, torch.tensor(0))
-    _check_complete(converted, left_over, source)
+    if source is not Source.MSPN_PLUGIN:  # the model that loads those knows their shapes
+        _check_complete(converted, left_over, source)
     return converted, source
 
 
@@ -66,18 +67,18 @@ def _renamed(
     weights: Mapping[str, Tensor], source: Source
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights under the names here, and those that no rule knows under their own."""
+    converted, left_over = dict[str, Tensor](), dict[str, Tensor]()
+    if source is Source.MSPN_PLUGIN:
+        return dict(weights), left_over
     rules = names.MMPOSE if source is Source.MMPOSE else names.MEGVII
     units = names.units_per_stage(weights) if source is Source.MMPOSE else 1
-    converted: dict[str, Tensor] = {}
-    left_over: dict[str, Tensor] = {}
     for name, value in weights.items():
+        name_in_torch = name
         if source is Source.MINDSPORE:
-            if is_optimizer_state(name):
+            if OPTIMIZER_STATE.fullmatch(name):
                 continue
             owner, _, last = name.rpartition('.')
             name_in_torch = f'{owner}.{names.MINDSPORE_PARAMETERS.get(last, last)}'
-        else:
-            name_in_torch = name
         target = names.rename(name_in_torch, rules, units)
         if target is None or target in converted:
             left_over[name] = value
@@ -86,28 +87,19 @@ def _renamed(
     return converted, left_over
 
 
-def _fold_biases(converted: dict[str, Tensor]) -> None:
-    """Takes the biases of convolutions into the running means, in place."""
-    for name in [name for name in converted if name.endswith('.conv.bias')]:
-        mean = name.removesuffix('conv.bias') + 'bn.running_mean'
-        if mean in converted and converted[mean].shape == converted[name].shape:
-            converted[mean] = converted[mean] - converted.pop(name)
-
-
 def _check_complete(
     converted: Mapping[str, Tensor], left_over: Mapping[str, Tensor], source: Source
 ) -> None:
     architecture = architecture_of(converted)
-    found = {name: value.shape for name, value in (*converted.items(), *left_over.items())}
+    what = problems = ''
     if architecture is None:
-        raise InputError(
-            f'these weights of {source.description} are not a whole network: the stem, the first '
-            f'stage or the first predictor is missing among {len(found)} weights '
-            f'({listed(list(left_over) or list(converted))}); give the complete file'
-        )
-    problems = differences(found, architecture.shapes())
+        some = listed(list(left_over) or list(converted))
+        problems = f'the stem, the first stage or the first predictor is missing among {some}'
+    else:
+        found = {name: value.shape for name, value in (*converted.items(), *left_over.items())}
+        what, problems = f' of {architecture}', differences(found, architecture.shapes())
     if problems:
         raise InputError(
-            f'these weights of {source.description} are not a whole network of {architecture}: '
-            f'{problems}; give the complete file'
+            f'these weights of {source.description} are not a whole network{what}: {problems}; '
+            'give the complete file'
         )

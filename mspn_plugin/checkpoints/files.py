@@ -8,7 +8,6 @@ address to it, ``*.ckpt`` (MindSpore) and ``*.safetensors``, so that ``load_from
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mspn.errors import InputError, listed
+from mspn.errors import InputError
 
-from .foreign_objects import first_foreign_object
 from .mindspore import looks_like_mindspore, read_mindspore
+from .names import unwrapped
 
-_HOLDERS = ('state_dict', 'model')  # where MMEngine and the original code keep the weights
+_HOLDERS = ('state_dict', 'model', 'net')  # MMEngine, the original code, others
 
 
 def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
@@ -34,9 +33,6 @@ def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
     Args:
         checkpoint: A local file, a URL, or another address that MMEngine knows.
 
-    Returns:
-        The weights by name, as the file names them.
-
     Raises:
         InputError: The file is absent, broken, or holds something else.
     """
@@ -44,66 +40,35 @@ def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
 
 
 def weights_in(loaded: object, checkpoint: str) -> Mapping[str, Tensor]:
-    """Finds the weights among what a checkpoint holds.
-
-    Args:
-        loaded: The content of a checkpoint.
-        checkpoint: Its address, for the message.
-
-    Returns:
-        The weights by name, without the prefix that a wrapped model's names carry.
-
-    Raises:
-        InputError: There are none.
-    """
+    """Finds the weights in the content of a checkpoint; an `InputError` names it if it has none."""
     weights = loaded
     for holder in _HOLDERS:
-        if isinstance(weights, Mapping) and isinstance(weights.get(holder), Mapping):
-            weights = weights[holder]
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(holder), Mapping):
+            weights = loaded[holder]
             break
     if (
         not isinstance(weights, Mapping)
         or not weights
-        or not all(isinstance(name, str) for name in weights)
-        or not all(isinstance(value, Tensor) for value in weights.values())
+        or not all(isinstance(n, str) and isinstance(v, Tensor) for n, v in weights.items())
     ):
         raise InputError(f'{checkpoint} holds no weights; expected tensors by name')
-    odd = [name for name, value in weights.items() if not _is_plain(value)]
-    if odd:
-        raise InputError(
-            f'{checkpoint} holds {listed(odd, 3)} as sparse, quantized or empty tensors; expected '
-            'plain ones'
-        )
-    return {key.removeprefix('module.'): value for key, value in weights.items()}
-
-
-def _is_plain(value: Tensor) -> bool:
-    return (
-        value.layout == torch.strided
-        and not value.is_quantized
-        and not value.is_nested
-        and value.device.type != 'meta'
-    )
+    for name, value in weights.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+            kind = 'sparse, quantized or empty'
+            raise InputError(f'{checkpoint} holds {name} as a {kind} tensor; expected plain ones')
+    return unwrapped(weights)
 
 
 def read_checkpoint(checkpoint: str) -> Any:
     """Reads all that a checkpoint holds; arguments and errors as in `read_state_dict`."""
-    if '://' not in checkpoint:
-        return _read_file(Path(checkpoint))
-    try:
-        return _load_checkpoint(checkpoint, map_location='cpu')
-    except InputError:
-        raise
-    except Exception as error:
-        raise _unreadable(checkpoint, error) from error
-
-
-def _read_file(path: Path) -> Any:
-    if path.is_dir():
+    path = Path(checkpoint)
+    if '://' not in checkpoint and path.is_dir():
         raise InputError(f'{path} is a folder; give the file of a checkpoint')
-    if not path.is_file():
+    if '://' not in checkpoint and not path.is_file():
         raise InputError(f'the checkpoint {path} does not exist; give the path of a file or a URL')
     try:
+        if '://' in checkpoint:
+            return _load_checkpoint(checkpoint, map_location='cpu')
         if _looks_like_safetensors(path):
             return {'state_dict': load_file(path)}
         if looks_like_mindspore(path):
@@ -112,31 +77,46 @@ def _read_file(path: Path) -> Any:
     except InputError:
         raise
     except Exception as error:  # a broken file can fail in any way
-        raise _unreadable(str(path), error) from error
+        raise _unreadable(checkpoint, error) from error
+
+
+def hand_over(checkpoint: str, loaded: Any) -> None:
+    """Lets MMEngine take a checkpoint's content from memory when it loads that address next.
+
+    So a runner does not read again what was read to check it. It happens once, and not at all if
+    the file was written meanwhile. For the sake of memory the caller should not keep the content.
+    """
+    address, path, held = re.escape(checkpoint) + '$', Path(checkpoint), [loaded]
+    written = path.stat().st_mtime_ns if path.is_file() else None
+
+    def load_from_memory(filename: str, map_location: Any = None) -> Any:
+        del CheckpointLoader._schemes[address]
+        content = held.pop()
+        if written == (path.stat().st_mtime_ns if path.is_file() else None):
+            return content
+        return _load_checkpoint(filename, map_location)
+
+    CheckpointLoader._schemes[address] = load_from_memory
+    CheckpointLoader._schemes.move_to_end(address, last=False)
 
 
 def _looks_like_safetensors(path: Path) -> bool:
     """A safetensors file begins with the length of its JSON header, then the header."""
     with path.open('rb') as file:
-        start = file.read(9)
-    if len(start) < 9 or start[8:] != b'{':
-        return False
-    return struct.unpack('<Q', start[:8])[0] < path.stat().st_size
+        length, brace = file.read(8), file.read(1)
+    return brace == b'{' and int.from_bytes(length, 'little') < path.stat().st_size
 
 
 def _unreadable(checkpoint: str, error: Exception) -> InputError:
-    """Says why a file cannot be read; names the code in it if that is the reason."""
-    text = str(error) or type(error).__name__
-    refused = re.search(r'GLOBAL ([\w.]+)', text)
-    name = refused[1] if refused else first_foreign_object(checkpoint)
-    if name:
+    """Says why a file cannot be read, as torch says it; names the code in it if that is why."""
+    # Torch begins with the advice to load without the restriction, which is not ours.
+    text = str(error).rpartition('WeightsUnpickler error:')[2] or type(error).__name__
+    if refused := re.search(r'GLOBAL ([\w.]+)', text):
         return InputError(
-            f'{checkpoint} refers to the Python object {name}, which is no part of weights; '
+            f'{checkpoint} refers to the Python object {refused[1]}, which is no part of weights; '
             'nothing in the file was run; expected a file of tensors only, so ask its author for '
             'the plain state_dict'
         )
-    # Torch begins with the advice to load without the restriction, which is not ours.
-    text = text.rpartition('WeightsUnpickler error:')[2] or text
     reason = next(filter(None, map(str.strip, text.splitlines())), 'nothing is known').rstrip('.')
     if 'weights_only' in reason:
         reason = 'it is of a format that cannot be read without running what it holds'
@@ -149,7 +129,7 @@ def _unreadable(checkpoint: str, error: Exception) -> InputError:
 @CheckpointLoader.register_scheme(prefixes=r'.*\.(ckpt|safetensors)$')
 def _load_local(filename: str, map_location: Any = None) -> Any:
     """What MMEngine calls for a local file of these kinds; it moves the weights itself."""
-    return _read_file(Path(filename))
+    return read_checkpoint(filename)
 
 
 @CheckpointLoader.register_scheme(prefixes=r'https?://[^?#]*\.(ckpt|safetensors)([?#].*)?$')
@@ -162,4 +142,4 @@ def _load_url(filename: str, map_location: Any = None) -> Any:
         print(f'downloading {filename} to {path}')
         torch.hub.download_url_to_file(filename, str(path))
     barrier()
-    return _read_file(path)
+    return read_checkpoint(str(path))

@@ -5,21 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
 
-import torch
-from mmengine.config import ConfigDict
 from mmengine.logging import print_log
-from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mspn.errors import InputError
 
-from .architecture import architecture_of
-from .compare import differences, misshapen
+from .architecture import architecture_of, differences
 from .convert import convert_state_dict
-from .files import read_checkpoint, weights_in
-from .metadata import check_beside_weights, check_training_state
 from .sources import Source
 
 _PREDICTION = re.compile(r'head\.stages\.\d+\.\d+\..*')
@@ -28,7 +21,7 @@ _PREDICTION = re.compile(r'head\.stages\.\d+\.\d+\..*')
 def fit_weights(
     weights: Mapping[str, Tensor], model: nn.Module, *, strict: bool = True
 ) -> tuple[dict[str, Tensor], Source]:
-    """Brings weights of any source into the form that a model loads.
+    """Brings weights of any source into the form that a model loads, and tells the source.
 
     MMEngine's own loading only warns of a mismatch and goes on with random weights.
 
@@ -37,9 +30,6 @@ def fit_weights(
         model: The model that will load them; only the names and shapes of its weights count.
         strict: ``False`` allows another number of keypoints: the prediction layers, and nothing
             else, then keep the values that the model gave them, and a warning says so.
-
-    Returns:
-        The model's weights, and their source.
 
     Raises:
         InputError: The weights do not fit.
@@ -56,7 +46,7 @@ def fit_weights(
     wanted = {name: value.shape for name, value in own.items()}
     found = {name: value.shape for name, value in converted.items()}
     predictions = [name for name in wanted if _PREDICTION.fullmatch(name)]
-    if not strict and misshapen({name: found.get(name, ()) for name in predictions}, wanted):
+    if not strict and any(found.get(name) != wanted[name] for name in predictions):
         for name in predictions:
             converted[name], found[name] = own[name], wanted[name]
         print_log(
@@ -67,7 +57,7 @@ def fit_weights(
         )
     problems = differences(found, wanted)
     if problems:
-        raise InputError(_misfit(weights=converted, own=own, problems=problems))
+        raise InputError(_misfit(converted, own, problems))
     return converted, source
 
 
@@ -75,61 +65,27 @@ def _misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], problems: 
     theirs, ours = architecture_of(weights), architecture_of(own)
     if theirs is None or ours is None or theirs == ours:
         return f'the weights are not those of this model ({problems})'
-    text = f'the weights are of another network than the model: {theirs}, not {ours} ({problems})'
-    if theirs.num_keypoints != ours.num_keypoints:
-        text += '; to start with another number of keypoints, set model.strict=False'
-    return text
-
-
-def check_weights_fit(checkpoint: str, model: ConfigDict | dict[str, Any]) -> Any:
-    """Checks a checkpoint against a config.
-
-    Args:
-        checkpoint: What ``load_from`` would name.
-        model: Config of the model; only its shapes are built.
-
-    Returns:
-        All that the checkpoint holds.
-
-    Raises:
-        InputError: The checkpoint cannot be read or does not fit.
-    """
-    loaded = read_checkpoint(checkpoint)
-    weights = weights_in(loaded, checkpoint)
-    check_beside_weights(loaded, checkpoint)
-    with torch.device('meta'):
-        built = MODELS.build(model)
-    try:
-        _, source = fit_weights(weights, built, strict=model.get('strict', True))
-    except InputError as error:
-        raise InputError(
-            f'the checkpoint {checkpoint} does not fit the config: {error}; give the config that '
-            'belongs to it, or another checkpoint'
-        ) from error
-    if source is not Source.MSPN_PLUGIN and model['type'] != 'MSPNPoseEstimator':
-        raise InputError(
-            f'the checkpoint {checkpoint} is of {source.description}, whose names only an '
-            "MSPNPoseEstimator translates; set model.type='MSPNPoseEstimator', or convert the file "
-            'with tools/convert_checkpoint.py'
-        )
-    return loaded
+    other_keypoints = '; to start with another number of keypoints, set model.strict=False'
+    return (
+        f'the weights are of another network than the model: {theirs}, not {ours} ({problems})'
+        + other_keypoints * (theirs.num_keypoints != ours.num_keypoints)
+    )
 
 
 def check_can_resume(loaded: object, checkpoint: str) -> None:
-    """Checks that a checkpoint holds a training's state and not only weights.
-
-    Args:
-        loaded: The content of the checkpoint.
-        checkpoint: Its address, for the message.
-
-    Raises:
-        InputError: It holds only weights, or the state is of another kind than MMEngine writes.
-    """
+    """Raises an `InputError` if the content of a checkpoint is no state of a training."""
     if not isinstance(loaded, Mapping) or 'optimizer' not in loaded or 'meta' not in loaded:
         raise InputError(
             f'{checkpoint} holds weights but no state of a training run, so there is nothing to '
             'resume; to start a new run from its weights, use '
             f'--cfg-options load_from={checkpoint} instead of --resume'
         )
-    if loaded['optimizer']:
-        check_training_state(loaded, checkpoint)
+    parts = {part: loaded.get(part) for part in ('meta', 'optimizer', 'message_hub')}
+    damaged = [part for part, value in parts.items() if not isinstance(value, Mapping)]
+    steps = {} if damaged else {key: loaded['meta'].get(key) for key in ('epoch', 'iter')}
+    damaged += [key for key, step in steps.items() if type(step) is not int or step < 0]
+    if damaged:
+        raise InputError(
+            f'{checkpoint} cannot be resumed: its {", ".join(damaged)} is not what MMEngine '
+            'writes; keep only its weights with tools/convert_checkpoint.py, or take another file'
+        )

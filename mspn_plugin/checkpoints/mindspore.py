@@ -15,15 +15,13 @@ one name, which are refused here: no layer of a pose network is that large.
 
 from __future__ import annotations
 
-import functools
+import io
 import math
-import mmap
 import os
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -40,48 +38,27 @@ OPTIMIZER_STATE = re.compile(
     r'|epoch_num|step_num|loss_scale|scale_sense|scale_value|current_iterator_step'
     r'|last_overflow_iterator_step'
 )
-"""Names under which MindSpore's optimizers and loss scaling keep what is no weight."""
+"""Full names under which MindSpore's optimizers and loss scaling keep what is no weight."""
 
-_ENTRY = 1 << 3 | 2  # the key of field 1 with a length and that many bytes
-_VARINT = 10  # bytes of the longest number
-_TRAILER = b'crc_num'
-_TRAILER_SIZE = len(_TRAILER) + 10
 _COUNTERS = re.compile(r'U?Int\d+|Bool|str')
-_COPY = 'copy or download the file again'
-_SAVE = 'save the network again with mindspore.save_checkpoint, in float32'
-_GIVE = 'give a .ckpt file that mindspore.save_checkpoint wrote without encryption'
-
-
-def is_optimizer_state(name: str) -> bool:
-    """Whether a parameter of a checkpoint belongs to the training and not to the network."""
-    return OPTIMIZER_STATE.fullmatch(name) is not None
+_REMEDY = (
+    'copy or download the file again, or save the network again with mindspore.save_checkpoint, in '
+    'float32 and without encryption'
+)
 
 
 def looks_like_mindspore(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as a MindSpore checkpoint: an entry, and in it a printable name.
-
-    Args:
-        path: A local file of any kind and name.
-
-    Returns:
-        The answer, from the first bytes alone; ``False`` for a file that cannot be opened.
-    """
+    """Whether a file of any name begins as a MindSpore checkpoint: an entry with a name."""
     try:
         with open(path, 'rb') as file:
-            head = file.read(4096)
-    except OSError:
+            for _ in ('the entry', 'its name'):
+                if file.read(1) != b'\n':  # field 1 of wire type 2
+                    return False
+                length = _number(file)
+            name = file.read(min(length, 4096))
+            return 0 < len(name) == length and name.decode().isprintable()
+    except (OSError, ValueError):
         return False
-    position = length = 0
-    for _ in ('the entry', 'its name'):  # both are field 1 of their message
-        number = _varint(head, position + 1, len(head))
-        if head[position : position + 1] != bytes([_ENTRY]) or number is None:
-            return False
-        length, position = number
-    try:
-        name = head[position : position + length].decode()
-    except UnicodeDecodeError:
-        return False
-    return name.isprintable() and 0 < length <= len(head) - position
 
 
 def read_mindspore(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -89,185 +66,109 @@ def read_mindspore(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     The memory in use stays near the size of the weights and a few times the largest of them.
 
-    Args:
-        path: A local file, not encrypted.
-
     Returns:
-        A float32 tensor on the CPU, with memory of its own, for every name in the file, such as
-        ``conv.weight`` or ``bn.gamma``, ``bn.beta``, ``bn.moving_mean`` and ``bn.moving_variance``;
-        the optimizer's are among them (`is_optimizer_state`). Single values that are integers,
-        booleans or texts are left out: they count steps (``global_step``, ``epoch_num``) and are
-        never weights.
+        A float32 tensor on the CPU for every name in the file, such as ``conv.weight``,
+        ``bn.gamma`` or ``bn.moving_mean``, those of the optimizer too. Single values that are
+        integers, booleans or texts count steps (``global_step``, ...) and are left out.
 
     Raises:
-        InputError: The file cannot be opened, is broken, or holds weights of another type. The
-            message names the byte where the broken entry begins.
+        InputError: The file cannot be opened, is broken (the message names the byte where the
+            broken entry begins), or holds weights of another type.
     """
-    place = _Place(os.fspath(path))
-    weights: dict[str, Tensor] = {}
-    seen = set()
+    weights: dict[str, Tensor | None] = {}
+    offset = 0
     try:
         with open(path, 'rb') as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise InputError(f'{path} is empty, expected a MindSpore checkpoint; {_COPY}')
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                for entry in _entries(content, place):
-                    name, value = _parameter(entry, place)
-                    if name in seen:
-                        raise place.error('every name once', f'{name!r} a second time', _SAVE)
-                    seen.add(name)
-                    if value is not None:
-                        weights[name] = value
-                    place.last = name
+            for number, entry in _fields(file, _end_of_entries(file)):
+                if number != 1 or isinstance(entry, int):
+                    raise ValueError(f'expected bytes in field 1, found field {number}')
+                name, value = _parameter(entry)
+                if name in weights:
+                    raise ValueError(f'the name {name!r} comes a second time')
+                weights[name] = value
+                offset = file.tell()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f'{path} cannot be opened ({reason}); {_GIVE}') from error
-    if not weights:
-        raise InputError(f'{path} holds no weights, expected tensors of type Float32; {_GIVE}')
-    return weights
-
-
-@dataclass
-class _Place:
-    """Where the reader stands, for messages.
-
-    Attributes:
-        path: The file.
-        offset: First byte of the current entry.
-        number: Which entry that is, from 1.
-        last: Name of the entry before; empty for the first.
-    """
-
-    path: str
-    offset: int = 0
-    number: int = 1
-    last: str = ''
-
-    def error(self, expected: str, found: str, remedy: str = '') -> InputError:
-        """The error for what is wrong with the current entry."""
-        if not remedy:
-            remedy = _COPY if self.number > 1 else _GIVE
-        after = f'after {self.last!r}' if self.last else 'the first one'
-        return InputError(
-            f'{self.path} cannot be read as a MindSpore checkpoint: at byte {self.offset}, in '
-            f'entry {self.number} ({after}), expected {expected}, found {found}; {remedy}'
-        )
-
-
-def _varint(content: bytes | mmap.mmap, start: int, stop: int) -> tuple[int, int] | None:
-    """Returns a protobuf number and the position behind it; ``None`` if it does not end."""
-    value = 0
-    for index in range(start, min(start + _VARINT, stop)):
-        value |= (content[index] & 0x7F) << 7 * (index - start)
-        if content[index] < 0x80:
-            return value, index + 1
-    return None
-
-
-def _entries(content: mmap.mmap, place: _Place) -> Iterator[bytes]:
-    """Yields the entries of a file, without their keys and lengths, and moves `place` along."""
-    stop = len(content)
-    has_checksum = content[-_TRAILER_SIZE:].startswith(_TRAILER)
-    if has_checksum:
-        stop -= _TRAILER_SIZE
-    checksum = 0
-    while place.offset < stop:
-        key = _varint(content, place.offset, stop)
-        if key is None or key[0] != _ENTRY:
-            found = f'field {key[0] >> 3} of wire type {key[0] & 7}' if key else 'no key'
-            raise place.error('the key of an entry (field 1 of wire type 2)', found)
-        size = _varint(content, key[1], stop)
-        if size is None:
-            cut = stop - key[1] < _VARINT
-            found = 'the end of the file' if cut else 'a number of more than 10 bytes'
-            raise place.error('the length of the entry', found, _COPY)
-        length, start = size
-        if length > stop - start:
-            found = f'{stop - start} before the end of the file'
-            raise place.error(f'{length} bytes from byte {start} on', found, _COPY)
-        entry = content[start : start + length]
-        if has_checksum:
-            checksum = zlib.crc32(entry, zlib.crc32(content[place.offset : start], checksum))
-        yield entry
-        if hasattr(mmap, 'MADV_DONTNEED'):  # else the file stays in memory beside the tensors
-            page = place.offset // mmap.PAGESIZE * mmap.PAGESIZE
-            content.madvise(mmap.MADV_DONTNEED, page, start + length - page)
-        place.offset = start + length
-        place.number += 1
-    if has_checksum and checksum != int.from_bytes(content[-10:], 'big'):
+        raise InputError(f'{path} cannot be opened ({error}); give a .ckpt file') from error
+    except ValueError as error:
+        last = f'after {list(weights)[-1]!r}' if weights else 'the first one'
         raise InputError(
-            f'{place.path} is damaged: the {_TRAILER.decode()} at byte {stop} is not the CRC-32 of '
-            f'the {stop} bytes before it; {_COPY}'
-        )
+            f'{path} cannot be read as a MindSpore checkpoint: at byte {offset}, in entry '
+            f'{len(weights) + 1} ({last}), {error}; {_REMEDY}'
+        ) from error
+    found = {name: value for name, value in weights.items() if value is not None}
+    if not found:
+        raise InputError(f'{path} holds no weights, expected tensors of type Float32; {_REMEDY}')
+    return found
 
 
-def _parameter(entry: bytes, place: _Place) -> tuple[str, Tensor | None]:
-    """Returns a parameter's name and value; ``None`` for a step counter and the like."""
-    value_class, decode_error = _protobuf()
-    value = value_class()
-    try:
-        value.ParseFromString(entry)
-    except decode_error as error:
-        raise place.error('a name and a tensor', 'bytes that are no such message') from error
-    if not value.tag:
-        raise place.error('an entry with a name (tag)', 'one without')
-    try:
-        name = value.tag.decode()
-    except UnicodeDecodeError as error:
-        raise place.error('a name in UTF-8', f'the bytes {value.tag!r}') from error
-    tensor = value.tensor
-    for field in ('tensor_type', 'tensor_content'):
-        if not tensor.HasField(field):
-            raise place.error(f'a tensor for {name!r}', f'an entry without {field}')
+def _end_of_entries(file: BinaryIO) -> int:
+    """Where the entries of a file end; compares the checksum behind them if there is one."""
+    stop = file.seek(0, os.SEEK_END)
+    file.seek(max(0, stop - 17))
+    trailer = file.read()
+    file.seek(0)
+    if trailer.startswith(b'crc_num') and len(trailer) == 17:
+        stop, checksum = stop - 17, 0
+        while file.tell() < stop:
+            checksum = zlib.crc32(file.read(min(1 << 20, stop - file.tell())), checksum)
+        if checksum != int.from_bytes(trailer[7:], 'big'):
+            raise ValueError(f'the checksum at byte {stop} is not the CRC-32 of all before it')
+        file.seek(0)
+    return stop
 
-    kind = tensor.tensor_type.decode(errors='replace')
-    shape = () if tensor.dims == [0] else tuple(tensor.dims)  # MindSpore's way to say scalar
+
+def _parameter(entry: bytes) -> tuple[str, Tensor | None]:
+    """A parameter's name and value; ``None`` for a step counter and the like."""
+    value = dict(_fields(io.BytesIO(entry), len(entry)))
+    tag, message = value.get(1), value.get(2, b'')
+    if not tag or not isinstance(tag, bytes) or not isinstance(message, bytes):
+        raise ValueError('expected an entry with a name (tag), found none')
+    name = tag.decode()
+    tensor: dict[int, bytes] = {}
+    sizes = []
+    for number, part in _fields(io.BytesIO(message), len(message)):
+        if isinstance(part, bytes):
+            tensor[number] = part
+        else:  # a negative number has 64 bits
+            sizes.append(part - (part >> 63 << 64))
+    for number, what in ((2, 'tensor_type'), (3, 'tensor_content')):
+        if number not in tensor:
+            raise ValueError(f'expected a tensor for {name!r}, found none with a {what}')
+    kind, content = tensor[2].decode(errors='replace'), tensor[3]
+    shape = () if sizes == [0] else tuple(sizes)  # MindSpore's way to say scalar
+    length = 4 * math.prod(shape)
+    if length == 4 and _COUNTERS.fullmatch(kind):
+        return name, None
     if kind != 'Float32':
-        if math.prod(shape) == 1 and _COUNTERS.fullmatch(kind):
-            return name, None
-        raise place.error(f'Float32 for {name!r}', kind, _SAVE)
-    if min(shape, default=1) < 1:
-        raise place.error(f'sizes of 1 or more for {name!r}', f'{shape}', _COPY)
-    content = tensor.tensor_content
-    if len(content) != 4 * math.prod(shape):
-        expected = f'{4 * math.prod(shape)} bytes for {name!r} of shape {shape}'
-        raise place.error(expected, f'{len(content)}', _COPY)
-    # A copy, because the bytes of a message are read-only; '<f4' is little-endian everywhere.
+        raise ValueError(f'expected Float32 for {name!r}, found {kind}')
+    if min(shape, default=1) < 1 or len(content) != length:
+        raise ValueError(f'expected {length} bytes for {name!r} of {shape}, found {len(content)}')
+    # A copy, because bytes are read-only; '<f4' is little-endian everywhere.
     return name, torch.from_numpy(np.frombuffer(content, '<f4').astype(np.float32).reshape(shape))
 
 
-@functools.cache
-def _protobuf() -> tuple[Any, type[Exception]]:
-    """Returns the message class `Value`, and the error that its parsing raises."""
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool
-        from google.protobuf.message import DecodeError
-        from google.protobuf.message_factory import GetMessageClass
-    except ImportError as error:
-        raise InputError(
-            'reading a MindSpore checkpoint needs the Python package protobuf, 4.22 or newer; '
-            'install it with: pip install "protobuf>=4.22"'
-        ) from error
-    # Nothing is `required` and texts are bytes, so that a message with a fault still parses and
-    # the fault gets its own sentence.
-    kinds = descriptor_pb2.FieldDescriptorProto
-    optional, repeated = kinds.LABEL_OPTIONAL, kinds.LABEL_REPEATED
-    file = descriptor_pb2.FileDescriptorProto(
-        name='mspn_plugin/mindspore.proto', package='mspn_plugin', syntax='proto2'
-    )
-    tensor = file.message_type.add(name='TensorProto').field
-    tensor.add(name='dims', number=1, type=kinds.TYPE_INT64, label=repeated)
-    tensor.add(name='tensor_type', number=2, type=kinds.TYPE_BYTES, label=optional)
-    tensor.add(name='tensor_content', number=3, type=kinds.TYPE_BYTES, label=optional)
-    value = file.message_type.add(name='Value').field
-    value.add(name='tag', number=1, type=kinds.TYPE_BYTES, label=optional)
-    value.add(
-        name='tensor',
-        number=2,
-        type=kinds.TYPE_MESSAGE,
-        type_name='.mspn_plugin.TensorProto',
-        label=optional,
-    )
-    pool = descriptor_pool.DescriptorPool()  # of our own: MindSpore has these names in the other
-    pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName('mspn_plugin.Value')), DecodeError
+def _fields(stream: BinaryIO, stop: int) -> Iterator[tuple[int, int | bytes]]:
+    """Yields number and content of the fields of a message."""
+    while stream.tell() < stop:
+        number, wire = divmod(_number(stream), 8)
+        if wire == 0:
+            yield number, _number(stream)
+            continue
+        length = _number(stream) if wire == 2 else {1: 8, 5: 4}.get(wire, stop)
+        left = stop - stream.tell()
+        if length > left:
+            raise ValueError(f'expected {length} bytes for field {number}, found {left}')
+        yield number, stream.read(length)
+
+
+def _number(stream: BinaryIO) -> int:
+    """Reads a protobuf number: seven bits a byte, the lowest first."""
+    value = 0
+    for index in range(10):
+        byte = stream.read(1)
+        if not byte:
+            raise ValueError('found the end of the file or message within a number')
+        value |= (byte[0] & 0x7F) << 7 * index
+        if byte[0] < 0x80:
+            return value % 2**64
+    raise ValueError('found a number of more than 10 bytes')

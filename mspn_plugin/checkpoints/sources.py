@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any
+
+import torch
+from torch import nn
 
 _BGR = dict(mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb=False)
 _RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
@@ -23,7 +26,7 @@ class Source(StrEnum):
     @property
     def description(self) -> str:
         """Its name in a sentence."""
-        return _DESCRIPTIONS[self]
+        return _DESCRIPTIONS.get(self, self.value)
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -35,51 +38,59 @@ class Source(StrEnum):
 
 
 _DESCRIPTIONS = {
-    Source.MSPN_PLUGIN: 'mspn_plugin',
     Source.MMPOSE: "MMPose's MSPN",
     Source.MEGVII: 'the original MSPN (Megvii, PyTorch)',
     Source.MINDSPORE: 'the MindSpore MSPN',
-    Source.TORCHVISION: 'a torchvision ResNet',
 }
 
+
+# MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
+# / 0.225. So its mean is almost zero.
+_ALMOST_ZERO = _BGR | dict(mean=[0.406, 0.456, 0.485])
 _SETTINGS: dict[Source, dict[str, dict[str, Any]]] = {
-    Source.MMPOSE: dict(
-        data_preprocessor=_RGB,
-        backbone=dict(pool_padding='symmetric'),
-        codec=dict(refine='gradient_sign'),
-    ),
-    Source.MEGVII: dict(
-        data_preprocessor=_BGR,
-        backbone=dict(pool_padding='symmetric'),
-        codec=dict(refine='second_peak'),
-    ),
-    # MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
-    # / 0.225. So its mean is almost zero.
-    Source.MINDSPORE: dict(
-        data_preprocessor=_BGR | dict(mean=[0.406, 0.456, 0.485]),
-        backbone=dict(pool_padding='same'),
-        codec=dict(refine='second_peak'),
-    ),
+    source: dict(
+        data_preprocessor=colours, backbone=dict(pool_padding=padding), codec=dict(refine=refine)
+    )
+    for source, colours, padding, refine in (
+        (Source.MMPOSE, _RGB, 'symmetric', 'gradient_sign'),
+        (Source.MEGVII, _BGR, 'symmetric', 'second_peak'),
+        (Source.MINDSPORE, _ALMOST_ZERO, 'same', 'second_peak'),
+    )
 }
 
-# One telling name each; the first that occurs among the weights decides.
-_SIGNS = (
-    (Source.MSPN_PLUGIN, re.compile(r'backbone\.stages\..*')),
-    (Source.MMPOSE, re.compile(r'backbone\.multi_stage_mspn\..*')),
-    (Source.MINDSPORE, re.compile(r'stage0\..*\.(gamma|moving_mean)')),
-    (Source.MEGVII, re.compile(r'stage0\.(down|up)sample\..*')),
-    (Source.TORCHVISION, re.compile(r'layer1\.0\.conv1\.weight')),
-)
+# How one telling name begins; the first that occurs among the weights decides.
+_SIGNS = {
+    Source.MSPN_PLUGIN: r'backbone\.stages\.',
+    Source.MMPOSE: r'backbone\.multi_stage_mspn\.',
+    Source.MINDSPORE: r'stage0\..*\.(gamma|moving_mean)$',
+    Source.MEGVII: r'stage0\.(down|up)sample\.',
+    Source.TORCHVISION: r'layer1\.0\.conv1\.weight$',
+}
 
 
 def recognise(names: Iterable[str]) -> Source | None:
-    """Tells whose weights these are by their names, or ``None``.
-
-    Args:
-        names: The names of the weights.
-    """
+    """Tells whose weights these are by their names, or ``None``."""
     names = list(names)
-    for source, sign in _SIGNS:
-        if any(sign.fullmatch(name) for name in names):
+    for source, sign in _SIGNS.items():
+        if any(re.match(sign, name) for name in names):
             return source
     return None
+
+
+def other_settings(model: nn.Module, source: Source) -> Iterator[str]:
+    """Names the settings of a pose estimator that are not those its weights were trained with."""
+    normalise = model.data_preprocessor
+    own: dict[str, dict[str, Any]] = dict(
+        data_preprocessor=dict(bgr_to_rgb=bool(getattr(normalise, '_channel_conversion', False))),
+        backbone=dict(pool_padding=getattr(model.backbone, 'pool_padding', None)),
+        codec=dict(refine=getattr(getattr(model.head, 'decoder', None), 'refine', None)),
+    )
+    for name in ('mean', 'std'):
+        if (values := getattr(normalise, name, None)) is not None:
+            numbers = torch.as_tensor(values).flatten().tolist()
+            own['data_preprocessor'][name] = [round(number, 3) for number in numbers]
+    for part, settings in source.settings.items():
+        place = 'head.decoder' if part == 'codec' else part
+        for name, wanted in settings.items():
+            if (value := own[part].get(name)) != wanted:
+                yield f'model.{place}.{name}={wanted!r} (it is {value!r})'

@@ -5,78 +5,46 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mspn.atomic_io import whole_file
 from mspn_plugin import InputError, __version__
 from mspn_plugin.checkpoints import Source, convert_state_dict
-from mspn_plugin.checkpoints.architecture import Architecture, architecture_of
+from mspn_plugin.checkpoints.architecture import architecture_of
 from mspn_plugin.checkpoints.files import read_state_dict
 
-SUFFIXES = ('.pth', '.safetensors')
 
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Checks that the result can be written before any work is done for it."""
-    if target.suffix not in SUFFIXES:
-        raise InputError(f'DST is {target}; expected a name that ends in {" or ".join(SUFFIXES)}')
-    if not target.parent.is_dir():
-        raise InputError(f'the folder {target.parent} does not exist; create it first')
-    if target.exists() and not overwrite:
-        raise InputError(f'{target} exists; give another name, or --overwrite to replace it')
-
-
-def _apart(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with memory of their own each, as the format wants them."""
-    seen: set[int] = set()
-    apart = {}
-    for name, value in weights.items():
-        value = value.contiguous()
-        memory = value.untyped_storage().data_ptr()
-        apart[name] = value.clone() if memory in seen else value
-        seen.add(memory)
-    return apart
-
-
-def write(target: Path, weights: dict[str, Tensor], record: dict[str, str]) -> None:
-    """Writes the weights beside their final place, then moves them there: all or nothing."""
-    unfinished = target.with_name(f'.{target.name}.unfinished')
-    try:
-        if target.suffix == '.safetensors':
-            save_file(_apart(weights), unfinished, metadata=record)
-        else:
-            torch.save({'state_dict': weights, 'meta': record}, unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def report(source: Source, weights: dict[str, Tensor], architecture: Architecture | None) -> str:
+def report(source: Source, weights: dict[str, Tensor]) -> str:
     """What a user must know about the weights."""
     trained = [value for name, value in weights.items() if name.endswith(('.weight', '.bias'))]
     lines = [
         f'source       {source.description}',
-        f'network      {architecture}',
+        f'network      {architecture_of(weights)}',
         f'parameters   {sum(value.numel() for value in trained):,} in {len(trained)} tensors',
     ]
-    if not source.settings:
-        lines.append('settings     those of the config that they were trained with')
+    head = 'settings    '
     for part, settings in source.settings.items():
-        place = 'codec' if part == 'codec' else f'model.{part}'
         text = ', '.join(f'{name}={value!r}' for name, value in settings.items())
-        lines.append(
-            f'{"settings" if place == "model.data_preprocessor" else "":12} {place}: {text}'
-        )
+        lines.append(f'{head} {"" if part == "codec" else "model."}{part}: {text}')
+        head = ' ' * len(head)
+    if not source.settings:
+        lines.append(f'{head} those of the config that they were trained with')
     return '\n'.join(lines)
 
 
 def run(args: argparse.Namespace) -> None:
     """Reads, converts, writes."""
-    check_target(args.target, overwrite=args.overwrite)
+    target: Path = args.target
+    if target.suffix not in ('.pth', '.safetensors'):
+        raise InputError(f'DST is {target}; expected a name that ends in .pth or .safetensors')
+    if not target.parent.is_dir():
+        raise InputError(f'the folder {target.parent} does not exist; create it first')
+    if target.exists() and not args.overwrite:
+        raise InputError(f'{target} exists; give another name, or --overwrite to replace it')
     weights = read_state_dict(args.source)
     try:
         converted, source = convert_state_dict(weights)
@@ -89,8 +57,13 @@ def run(args: argparse.Namespace) -> None:
         )
     settings = json.dumps(source.settings)
     record = dict(source=str(source), settings=settings, mspn_plugin=__version__)
-    write(args.target, converted, record)
-    print(report(source, converted, architecture_of(converted)))
-    with args.target.open('rb') as file:
+    with whole_file(target) as partial:
+        if target.suffix == '.pth':
+            torch.save({'state_dict': converted, 'meta': record}, partial)
+        else:  # tensors must have memory of their own
+            apart = {name: value.contiguous().clone() for name, value in converted.items()}
+            save_file(apart, partial, metadata=record)
+    print(report(source, converted))
+    with target.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    print(f'written      {args.target}\nsha256       {digest}')
+    print(f'written      {target}\nsha256       {digest}')

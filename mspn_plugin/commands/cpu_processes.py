@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 import torch
 from mmengine.config import Config
@@ -11,74 +10,35 @@ from torch import distributed
 
 from mspn.errors import InputError
 
+# Where launchers put a process's rank, the number of processes, and its rank on its machine.
 _NAMES = dict(
-    slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
-    mpi=dict(
-        RANK='OMPI_COMM_WORLD_RANK',
-        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
-        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
-    ),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=[f'OMPI_COMM_WORLD_{name}' for name in ('RANK', 'SIZE', 'LOCAL_RANK')],
 )
-"""What the launchers call the variables that torch reads."""
-
-_DEFAULT_PORT = '29500'  # as MMEngine
 
 
 def join_processes(cfg: Config) -> None:
-    """Connects the processes of a distributed run on a machine without CUDA, with gloo.
+    """Connects the processes of a distributed run with gloo where there is no CUDA.
 
     MMEngine sets a CUDA device in every launcher and gives it to the wrapper of the model, which
-    fails without one. Where there is CUDA, or one process, MMEngine does all and this nothing.
-
-    Args:
-        cfg: The config of the run; ``launcher`` says what started the processes. The wrapper of the
-            model is set to one without devices.
+    the config then replaces. With CUDA, or for one process, MMEngine does all and this nothing.
 
     Raises:
-        InputError: The environment is not that of the launcher.
+        InputError: The environment is not that of the launcher, or `sync_bn` is asked for.
     """
     if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
         return
-    cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel'))
-    for key, value in dict(
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    ).items():
-        cfg.model_wrapper_cfg.setdefault(key, value)
     if cfg.get('sync_bn') is not None:
+        raise InputError('sync_bn needs GPUs: torch has it for them only; train without it')
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg.model_wrapper_cfg = {**wrapper, **cfg.get('model_wrapper_cfg', {})}
+    if names := _NAMES.get(cfg.launcher):
+        named = dict(zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True))
+        os.environ.update({o: os.environ[t] for o, t in named.items() if t in os.environ})
+    try:
+        distributed.init_process_group('gloo')
+    except ValueError as error:
         raise InputError(
-            'sync_bn needs GPUs: torch has no SyncBatchNorm for CPUs; train without it'
-        )
-    if distributed.is_initialized():
-        return
-    _read_environment(cfg.launcher)
-    distributed.init_process_group('gloo')
-
-
-def _read_environment(launcher: str) -> None:
-    names = _NAMES.get(launcher, {})
-    for ours, theirs in names.items():
-        if theirs in os.environ:
-            os.environ[ours] = os.environ[theirs]
-    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ and 'SLURM_NODELIST' in os.environ:
-        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
-        hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        os.environ['MASTER_ADDR'] = hosts[0]
-    if names:
-        os.environ.setdefault('MASTER_PORT', _DEFAULT_PORT)
-    missing = [
-        name
-        for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
-        if name not in os.environ
-    ]
-    if missing:
-        how = dict(
-            pytorch='torchrun --nproc_per_node N tools/train.py ... --launcher pytorch',
-            slurm='srun --ntasks N python tools/train.py ... --launcher slurm',
-            mpi='mpirun -np N -x MASTER_ADDR=host python tools/train.py ... --launcher mpi',
-        )
-        raise InputError(
-            f'--launcher {launcher}: the environment lacks {", ".join(missing)}; start with '
-            f'`{how[launcher]}`, or leave out --launcher to run one process'
-        )
+            f'--launcher {cfg.launcher}: {error}; start with it (torchrun, or srun or mpirun with '
+            'MASTER_ADDR and MASTER_PORT set), or leave out --launcher to run one process'
+        ) from error

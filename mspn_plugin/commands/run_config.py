@@ -1,10 +1,11 @@
-"""What tools/train.py and tools/test.py share: their options, and a config made from them."""
+"""What training and evaluation share: a config made from their options."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,19 @@ from mmengine.registry import init_default_scope
 
 from mspn.errors import InputError
 
-from ..annotations.run_data import plain_datasets
-from ..engine.bad_images import guard_loading
 from ..zoo import get_config, list_configs
 from .cpu_processes import join_processes
 
+_SPLITS = ('train', 'val', 'test')
+_FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
+
 
 def read_config(name: str) -> Config:
-    """Reads a config file.
-
-    Args:
-        name: A path, or the name of a config of this package.
-
-    Raises:
-        InputError: There is no such config, or it cannot be read.
-    """
-    path = name if Path(name).is_file() else None
-    if path is None and not name.endswith('.py'):
-        name += '.py'
-    if path is None and Path(name).stem in list_configs() and Path(name).name == name:
+    """Reads a config file, given by its path or as the name of a config of this package."""
+    path = name
+    if not Path(name).is_file() and name.removesuffix('.py') in list_configs():
         path = get_config(name)
-    if path is None:
+    if not Path(path).is_file():
         raise InputError(
             f'the config {name} does not exist; give the path of a config, or one of '
             + ', '.join(list_configs())
@@ -45,20 +38,9 @@ def read_config(name: str) -> Config:
 
 
 def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
-    """Applies ``--cfg-options`` to a config, in place.
-
-    Args:
-        cfg: The config.
-        options: Settings as ``KEY=VALUE``, keys dotted; ``None`` for none.
-        name: What the user called the config.
-
-    Raises:
-        InputError: A setting has no place in the config.
-    """
-    if not options:
-        return
+    """Applies ``--cfg-options``, which are ``KEY=VALUE``, to a config of that name."""
     settings = {}
-    for option in options:
+    for option in options or ():
         key, equals, value = option.partition('=')
         if not equals or not key:
             raise InputError(f'--cfg-options: {option!r} is no setting; expected KEY=VALUE')
@@ -69,69 +51,76 @@ def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
         raise InputError(f'--cfg-options do not fit {name}: {error}') from error
 
 
-_FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
+def _tables(node: Any) -> Iterator[dict[str, Any]]:
+    """Every table inside a part of a config."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for inner in node if isinstance(node, (list, tuple)) else ():
+        yield from _tables(inner)
 
 
-def _set_data_root(node: Any, old: str, new: str) -> None:
-    """Puts ``new`` in place of ``old`` in every data root and in every path that starts with it."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        if isinstance(value, (dict, list)):
-            _set_data_root(value, old, new)
-        elif key == 'data_root':
-            node[key] = new
-        elif key in _FILES and isinstance(value, str) and value.startswith(old):
-            node[key] = new + value.removeprefix(old)
+def _set_data_root(cfg: Config, new: str) -> None:
+    """Sets the root of all data sets, and moves the files along that are named with the old one."""
+    cfg.data_root = new
+    for split in _SPLITS:
+        tables = [*_tables(cfg.get(f'{split}_dataloader'))]
+        roots = {f'{table["data_root"]}/' for table in tables if table.get('data_root')}
+        roots = {root.replace('//', '/') for root in roots}
+        for table in [*tables, *_tables(cfg.get(f'{split}_evaluator'))]:
+            if 'data_root' in table:
+                table['data_root'] = new
+            for key, old in itertools.product(_FILES, roots):
+                if str(table.get(key)).startswith(old):
+                    table[key] = new + str(table[key]).removeprefix(old)
 
 
-def _data_root_of(cfg: Config, part: str) -> str:
-    """Where a loader's data is now; paths that start with it move along with it."""
-    for dataset in plain_datasets((cfg.get(f'{part}_dataloader') or {}).get('dataset', {})):
-        if dataset.get('data_root'):
-            return str(dataset['data_root']).rstrip('/') + '/'
-    return '\0'  # the start of no path
+def _guard_images(cfg: Config, option: str, splits: Sequence[str], **settings: Any) -> None:
+    guards = [
+        table
+        for split in splits
+        for table in _tables(cfg.get(f'{split}_dataloader'))
+        if str(table.get('type')).endswith('GuardedLoading')
+    ]
+    if not guards:
+        raise InputError(
+            f'{option}: the {" and ".join(splits)} pipelines have no GuardedLoading step; put '
+            "dict(type='GuardedLoading', step=...) in place of the step that loads an image"
+        )
+    for guard in guards:
+        guard.update(settings)
 
 
 def make_config(args: argparse.Namespace) -> Config:
-    """Reads the config that the options name and applies them to it.
-
-    Args:
-        args: Parsed options, those of `add_options` among them.
-
-    Returns:
-        The config of the run.
+    """Reads the config that the options name and applies those that all runs have.
 
     Raises:
-        InputError: The config cannot be read, or a distributed run was not started as one.
+        InputError: The config cannot be read, has no place for an option, or needs a launcher.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
     cfg.launcher = args.launcher
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     if args.data_root:
-        new = str(Path(args.data_root)) + '/'
-        for part in ('train', 'val', 'test'):
-            old = _data_root_of(cfg, part)
-            for node in (cfg.get(f'{part}_dataloader'), cfg.get(f'{part}_evaluator')):
-                if node is not None:
-                    _set_data_root(node, old, new)
-        cfg.data_root = new
+        _set_data_root(cfg, f'{Path(args.data_root)}/')
     if args.gt_boxes:
-        for part in ('val', 'test'):
-            if cfg.get(f'{part}_dataloader') is not None:
-                for dataset in plain_datasets(cfg[f'{part}_dataloader']['dataset']):
-                    dataset['bbox_file'] = None
+        for table in _tables([cfg.get(f'{split}_dataloader') for split in ('val', 'test')]):
+            if 'bbox_file' in table:
+                table['bbox_file'] = None
     override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
-    for part in ('train', 'val', 'test'):
-        loader: Any = cfg.get(f'{part}_dataloader') or {}
+    for loader in filter(None, [cfg.get(f'{split}_dataloader') for split in _SPLITS]):
         if loader.get('batch_sampler') and 'drop_last' in loader:
             loader.batch_sampler.drop_last = loader.pop('drop_last')  # torch wants it there only
-    guard_loading(cfg, budget=getattr(args, 'bad_images', None), blank=args.blank_bad_images)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+        if not loader.get('num_workers'):  # torch refuses these without workers
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
+    if getattr(args, 'bad_images', None) is not None:
+        _guard_images(cfg, '--bad-images', ['train'], budget=args.bad_images)
+    if args.blank_bad_images:
+        _guard_images(cfg, '--blank-bad-images', ['val', 'test'], on_bad_image='blank')
+    default = cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = args.work_dir or default
     join_processes(cfg)
     return cfg

@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.checkpoints.match import check_weights_fit
 from mspn_plugin.commands.run_config import make_config
+from mspn_plugin.engine.start import check_weights_fit
 
 
 def run(args: argparse.Namespace) -> None:

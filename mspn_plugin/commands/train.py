@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.checkpoints.match import check_can_resume, check_weights_fit
 from mspn_plugin.commands.run_config import make_config
-from mspn_plugin.engine.atomic_io import disk_errors_end_the_run, newest_whole_checkpoint
+from mspn_plugin.engine.start import check_weights_fit, newest_whole_checkpoint
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -21,8 +25,6 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best', None)
     if args.amp:
-        import torch
-
         if not torch.cuda.is_available():
             raise InputError('--amp needs a CUDA device, and there is none; train without it')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -40,22 +42,42 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
             cfg.load_from = args.resume
 
 
+def begin_where_told(cfg: Config, args: argparse.Namespace) -> None:
+    """Finds and checks the checkpoint that a run begins from, if any."""
+    start, loaded = cfg.get('load_from'), None
+    if cfg.get('resume') and args.resume == 'auto':
+        found = newest_whole_checkpoint(Path(cfg.work_dir))
+        # Nothing to go on from: begin as the config says.
+        cfg.resume = found is not None
+        start, loaded = (str(found[0]), found[1]) if found else (start, None)
+    if start:
+        check_weights_fit(start, cfg.model, loaded=loaded, resume=cfg.get('resume', False))
+        cfg.load_from = start
+        cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
+
+
+@contextlib.contextmanager
+def disk_errors_end_the_run(folder: str) -> Iterator[None]:
+    """Turns what a full or broken disk does to logs and other files of a run into a sentence."""
+    noisy, logging.raiseExceptions = logging.raiseExceptions, False  # a traceback for each line
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        raise InputError(
+            f'{error.filename or folder} cannot be written ({error.strerror}); the checkpoints in '
+            f'{folder} are untouched; make room or mend the disk, then go on with --resume'
+        ) from error
+    finally:
+        logging.raiseExceptions = noisy
+
+
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, then trains."""
     cfg = make_config(args)
     apply_options(cfg, args)
     check_data(cfg, ('train',) if args.no_validate else ('train', 'val'))
-    start = cfg.get('load_from')
-    if cfg.get('resume') and args.resume == 'auto':
-        newest = newest_whole_checkpoint(Path(cfg.work_dir))
-        # Nothing to go on from: begin as the config says.
-        start, cfg.resume = (str(newest), True) if newest else (start, False)
-        cfg.load_from = start
-    if start:
-        loaded = check_weights_fit(start, cfg.model)
-        if cfg.get('resume'):
-            check_can_resume(loaded, start)
-        del loaded
-        cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
+    begin_where_told(cfg, args)
     with disk_errors_end_the_run(cfg.work_dir):
         Runner.from_cfg(cfg).train()

@@ -1,4 +1,4 @@
-"""Hooks for the stock runner, and checks before it starts. Importing this registers the hooks."""
+"""Hooks for the stock runner, and what a run begins from. Importing this registers the hooks."""
 
 from .bad_images import BadImagesHook
 from .deferred_log import DeferredRuntimeInfoHook
@@ -7,11 +7,5 @@ from .nonfinite import SkipNonFiniteHook
 from .repeatable import RepeatableTrainingHook
 from .safe_checkpoint import SafeCheckpointHook
 
-__all__ = [
-    'BadImagesHook',
-    'DeferredRuntimeInfoHook',
-    'FusedTestHook',
-    'RepeatableTrainingHook',
-    'SafeCheckpointHook',
-    'SkipNonFiniteHook',
-]
+__all__ = ['BadImagesHook', 'DeferredRuntimeInfoHook', 'FusedTestHook']
+__all__ += ['RepeatableTrainingHook', 'SafeCheckpointHook', 'SkipNonFiniteHook']

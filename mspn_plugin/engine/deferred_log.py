@@ -8,6 +8,7 @@ import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+from torch import Tensor
 
 
 @HOOKS.register_module()
@@ -32,16 +33,14 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self._intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, Any] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Keeps the step's values, and passes all of them on when the logger is about to read."""
         for key, value in (outputs or {}).items():
             # Detached, or the graphs of all pending steps would stay in memory.
-            self._pending.append((f'train/{key}', value.detach() if _is_tensor(value) else value))
+            self._pending.append(
+                (f'train/{key}', value.detach() if isinstance(value, Tensor) else value)
+            )
         if self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
             self.every_n_inner_iters(batch_idx, interval)
             or self.every_n_train_iters(runner, interval)
@@ -63,12 +62,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def _pass_on(self, runner: Runner) -> None:
         pending, self._pending = self._pending, []
-        tensors = [value.reshape(()).float() for _, value in pending if _is_tensor(value)]
+        tensors = [value.reshape(()).float() for _, value in pending if isinstance(value, Tensor)]
         numbers = iter(torch.stack(tensors).tolist() if tensors else [])
         for key, value in pending:
-            number = next(numbers) if _is_tensor(value) else value
+            number = next(numbers) if isinstance(value, Tensor) else value
             runner.message_hub.update_scalar(key, number)
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)

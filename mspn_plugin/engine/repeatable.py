@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ class RepeatableTrainingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Sets the sampler to where the training goes on, and the optimizer's moments straight."""
-        _lie_like_weights(runner.optim_wrapper)
+        _lay_out_like_weights(runner.optim_wrapper)
         # With diff_rank_seed a process's seed is that of the run plus its rank.
         own = runner._randomness_cfg.get('diff_rank_seed', False)
         self._seed = runner.seed - (get_rank() if own else 0)
@@ -51,7 +52,7 @@ class RepeatableTrainingHook(Hook):
             endless = hasattr(batches.sampler, 'indices')
             epoch, batch = (0, loop.iter) if endless else divmod(loop.iter, len(batches))
             batches.start_at(self._seed, batch)
-            loop.dataloader_iterator = _Onward(loop.dataloader, epoch, skip=loop.iter)
+            loop.dataloader_iterator = _onward(loop.dataloader, epoch, skip=loop.iter)
         else:
             batches.start_at(self._seed, self._within_epoch(runner, len(batches)))
 
@@ -77,10 +78,10 @@ class RepeatableTrainingHook(Hook):
 
 
 @torch.no_grad()
-def _lie_like_weights(wrapper: Any) -> None:
+def _lay_out_like_weights(wrapper: Any) -> None:
     """Lays an optimizer's moments out in memory as its weights are.
 
-    Its fused form goes through both in the order of memory, and a checkpoint may lie otherwise.
+    Its fused form goes through both in the order of memory, which a checkpoint need not have kept.
     """
     if not isinstance(wrapper, OptimWrapper):
         return
@@ -91,34 +92,14 @@ def _lie_like_weights(wrapper: Any) -> None:
                 state[name] = torch.empty_like(weight, dtype=moment.dtype).copy_(moment)
 
 
-class _Onward:
-    """Stands for MMEngine's iterator over batches where a run counted in iterations goes on.
+def _onward(dataloader: DataLoader, epoch: int, *, skip: int) -> Iterator[Any]:
+    """Batches without end, from where a run counted in iterations goes on.
 
     MMEngine asks for all batches of the past first, to get rid of them. It gets ``None`` for each.
     """
-
-    def __init__(self, dataloader: DataLoader, epoch: int, *, skip: int) -> None:
-        self._dataloader = dataloader
-        self._epoch = epoch
-        self._skip = skip
-        self._iterator = self._begin()
-
-    def _begin(self) -> Iterator[Any]:
-        sampler = getattr(self._dataloader.batch_sampler, 'sampler', None)
-        if sampler is not None and hasattr(sampler, 'set_epoch'):
-            sampler.set_epoch(self._epoch)
-        return iter(self._dataloader)
-
-    def __iter__(self) -> _Onward:
-        return self
-
-    def __next__(self) -> Any:
-        if self._skip:
-            self._skip -= 1
-            return None
-        try:
-            return next(self._iterator)
-        except StopIteration:
-            self._epoch += 1
-            self._iterator = self._begin()
-            return next(self._iterator)
+    yield from itertools.repeat(None, skip)
+    sampler: Any = getattr(dataloader.batch_sampler, 'sampler', None)
+    for number in itertools.count(epoch):
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(number)
+        yield from dataloader

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_reduce_params, is_distributed, is_main_process
-from mmengine.fileio import LocalBackend
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
-from .atomic_io import (
-    WHOLE_FILES,
-    newest_whole_checkpoint,
-    remove_partial_files,
-    write_whole,
-)
+from mspn.atomic_io import PARTIAL, write_whole
+
+from ..checkpoints.files import hand_over
+from .start import newest_whole_checkpoint
+
+_REMEDY = 'make room or mend the disk, then go on with --resume'
+
+
+class WholeFileBackend(LocalBackend):
+    """MMEngine's backend for local files, with a ``put`` that cannot leave half a file."""
+
+    def put(self, obj: Any, filepath: Any) -> None:
+        """Writes bytes; an `InputError` says why that is not possible."""
+        write_whole(filepath, bytes(obj), remedy=_REMEDY)
+
+
+register_backend('whole_files', WholeFileBackend, force=True)
 
 
 @HOOKS.register_module()
@@ -27,7 +40,7 @@ class SafeCheckpointHook(CheckpointHook):
       checkpoint is whole or not there. Where there is no local folder (S3, ...) files are written
       as the stock hook writes them.
     - An old checkpoint, or the previous best one, is removed after the new one is in its place.
-    - ``last_checkpoint`` is written in the same way, last, so it names a whole file.
+    - ``last_checkpoint`` is written last, so it names a whole file.
     - Resuming without a named file takes the newest checkpoint that is not damaged, and removes
       what was half written. A validation that the end of the process cut short is done first.
     - With several processes the file holds the mean of their normalisation statistics, so that it
@@ -41,31 +54,33 @@ class SafeCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Chooses the file to resume from, if the user did not."""
         if runner._resume and runner._load_from is None:
-            newest = newest_whole_checkpoint(Path(runner.work_dir))
-            runner._load_from = str(newest) if newest else None
+            if found := newest_whole_checkpoint(Path(runner.work_dir)):
+                runner._load_from = str(found[0])
+                hand_over(runner._load_from, found[1])
 
     def before_train(self, runner: Runner) -> None:
         """Clears up, and does the validation that was due when the checkpoint was written."""
         super().before_train(runner)
         if type(self.file_backend) is LocalBackend and self.file_client_args is None:
-            self.backend_args = dict(backend=WHOLE_FILES)
+            self.backend_args = dict(backend='whole_files')
             if is_main_process():
-                for folder in {Path(self.out_dir), Path(runner.work_dir)}:
-                    for path in remove_partial_files(folder):
-                        runner.logger.warning(f'removed {path}, which was only half written')
-        if runner._resume and is_main_process() and self.max_keep_ckpts > 0:
-            # Killed between the new file and the removal of the old one.
-            for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
-                if step not in self.keep_ckpt_ids:
-                    self._remove_step(step)
-        if runner._resume and runner.iter and _validation_is_due(runner):
-            if runner.message_hub.runtime_info.get('validated') != runner.iter:
-                runner.logger.info(
-                    'The checkpoint does not tell how the validation after it ended: it is repeated'
-                )
-                # That there is one makes the best score part of it.
-                self.last_ckpt = runner.message_hub.get_info('last_ckpt')
-                runner.val_loop.run()
+                folders = {Path(self.out_dir), Path(runner.work_dir)}
+                for half in (path for folder in folders for path in folder.glob(f'.*{PARTIAL}')):
+                    half.unlink(missing_ok=True)
+                    runner.logger.warning(f'removed {half}, which was only half written')
+        if not runner._resume:
+            return
+        # Killed between the new file and the removal of the old one.
+        for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+        validated = runner.message_hub.runtime_info.get('validated')
+        if runner.iter and _validation_is_due(runner) and validated != runner.iter:
+            runner.logger.info('the validation after the checkpoint is repeated')
+            # That there is one makes the best score part of it.
+            self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+            runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Keeps the best checkpoint."""
@@ -73,51 +88,36 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        runner.call_hook('before_collecting_statistics')
         if is_distributed():
             all_reduce_params(runner.model.buffers(), op='mean')
-        outdated = None
         if self.max_keep_ckpts > 0 and list(self.keep_ckpt_ids)[-1:] != [step]:
-            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                outdated = self.keep_ckpt_ids.popleft()
-            self.keep_ckpt_ids.append(step)
-            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-            gone = [] if outdated is None else [outdated]
+            gone = list(self.keep_ckpt_ids)[: len(self.keep_ckpt_ids) == self.max_keep_ckpts]
             runner.message_hub.update_info('outdated_ckpt_ids', gone)
-        name = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
-        if is_main_process():
-            write_whole(Path(runner.work_dir) / 'last_checkpoint', str(self.last_ckpt).encode())
-            if outdated is not None:
-                self._remove_step(outdated)
-
-    def _remove_step(self, step: int) -> None:
-        name = self.filename_tmpl.format(step)
-        _remove(self.file_backend, self.file_backend.join_path(self.out_dir, name))
+        with self._removing_late():
+            super()._save_checkpoint_with_step(runner, step, meta)
+            if is_main_process():  # the note again, synced to the disk
+                note = Path(runner.work_dir) / 'last_checkpoint'
+                write_whole(note, str(self.last_ckpt).encode(), remedy=_REMEDY)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
-        own, self.file_backend = self.file_backend, _LateRemoval(self.file_backend)
-        try:
+        with self._removing_late():
             super()._save_best_checkpoint(runner, metrics)
-            late = self.file_backend.waiting
+
+    @contextlib.contextmanager
+    def _removing_late(self) -> Iterator[None]:
+        """Lets what is written within the block be there before what it replaces is removed."""
+        own, late = self.file_backend, _LateRemoval(self.file_backend)
+        self.file_backend = late
+        try:
+            yield
         finally:
             self.file_backend = own
         best = {getattr(self, 'best_ckpt_path', None)}
         best.update(getattr(self, 'best_ckpt_path_dict', {}).values())
-        for path in late:
+        for path, remove in late.waiting.items():
             if path not in best:
-                _remove(own, path)
+                remove(path)
 
 
 def _validation_is_due(runner: Runner) -> bool:
@@ -130,24 +130,18 @@ def _validation_is_due(runner: Runner) -> bool:
     return now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
 
 
-def _remove(backend: Any, path: str) -> None:
-    if backend.isfile(path):
-        backend.remove(path)
-    elif backend.isdir(path):  # DeepSpeed's checkpoints are folders
-        backend.rmtree(path)
-
-
 class _LateRemoval:
-    """A file backend that only notes what is to be removed."""
+    """A file backend that only notes what is to be removed, and how."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self.waiting: list[str] = []
+        self.waiting: dict[str, Callable[[str], None]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     def remove(self, path: str) -> None:
-        self.waiting.append(path)
+        self.waiting[path] = self._backend.remove
 
-    rmtree = remove
+    def rmtree(self, path: str) -> None:
+        self.waiting[path] = self._backend.rmtree

@@ -18,7 +18,7 @@ from mspn.errors import InputError
 
 from ..checkpoints.files import weights_in
 from ..checkpoints.match import fit_weights
-from ..checkpoints.settings import other_settings
+from ..checkpoints.sources import other_settings
 from .compiled import COMPILE_MODES, compiled_features
 
 PRECISIONS = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)

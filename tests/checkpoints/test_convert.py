@@ -11,8 +11,9 @@ import torchvision
 from mmengine.config import Config
 from mmpose.registry import MODELS
 
-from mspn_plugin import InputError, get_config
+from mspn_plugin import InputError, get_config, list_configs
 from mspn_plugin.checkpoints import Source, convert_state_dict
+from mspn_plugin.checkpoints.architecture import architecture_of
 
 STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
@@ -142,11 +143,29 @@ def test_a_resnet_fills_every_stage():
         assert torch.equal(converted[name], weights['layer2.0.downsample.0.weight'])
 
 
-def test_wrapped_and_own_weights(images, original):
+@pytest.mark.parametrize('wrapper', ['module.', 'model.', '_orig_mod.', 'ema_', 'model._orig_mod.'])
+def test_wrapped_and_own_weights(wrapper, images, original):
     weights = original(images, 1, blocks=(1, 1)).state_dict()
-    converted, _ = convert_state_dict({f'module.{name}': v for name, v in weights.items()})
-    again, source = convert_state_dict(converted)
-    assert source == 'mspn_plugin' and again.keys() == converted.keys()
+    plain, _ = convert_state_dict(weights)
+    converted, _ = convert_state_dict({f'{wrapper}{name}': v for name, v in weights.items()})
+    assert all(torch.equal(value, plain[name]) for name, value in converted.items())
+    own = {f'{wrapper}{n}': v for n, v in plain.items() if not n.endswith('batches_tracked')}
+    again, source = convert_state_dict(own)
+    assert source == 'mspn_plugin' and again.keys() == converted.keys() == plain.keys()
+
+
+def test_a_moving_average_beside_the_weights_is_left_out(images, original):
+    weights = original(images, 1, blocks=(1, 1)).state_dict()
+    both = {**weights, **{f'ema_{name}': torch.zeros_like(v) for name, v in weights.items()}}
+    plain, found = convert_state_dict(weights)[0], convert_state_dict(both)[0]
+    assert all(torch.equal(value, plain[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize('name', list_configs())
+def test_the_names_and_shapes_by_rule_are_those_of_the_models(name):
+    with torch.device('meta'):
+        own = MODELS.build(Config.fromfile(get_config(name)).model).state_dict()
+    assert architecture_of(own).shapes() == {name: tuple(v.shape) for name, v in own.items()}
 
 
 def test_every_weight_is_accounted_for(images, original):

@@ -19,7 +19,7 @@ from mmpose.apis import init_model
 import mspn_plugin
 from mspn_plugin import InputError, get_config
 from mspn_plugin.checkpoints.mindspore import (
-    is_optimizer_state,
+    OPTIMIZER_STATE,
     looks_like_mindspore,
     read_mindspore,
 )
@@ -116,8 +116,7 @@ def test_long_entries(write, count):
 
 
 def test_other_encodings_of_the_same_message(write):
-    packed = field(1, varint(2) + varint(3)) + field(2, b'Float32') + field(3, floats(6))
-    inside = field(2, packed) + field(1, b'w')  # the fields in another order
+    inside = field(2, tensor([2, 3], floats(6))) + field(1, b'w')  # in another order
     content = b'\x8a\x00' + bytes([len(inside) % 128 + 128, 0x80, 0x00]) + inside
     assert len(inside) < 128
     found = read_mindspore(write(content))['w']
@@ -144,12 +143,15 @@ def test_counters_are_left_out_and_the_optimizer_can_be(write):
     state = {'moment1.conv.weight', 'moment2.bn.gamma', 'beta1_power', 'learning_rate', 'moments.a'}
     more = b''.join(entry(name, [1], floats(1)) for name in sorted(state))
     found = read_mindspore(write(counters + GOOD + more))
-    assert {name for name in found if not is_optimizer_state(name)} == {'conv.weight', 'bn.gamma'}
+    assert {name for name in found if not OPTIMIZER_STATE.fullmatch(name)} == {
+        'conv.weight',
+        'bn.gamma',
+    }
     assert found.keys() == {'conv.weight', 'bn.gamma'} | state
     for name in ('global_step', 'epoch_num', 'scale_sense', 'beta2_power', 'learning_rate_group_1'):
-        assert is_optimizer_state(name)
+        assert OPTIMIZER_STATE.fullmatch(name)
     for name in ('stat', 'net.moment1.weight', 'moment10.weight', 'step_num.weight', 'top.conv.b'):
-        assert not is_optimizer_state(name)
+        assert not OPTIMIZER_STATE.fullmatch(name)
 
 
 def test_a_checksum_may_stand_at_the_end(write):
@@ -186,49 +188,40 @@ def test_a_file_of_mindspore_itself(write, cut):
 AT = len(GOOD)  # where the broken entry begins
 WHOLE = entry('late', [4], floats(4))
 BROKEN = {
-    'cut in the content': (WHOLE[:-5], f'{len(WHOLE) - 2} bytes from byte {AT + 2} on'),
+    'cut in the content': (WHOLE[:-5], f'expected {len(WHOLE) - 2} bytes for field 1'),
     'cut in the length': (entry('late', [90], floats(90))[:2], 'found the end of the file'),
-    'cut after the key': (WHOLE[:1], 'expected the length of the entry'),
-    'cut in the key': (b'\x8a', 'found no key'),
+    'cut after the key': (WHOLE[:1], 'found the end of the file'),
+    'cut in the key': (b'\x8a', 'found the end of the file'),
     'endless length': (b'\n' + b'\xff' * 20, 'a number of more than 10 bytes'),
     'length beyond all': (b'\n' + varint(2**63), f'expected {2**63} bytes'),
-    'another field': (field(2, b'late'), 'found field 2 of wire type 2'),
-    'another wire type': (varint(8) + varint(3), 'found field 1 of wire type 0'),
-    'zeros, as of a disk': (bytes(64), 'found field 0 of wire type 0'),
-    'no message': (field(1, b'\xff' * 9), 'bytes that are no such message'),
-    'message cut short': (field(1, WHOLE[2:-2]), 'bytes that are no such message'),
+    'another field': (field(2, b'late'), 'expected bytes in field 1, found field 2'),
+    'another wire type': (varint(8) + varint(3), 'expected bytes in field 1'),
+    'zeros, as of a disk': (bytes(64), 'found field 0'),
+    'no message': (field(1, b'\xff' * 9), 'the end of the file or message'),
+    'message cut short': (field(1, WHOLE[2:-2]), 'bytes for field 2, found'),
     'no name': (field(1, field(2, tensor([1], floats(1)))), 'expected an entry with a name'),
-    'name of no text': (field(1, field(1, b'\xff\xfe')), 'expected a name in UTF-8'),
+    'name of no text': (field(1, field(1, b'\xff\xfe')), "'utf-8' codec can't decode"),
     'no tensor': (field(1, field(1, b'late')), "expected a tensor for 'late'"),
     'no type': (
         field(1, field(1, b'late') + field(2, field(3, floats(1)))),
-        "for 'late', found an entry without tensor_type",
+        "for 'late', found none with a tensor_type",
     ),
     'no content': (
         field(1, field(1, b'late') + field(2, field(2, b'Float32'))),
-        "for 'late', found an entry without tensor_content",
+        "for 'late', found none with a tensor_content",
     ),
-    'half precision': (
-        entry('late', [4], bytes(8), 'Float16'),
-        "expected Float32 for 'late', found Float16",
-    ),
+    'half precision': (entry('late', [4], bytes(8), 'Float16'), "for 'late', found Float16"),
     'half-precision scalar': (entry('late', [], bytes(2), 'BFloat16'), 'found BFloat16'),
     'integers': (entry('late', [2], bytes(8), 'Int32'), 'found Int32'),
     'content too short': (
         entry('late', [2, 3], floats(5)),
-        "expected 24 bytes for 'late' of shape (2, 3), found 20",
+        "expected 24 bytes for 'late' of (2, 3), found 20",
     ),
     'content too long': (entry('late', [4], floats(4) + b'\0'), 'expected 16 bytes'),
-    'empty scalar': (entry('late', [0], b''), "expected 4 bytes for 'late' of shape ()"),
-    'negative size': (
-        entry('late', [-2, -2], floats(4)),
-        "expected sizes of 1 or more for 'late', found (-2, -2)",
-    ),
-    'no elements': (entry('late', [0, 3], b''), 'found (0, 3)'),
-    'name twice': (
-        entry('conv.weight', [1], floats(1)),
-        "every name once, found 'conv.weight' a second time",
-    ),
+    'empty scalar': (entry('late', [0], b''), "expected 4 bytes for 'late' of ()"),
+    'negative size': (entry('late', [-2, -2], floats(4)), "for 'late' of (-2, -2)"),
+    'no elements': (entry('late', [0, 3], b''), "for 'late' of (0, 3)"),
+    'name twice': (entry('conv.weight', [1], floats(1)), "'conv.weight' comes a second time"),
 }
 
 
@@ -240,7 +233,7 @@ def test_a_broken_entry_is_named_with_its_place(write, case):
         read_mindspore(path)
     message = str(caught.value)
     assert problem in message
-    place = f"at byte {AT}, in entry 3 (after 'bn.gamma'), expected "
+    place = f"at byte {AT}, in entry 3 (after 'bn.gamma'), "
     assert message.startswith(f'{path} cannot be read as a MindSpore checkpoint: {place}')
     assert '\n' not in message and message.count('; ') == 1  # ends with what to do
 
@@ -258,7 +251,7 @@ def test_whatever_is_cut_off_is_noticed(write):
 @pytest.mark.parametrize(
     ('content', 'problem'),
     [
-        (b'', 'is empty'),
+        (b'', 'holds no weights'),
         (entry('global_step', [1], bytes(4), 'Int32'), 'holds no weights'),
         (checksum(b''), 'holds no weights'),
         (b'PK\3\4 a file of torch.save', r'at byte 0, in entry 1 \(the first one\)'),
@@ -276,15 +269,6 @@ def test_a_file_that_is_not_there(tmp_path):
         with pytest.raises(InputError, match='cannot be opened .*; give a .ckpt file'):
             read_mindspore(path)
         assert not looks_like_mindspore(path)
-
-
-def test_without_protobuf_the_package_is_asked_for(write, monkeypatch):
-    from mspn_plugin.checkpoints import mindspore
-
-    mindspore._protobuf.cache_clear()
-    monkeypatch.setitem(sys.modules, 'google.protobuf', None)
-    with pytest.raises(InputError, match='pip install "protobuf'):
-        read_mindspore(write(GOOD))
 
 
 # --- the kind of a file

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
+from mspn.cli import make_parser
 from mspn_plugin import InputError
-from mspn_plugin.commands.run_config import add_options, make_config
+from mspn_plugin.commands.run_config import make_config
 
 CONFIG = 'mspn50-2stg_8xb32-210e_coco-256x192'
 
 
 def make(config, *options):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('config')
-    add_options(parser)
-    return make_config(parser.parse_args([str(config), *options]))
+    return make_config(make_parser().parse_args(['train', str(config), *options]))
 
 
 def test_data_root_moves_every_path_of_the_data():
@@ -38,26 +34,41 @@ def test_data_root_of_a_config_that_has_moved_its_data_already(tmp_path):
         f'_base_ = [{make(CONFIG).filename!r}]\n'
         "val_dataloader = dict(dataset=dict(data_root='/old', bbox_file='/old/boxes.json'))\n"
         "val_evaluator = dict(ann_file='/old/annotations/mine.json')\n"
+        "test_dataloader = val_dataloader\ntest_evaluator = dict(ann_file='/older/mine.json')\n"
     )
     cfg = make(child, '--data-root', '/new')
     assert cfg.val_dataloader.dataset.data_root == '/new/'
     assert cfg.val_dataloader.dataset.bbox_file == '/new/boxes.json'
     assert cfg.val_evaluator.ann_file == '/new/annotations/mine.json'
+    assert cfg.test_evaluator.ann_file == '/older/mine.json'
 
 
-def test_loading_is_guarded_once_and_options_reach_a_guarded_config(tmp_path):
-    cfg = make(CONFIG, '--work-dir', str(tmp_path))
-    first = {part: cfg[f'{part}_dataloader'].dataset.pipeline[0] for part in ('train', 'val')}
-    assert first['train'].step == dict(type='LoadPersonImage')
-    assert first['val'].step == dict(type='LoadPersonImage', keep=True)
-    assert [first[part].on_bad_image for part in ('train', 'val')] == ['replace', 'fail']
-    assert first['train'].budget == 0.001
-    cfg.dump(tmp_path / 'dumped.py')
-    again = make(tmp_path / 'dumped.py', '--blank-bad-images')
-    assert again.train_dataloader.dataset.pipeline[0] == first['train']
-    for part in ('val', 'test'):
-        step = again[f'{part}_dataloader'].dataset.pipeline[0]
-        assert step == {**first['val'], 'on_bad_image': 'blank'}
+def guard(cfg, split):
+    return cfg[f'{split}_dataloader'].dataset.pipeline[0]
+
+
+def test_options_for_bad_images_change_the_steps_that_are_there(tmp_path):
+    cfg = make(CONFIG)
+    assert guard(cfg, 'train').on_bad_image == 'replace' and 'budget' not in guard(cfg, 'train')
+    assert 'on_bad_image' not in guard(cfg, 'val')  # it fails
+    again = make(CONFIG, '--bad-images', '0.2', '--blank-bad-images')
+    assert guard(again, 'train') == {**guard(cfg, 'train'), 'budget': 0.2}
+    for split in ('val', 'test'):
+        assert guard(again, split) == {**guard(cfg, split), 'on_bad_image': 'blank'}
+    plain = tmp_path / 'plain.py'
+    plain.write_text(
+        f'_base_ = [{cfg.filename!r}]\n'
+        "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))\n"
+    )
+    assert make(plain).train_dataloader.dataset.pipeline == [dict(type='LoadImage')]
+    with pytest.raises(InputError, match='--bad-images: the train pipelines have no GuardedLoad'):
+        make(plain, '--bad-images', '0.2')
+
+
+def test_without_workers_their_settings_are_left_out():
+    cfg = make(CONFIG, '--cfg-options', 'train_dataloader.num_workers=0')
+    assert 'persistent_workers' not in cfg.train_dataloader
+    assert cfg.val_dataloader.persistent_workers
 
 
 def test_gt_boxes_reach_a_wrapped_data_set(tmp_path):

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+from runs import SMALL, TINY
 
 
 @pytest.fixture
 def small() -> list[str]:
     """Options for a network of a few thousand weights, batches of two, and two workers."""
     return [
-        'model.backbone.stem_channels=8',
-        'model.backbone.base_channels=4',
-        'model.backbone.unit_channels=8',
-        'model.neck.unit_channels=8',
-        'model.head.unit_channels=8',
+        *SMALL,
         'train_dataloader.batch_size=2',
         'train_dataloader.num_workers=2',
         'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False',
         'test_dataloader.num_workers=0',
-        'test_dataloader.persistent_workers=False',
         'train_cfg.max_epochs=3',
         'train_cfg.val_interval=3',
         'default_hooks.logger.interval=1',

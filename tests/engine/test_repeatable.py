@@ -136,7 +136,7 @@ def test_moments_lie_in_memory_as_weights_do(calibrated_tiny):
     for state in optimizer.state.values():
         state.update({name: value.contiguous() for name, value in state.items()})
     assert any(moment.stride() != weight.stride() for weight, moment in moments())
-    repeatable._lie_like_weights(OptimWrapper(optimizer))
+    repeatable._lay_out_like_weights(OptimWrapper(optimizer))
     assert all(moment.stride() == weight.stride() for weight, moment in moments())
     assert all(torch.equal(a, b) for a, (_, b) in zip(before, moments(), strict=True))
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from runs import sentence
 from torch import nn
 
+from mspn.atomic_io import write_whole
 from mspn_plugin import InputError
-from mspn_plugin.engine.atomic_io import (
-    damage,
-    disk_errors_end_the_run,
-    newest_whole_checkpoint,
-    write_whole,
-)
+from mspn_plugin.commands.train import disk_errors_end_the_run
+from mspn_plugin.engine.start import newest_whole_checkpoint
 
 
 class Model(BaseModel):
@@ -94,12 +92,12 @@ def test_old_files_are_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
     seen = []
     put = write_whole
 
-    def spy(path, content):
+    def spy(path, content, **options):
+        path = Path(path)
         seen.append((path.name, names(path.parent) if path.parent.is_dir() else []))
-        put(path, content)
+        put(path, content, **options)
         assert not list(path.parent.glob('.*partial'))
 
-    monkeypatch.setattr('mspn_plugin.engine.atomic_io.write_whole', spy)
     monkeypatch.setattr('mspn_plugin.engine.safe_checkpoint.write_whole', spy)
     scores = Scores(0.1, 0.2, 0.3)
     options = dict(max_keep_ckpts=1, save_best='AP', rule='greater')
@@ -117,10 +115,10 @@ def test_an_outdated_file_that_a_kill_left_is_removed(tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    def die(path, content):
-        if path.name == 'last_checkpoint' and content.endswith(b'epoch_3.pth'):
+    def die(path, content, **options):
+        if Path(path).name == 'last_checkpoint' and content.endswith(b'epoch_3.pth'):
             raise Killed
-        write_whole(path, content)
+        write_whole(path, content, **options)
 
     monkeypatch.setattr('mspn_plugin.engine.safe_checkpoint.write_whole', die)
     with pytest.raises(Killed):
@@ -156,7 +154,7 @@ def test_a_damaged_file_falls_back_loudly(tmp_path, how):
     assert 'epoch_2.pth instead of' in text and 'epoch_3.pth is damaged' in text
     assert '.epoch_3.pth.partial' in text and not half.exists()
     assert torch.equal(again.model.layer.weight, whole.model.layer.weight)
-    assert damage(newest) is None
+    assert newest_whole_checkpoint(tmp_path / 'run')[0] == newest
 
 
 def test_what_resume_finds(tmp_path):
@@ -164,14 +162,14 @@ def test_what_resume_finds(tmp_path):
     run(tmp_path / 'run', epochs=2)
     moved = tmp_path / 'moved'
     shutil.move(tmp_path / 'run', moved)
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_2.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_2.pth'
     (moved / 'last_checkpoint').unlink()  # killed before it was written
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_2.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_2.pth'
     (moved / 'last_checkpoint').write_text('epoch_1.pth')  # killed between file and note
     os.utime(moved / 'last_checkpoint', ns=(0, 0))
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_2.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_2.pth'
     os.utime(moved / 'last_checkpoint')  # the other file is of an earlier, longer run
-    assert newest_whole_checkpoint(moved) == moved / 'epoch_1.pth'
+    assert newest_whole_checkpoint(moved)[0] == moved / 'epoch_1.pth'
     for path in moved.glob('epoch_*.pth'):
         path.write_bytes(b'PK')
     with pytest.raises(InputError, match=r'no checkpoint in .*moved can be resumed: epoch_2.*epo'):
@@ -201,52 +199,9 @@ def test_a_validation_that_was_cut_short_is_done_first(tmp_path):
     assert done.calls == 0  # it was the best, so the file knows that it was validated
 
 
-def mount(folder, *arguments):
-    command = ['mount', '-t', 'tmpfs', *arguments, 'tmpfs', str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip('there is no mount command')
-    if done.returncode:
-        pytest.skip(f'a small file system cannot be mounted: {done.stderr.strip()}')
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of its own."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    mount(folder, '-o', 'size=64m')
-    yield folder
-    subprocess.run(['umount', '-l', str(folder)], check=True)
-
-
-def expect_sentence_and_old_files(train, work, capsys, *arguments):
-    with pytest.raises(SystemExit) as caught:
-        train(work, 'train_cfg.max_epochs=3', arguments=['--no-validate', *arguments])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith('error: ') and 'No space left on device' in error
-    assert 'untouched' in error and '--resume' in error
-    assert [path.name for path in work.glob('*epoch_*')] == ['epoch_1.pth']  # no partial one
-    assert newest_whole_checkpoint(work) == work / 'epoch_1.pth'
-
-
 @pytest.mark.slow
-def test_a_full_disk(train, disk, capsys):
-    work = disk / 'work'
-    train(work, 'train_cfg.max_epochs=1', arguments=['--no-validate'])
-    used = shutil.disk_usage(disk).used
-    size = (work / 'epoch_1.pth').stat().st_size
-    mount(disk, '-o', f'remount,size={used + size // 2}')
-    expect_sentence_and_old_files(train, work, capsys, '--resume')
-
-
-@pytest.mark.slow
-def test_a_full_disk_without_one(train, tmp_path, capsys, monkeypatch):
-    """Where nothing can be mounted: the file system's answer, given by a stub."""
-    written = 0
-    fsync = os.fsync
+def test_a_full_disk(train, tmp_path, capsys, monkeypatch):
+    written, fsync, work = 0, os.fsync, tmp_path / 'work'
 
     def full(descriptor):
         nonlocal written
@@ -256,7 +211,11 @@ def test_a_full_disk_without_one(train, tmp_path, capsys, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, 'fsync', full)
-    expect_sentence_and_old_files(train, tmp_path / 'work', capsys)
+    error = sentence(capsys, train, work, arguments=['--no-validate'])
+    assert 'No space left on device' in error
+    assert 'untouched' in error and '--resume' in error
+    assert [path.name for path in work.glob('*epoch_*')] == ['epoch_1.pth']  # no partial one
+    assert newest_whole_checkpoint(work)[0] == work / 'epoch_1.pth'
 
 
 def test_other_writes_to_a_full_disk_end_with_a_sentence_too(tmp_path):

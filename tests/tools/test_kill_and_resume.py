@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import SMALL, TINY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
 # A disk so slow that half a file is there long enough to be met.
 SLOW_DISK = """
@@ -33,11 +33,9 @@ def command(work, people, epochs):
         sys.executable, '-W', 'ignore', '-c', SLOW_DISK, str(REPOSITORY / 'tools' / 'train.py'),
         TINY, '--data-root', str(people), '--gt-boxes', '--work-dir', str(work), '--resume',
         '--cfg-options',
-        'model.backbone.stem_channels=8', 'model.backbone.base_channels=4',
-        'model.backbone.unit_channels=8', 'model.neck.unit_channels=8',
-        'model.head.unit_channels=8', 'train_dataloader.batch_size=2',
+        *SMALL, 'train_dataloader.batch_size=2',
         'train_dataloader.num_workers=1', 'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False', f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.max_epochs={epochs}',
         'train_cfg.val_interval=4', 'default_hooks.checkpoint.interval=1', 'randomness.seed=3',
     ]  # fmt: skip
 

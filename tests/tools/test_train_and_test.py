@@ -9,10 +9,10 @@ import pytest
 import torch
 from demo.curve import read_scalars
 from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
+from runs import TINY, sentence
 
 from mspn_plugin import get_config
 
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 # Without random augmentation, so that the same person gives the same loss again.
 PLAIN = [
     'train_dataloader.dataset.pipeline.2.prob=0.0',
@@ -36,8 +36,21 @@ def trained(call_tool, people, quick, tmp_path):
     return work
 
 
-def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path):
-    """One chain: what the runner writes is what the next step reads, weights-only."""
+@pytest.fixture
+def reads(monkeypatch):
+    """Every file that torch reads."""
+    found, load = [], torch.load
+
+    def counted(file, *arguments, **options):
+        found.append(file)
+        return load(file, *arguments, **options)
+
+    monkeypatch.setattr(torch, 'load', counted)
+    return found
+
+
+def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path, reads):
+    """One chain: what the runner writes is what the next step reads, weights-only and once."""
     first = losses(trained)
     assert all(np.isfinite(list(first.values())))
     training, validation = read_scalars(trained)
@@ -49,6 +62,7 @@ def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path
     data = ['--data-root', people, '--gt-boxes']
     resume = ['--resume', trained / 'epoch_1.pth']
     call_tool('train', TINY, *data, '--work-dir', again, *resume, '--cfg-options', *options)
+    assert [str(file) for file in reads] == [str(trained / 'epoch_1.pth')]
     second = losses(again)
     assert 0 < len(second) < len(first)
     for step, loss in second.items():
@@ -58,10 +72,18 @@ def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path
     out = tmp_path / 'metrics.json'
     checkpoint = trained / 'epoch_2.pth'
     evaluate = [TINY, checkpoint, *data, '--work-dir', tmp_path / 'evaluation']
+    reads.clear()
     call_tool('test', *evaluate, '--out', out, '--cfg-options', *quick)
+    assert len(reads) == 1
     numbers = json.loads(out.read_text())
     assert len(numbers) == 10
     assert numbers['coco/AP'] == pytest.approx(validation['coco/AP'][2], abs=1e-6)
+
+    # The newest checkpoint of a work folder is read once too: nothing is left to train.
+    reads.clear()
+    resume = ['--work-dir', trained, '--resume']
+    call_tool('train', TINY, *data, *resume, '--cfg-options', *options)
+    assert len(reads) == 1 and losses(trained).keys() == first.keys()
 
     # MMPose's own inference loads the same file.
     model = init_model(get_config(TINY), str(checkpoint), device='cpu')
@@ -79,16 +101,6 @@ def test_train_resume_evaluate_infer(trained, call_tool, people, quick, tmp_path
     assert np.array(result['predictions'][0][0]['keypoints']).shape == (17, 2)
 
 
-def fails(call_tool, capsys, *arguments):
-    """Calls a tool, expects it to end with one sentence and status 2, and returns the sentence."""
-    with pytest.raises(SystemExit) as caught:
-        call_tool(*arguments)
-    assert caught.value.code == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith('error: ')
-    return message
-
-
 def test_bad_input_ends_with_a_sentence_and_writes_nothing(
     call_tool, capsys, people, quick, tmp_path
 ):
@@ -96,36 +108,38 @@ def test_bad_input_ends_with_a_sentence_and_writes_nothing(
     good = ['--data-root', people, '--gt-boxes', '--work-dir', work]
     train = ('train', TINY)
 
-    message = fails(call_tool, capsys, 'train', 'mspn-huge', *good)
+    message = sentence(capsys, call_tool, 'train', 'mspn-huge', *good)
     assert 'mspn-huge' in message and TINY in message
-    message = fails(call_tool, capsys, *train, '--data-root', tmp_path / 'no', '--work-dir', work)
+    message = sentence(
+        capsys, call_tool, *train, '--data-root', tmp_path / 'no', '--work-dir', work
+    )
     assert f'{tmp_path / "no"} does not exist' in message and '--data-root' in message
-    message = fails(call_tool, capsys, *train, '--data-root', people, '--work-dir', work)
+    message = sentence(capsys, call_tool, *train, '--data-root', people, '--work-dir', work)
     assert 'detected boxes' in message and '--gt-boxes' in message
-    message = fails(call_tool, capsys, *train, *good, '--resume', tmp_path / 'no.pth')
+    message = sentence(capsys, call_tool, *train, *good, '--resume', tmp_path / 'no.pth')
     assert 'no.pth does not exist' in message
 
     other = tmp_path / 'other.pth'
     torch.save(dict(state_dict={'backbone.conv.weight': torch.zeros(3)}), other)
     for arguments in ([*train, *good, '--resume', other], ['test', TINY, other, *good]):
-        message = fails(call_tool, capsys, *arguments)
+        message = sentence(capsys, call_tool, *arguments)
         assert 'other.pth does not fit' in message and 'backbone.conv.weight' in message
         assert 'of no network that is known' in message
 
     text = tmp_path / 'text.pth'
     text.write_text('not a checkpoint')
-    assert 'text.pth cannot be read' in fails(call_tool, capsys, 'test', TINY, text, *good)
+    assert 'text.pth cannot be read' in sentence(capsys, call_tool, 'test', TINY, text, *good)
     numbers = tmp_path / 'numbers.pth'
     torch.save([1, 2], numbers)
-    assert 'holds no weights' in fails(call_tool, capsys, 'test', TINY, numbers, *good)
-    message = fails(call_tool, capsys, 'test', TINY, other, '--out', tmp_path / 'no' / 'x.json')
+    assert 'holds no weights' in sentence(capsys, call_tool, 'test', TINY, numbers, *good)
+    message = sentence(capsys, call_tool, 'test', TINY, other, '--out', tmp_path / 'no' / 'x.json')
     assert f'{tmp_path / "no"} does not exist' in message
     if not torch.cuda.is_available():
-        assert '--amp needs a CUDA device' in fails(call_tool, capsys, *train, *good, '--amp')
+        assert '--amp needs a CUDA device' in sentence(capsys, call_tool, *train, *good, '--amp')
 
     broken = tmp_path / 'broken.py'
     broken.write_text('model = dict(')
-    assert 'cannot be read as an MMEngine config' in fails(call_tool, capsys, 'train', broken)
+    assert 'cannot be read as an MMEngine config' in sentence(capsys, call_tool, 'train', broken)
     assert not work.exists()
 
 

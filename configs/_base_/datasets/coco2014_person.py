@@ -6,8 +6,9 @@ data_root = 'data/coco2014/'
 
 codec = dict(type='MultiLevelHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 
-load = [dict(type='LoadPersonImage')]
-load_test = [dict(type='LoadPersonImage', keep=True)]
+# An image that cannot be read: another person in training, the end of an evaluation.
+load = [dict(type='GuardedLoading', step=dict(type='LoadPersonImage'), on_bad_image='replace')]
+load_test = [dict(type='GuardedLoading', step=dict(type='LoadPersonImage', keep=True))]
 augment = [
     dict(type='RawAnnotation'),
     dict(type='BoxMargins', width=1.05, height=1.05, width_extra=0.6, height_extra=0.8),

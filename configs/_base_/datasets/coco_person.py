@@ -11,8 +11,11 @@ codec = dict(
     refine='gradient_sign',  # as MMPose decodes
 )
 
-load = [dict(type='LoadPersonImage'), dict(type='GetBBoxCenterScale')]
-load_test = [dict(type='LoadPersonImage', keep=True), dict(type='GetBBoxCenterScale')]
+# An image that cannot be read: another person in training, the end of an evaluation.
+read = [dict(type='GuardedLoading', step=dict(type='LoadPersonImage'), on_bad_image='replace')]
+read_test = [dict(type='GuardedLoading', step=dict(type='LoadPersonImage', keep=True))]
+load = [*read, dict(type='GetBBoxCenterScale')]
+load_test = [*read_test, dict(type='GetBBoxCenterScale')]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='RandomHalfBody'),

@@ -11,11 +11,11 @@ codec = dict(
     decode_kernel_size=9,
 )
 
-load = [dict(type='LoadPersonImage'), dict(type='BoxMargins', width=1.25, height=1.25)]
-load_test = [
-    dict(type='LoadPersonImage', keep=True),
-    dict(type='BoxMargins', width=1.25, height=1.25),
-]
+# An image that cannot be read: another person in training, the end of an evaluation.
+read = [dict(type='GuardedLoading', step=dict(type='LoadPersonImage'), on_bad_image='replace')]
+read_test = [dict(type='GuardedLoading', step=dict(type='LoadPersonImage', keep=True))]
+load = [*read, dict(type='BoxMargins', width=1.25, height=1.25)]
+load_test = [*read_test, dict(type='BoxMargins', width=1.25, height=1.25)]
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(
