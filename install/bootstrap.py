@@ -208,7 +208,7 @@ def install_packages(uv: Path | str, env: dict) -> None:
         VENV / 'bin' / 'python',
         '--require-hashes',
     ]
-    run([*command, '--compile-bytecode', '--only-binary', ':all:', REQUIREMENTS], env, live=True)
+    run([*command, '--only-binary', ':all:', REQUIREMENTS], env, live=True)
 
 
 def install_plugin(uv: Path | str, env: dict) -> None:
