@@ -12,7 +12,7 @@ from mutations import VALUES, mutated_bytes, mutated_json
 
 from mspn.detections import read_detections
 from mspn_plugin.annotations.keypoint_files import check_detections
-from mspn_plugin.apis.boxes import check_boxes
+from mspn.poses import check_boxes
 
 ENTRIES = [
     dict(category_id=1, image_id=image, bbox=[10.5, 20, 30, 40.25], score=score)
