@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mutations import VALUES, mutated_bytes, mutated_json
 
 from mspn.detections import read_detections
-from mspn_plugin.annotations.keypoint_files import check_detections
 from mspn.poses import check_boxes
+from mspn_plugin.annotations.keypoint_files import check_detections
 
 ENTRIES = [
     dict(category_id=1, image_id=image, bbox=[10.5, 20, 30, 40.25], score=score)

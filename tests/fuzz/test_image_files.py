@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import cv2
 import numpy as np
 import pytest
@@ -12,11 +14,11 @@ from mmpose.registry import TRANSFORMS
 from mutations import mutated_bytes
 
 from mspn.detections import Detections
-from mspn.images import decode, read_image
-from mspn.media import IMAGE_SUFFIXES, open_media
+from mspn.media import IMAGE_SUFFIXES, decode, open_media, read_image
 from mspn_plugin import InputError, get_config
 from mspn_plugin.annotations.image_files import ImageFile, _content
 from mspn_plugin.apis import infer_people
+from mspn_plugin.commands import predict
 
 KINDS = ('jpg', 'png', 'webp', 'bmp', 'tiff', 'ppm')
 
@@ -113,19 +115,19 @@ def test_people_in_images(data, path, contents, trial, model, capfd):
 
 
 @given(data=st.data())
-def test_the_feed_of_the_tool(data, folder, contents, load_tool, capfd):
-    """tools/infer.py loses neither an image nor a box: it uses it or names it in its summary."""
-    tool = load_tool('infer')
+def test_boxes_of_a_file(data, folder, contents, monkeypatch, capfd):
+    """`mspn predict --boxes` uses every image and every box, or names it at the end."""
     place = folder / 'numbered'
     place.mkdir(exist_ok=True)
     (place / '1.jpg').write_bytes(contents['jpg'])
     (place / '2.jpg').write_bytes(
         data.draw(mutated_bytes(contents[data.draw(st.sampled_from(KINDS))]))
     )
-    images, unnumbered = tool.find_images(place)
     box = np.array([[5, 5, 60, 80]], np.float32), np.array([0.5], np.float32)
-    tally = tool.Tally()
-    feed = tool.Feed(images, Detections({1: box, 2: box}, 0), tally)
-    used = [len(boxes) for _, boxes in zip(feed.images(), feed.boxes(), strict=False)]
-    assert not unnumbered and sum(used) + len(tally.outside) + len(tally.unreadable) == 2
+    monkeypatch.setattr(predict, 'read_detections', lambda _: Detections({1: box, 2: box}, 0))
+    source = open_media(place)
+    args = Namespace(boxes='file', input=place, limit_to_detections=False)
+    find = predict._BoxesOfFile(args, source)
+    used = sum(len(boxes) for frame in source for boxes, _ in find([frame]))
+    assert used + len(find._outside) + len(source.unreadable) == 2
     capfd.readouterr()
