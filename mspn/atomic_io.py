@@ -25,8 +25,7 @@ def whole_file(path: str | Path, *, remedy: str = _REMEDY, sync: bool = True) ->
         sync: Whether it must outlive a loss of power; waiting for the disk takes milliseconds.
 
     Yields:
-        Where to write. When the block ends well the file is renamed; when it does not, it is
-        removed, and what stood at `path` before is untouched.
+        Where to write. If the block fails, what stood at `path` before is untouched.
 
     Raises:
         InputError: The file cannot be written, as on a full disk.
@@ -39,8 +38,8 @@ def whole_file(path: str | Path, *, remedy: str = _REMEDY, sync: bool = True) ->
         if sync:
             _sync(partial)
         partial.replace(path)
-        if sync:
-            with contextlib.suppress(OSError):  # some network file systems refuse
+        with contextlib.suppress(OSError):  # some network file systems refuse
+            if sync:
                 _sync(path.parent)
     except OSError as error:
         raise InputError(

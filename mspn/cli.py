@@ -13,8 +13,10 @@ import functools
 import importlib
 import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import exit_with_sentence
 from .version import __version__
@@ -38,6 +40,16 @@ score = _number(float, 0, 1e9, 'a number from 0 on')  # a perfect heatmap's keyp
 positive = _number(int, 1, math.inf, 'a whole number from 1 on')
 
 
+def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], ...]:
+    """What adds an argument with a value, and what adds one without."""
+    return parser.add_argument, functools.partial(parser.add_argument, action='store_true')
+
+
+def _cfg_options(parser: argparse.ArgumentParser) -> None:
+    what = 'override settings of the config, such as train_dataloader.batch_size=16'
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help=what)
+
+
 def _run_options(parser: argparse.ArgumentParser) -> None:
     """Adds what training and evaluation have in common."""
     add, flag = _adders(parser)
@@ -54,15 +66,6 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def _cfg_options(parser: argparse.ArgumentParser) -> None:
-    what = 'override settings of the config, such as train_dataloader.batch_size=16'
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help=what)
-
-
-def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], ...]:
-    return parser.add_argument, functools.partial(parser.add_argument, action='store_true')
-
-
 def _train(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     add('config', help=_CONFIG)
@@ -71,21 +74,17 @@ def _train(parser: argparse.ArgumentParser) -> None:
     add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=what)
     what = 'mixed precision, fp16 if none is named (needs a GPU)'
     add('--amp', nargs='?', const='fp16', choices=['fp16', 'bf16'], help=what)
-    what = (
-        'training goes on if no more than this part of its samples has an image that cannot be '
-        'read (default: 0.001; one image may be bad in any case)'
-    )
+    what = 'go on if no more of the samples than this have unreadable images (default: 0.001, or 1)'
     add('--bad-images', type=fraction, metavar='FRACTION', help=what)
     flag('--no-validate', help='do not evaluate while training')
     flag('--auto-scale-lr', help="scale the learning rate from the config's base batch to this one")
 
 
 def _test(parser: argparse.ArgumentParser) -> None:
-    add, _ = _adders(parser)
-    add('config', help=_CONFIG)
-    add('checkpoint', help='the weights to evaluate')
+    parser.add_argument('config', help=_CONFIG)
+    parser.add_argument('checkpoint', help='the weights to evaluate')
     _run_options(parser)
-    add('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
@@ -180,38 +179,31 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 
 # Name: what it does, its arguments, and the module whose `run(args)` does it.
-_Command = tuple[str, Callable[[argparse.ArgumentParser], None], str]
-_COMMANDS: dict[str, _Command] = {
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     'predict': ('find the poses of people', _predict, 'mspn_plugin.commands.predict'),
     'train': ('train a model', _train, 'mspn_plugin.commands.train'),
     'test': ('evaluate a model', _test, 'mspn_plugin.commands.test'),
     'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),
-    'convert': (
-        'convert foreign MSPN weights, and say which settings they need',
-        _convert,
-        'mspn_plugin.commands.convert',
-    ),
+    'convert': ('convert foreign MSPN weights', _convert, 'mspn_plugin.commands.convert'),
     'doctor': ('say what is missing here, and how to mend it', _doctor, 'mspn.doctor'),
-}
-# Scripts in tools/ that no subcommand stands for.
-_TOOLS: dict[str, _Command] = {
     'make_coco2014_split': (
         'divide COCO 2014 as the original MSPN does: train + val without minival, and minival',
         _split,
         'mspn_plugin.commands.split_coco2014',
     ),
 }
+_TOOLS = ('make_coco2014_split',)  # which `mspn -h` does not list
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog='mspn', description='MSPN: poses of people, from a photo to a model of your own.'
-    )
+    what = 'MSPN: poses of people, from a photo to a model of your own.'
+    parser = argparse.ArgumentParser(prog='mspn', description=what)
     parser.add_argument('--version', action='version', version=f'mspn {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
     for name, (what, add_arguments, module) in _COMMANDS.items():
-        command = commands.add_parser(name, help=what, description=f'{what.capitalize()}.')
+        more: Any = {} if name in _TOOLS else dict(help=what)
+        command = commands.add_parser(name, description=f'{what.capitalize()}.', **more)
         add_arguments(command)
         command.set_defaults(module=module)
     return parser
@@ -224,27 +216,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; ``None`` means those of the process.
     """
     args = make_parser().parse_args(argv)
-    exit_with_sentence(lambda: _run(args))()
+    exit_with_sentence(lambda: importlib.import_module(args.module).run(args))()
 
 
 def tool(name: str) -> Callable[[], None]:
-    """Makes the ``main`` of a script in ``tools/``, which runs with the process's arguments.
-
-    Args:
-        name: Of a subcommand, or of a tool that is none.
-    """
-    what, add_arguments, module = {**_COMMANDS, **_TOOLS}[name]
-
-    @exit_with_sentence
-    def run() -> int | None:
-        parser = argparse.ArgumentParser(description=f'{what.capitalize()}.')
-        add_arguments(parser)
-        parser.set_defaults(module=module)
-        return _run(parser.parse_args())
-
-    return run
-
-
-def _run(args: argparse.Namespace) -> int | None:
-    status: int | None = importlib.import_module(args.module).run(args)
-    return status
+    """Makes the ``main`` of a script in ``tools/``, which is the subcommand of that name."""
+    return lambda: main([name, *sys.argv[1:]])

@@ -6,13 +6,13 @@ Shapes: K keypoints, L limbs, H and W heatmap size, h and w image size. Colours:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from .errors import InputError
+from .media import decode
 from .poses import Pose
 
 Colour = tuple[int, int, int]
@@ -51,24 +51,20 @@ def draw_people(
     certain of its ends. Smaller people come to lie over larger ones.
 
     Args:
-        image: ``(h, w, 3)`` uint8.
-        people: Those in it.
+        image: ``(h, w, 3)`` uint8, which is not changed.
+        people: Those in it. Keypoints that are not finite, or further outside than the image is
+            large, are not drawn.
         meta: What the keypoints are: a model's or data set's parsed ``dataset_meta``.
         keypoint_thr: Leaves out keypoints with a lower score, and limbs that end there.
         person_thr: Leaves out people with a lower score.
         boxes: Whether to draw each person's box and number, the index in ``people``.
         scores: Whether to write each person's score.
 
-    Returns:
-        A new image. Keypoints that are not finite, or further outside than the image is large, are
-        not in it.
-
     Raises:
         InputError: The image is not of that kind, or ``meta`` is for other keypoints.
     """
-    picture = _copy(image)
-    limits = (picture.shape[1], picture.shape[0])
-    skeleton = _skeleton(meta)
+    picture = decode(image, 'the image').copy()
+    limits, skeleton = np.array(picture.shape[1::-1]), _skeleton(meta)
     figures = [_figure(person, limits, keypoint_thr, len(skeleton.joints)) for person in people]
     order = [i for i, person in enumerate(people) if person.score >= person_thr]
     order.sort(key=lambda index: -figures[index].size)
@@ -87,18 +83,13 @@ def draw_people(
 def overlay_heatmaps(image: np.ndarray, people: Sequence[Pose]) -> np.ndarray:
     """Lays the heatmaps of people over their image: the maximum over all keypoints and people.
 
-    Args:
-        image: ``(h, w, 3)`` uint8.
-        people: Those in it, of a model whose ``test_cfg.output_heatmaps`` is set.
-
-    Returns:
-        A new image, unchanged where no heatmap rises, and from violet over red to yellow where
-        one does.
+    The image ``(h, w, 3)`` uint8 is unchanged where no heatmap rises, and in the picture that comes
+    back it is violet over red to yellow where one does.
 
     Raises:
         InputError: The image is not of that kind, or a person has no heatmaps.
     """
-    picture = _copy(image)
+    picture = decode(image, 'the image').copy()
     highest = np.zeros(picture.shape[:2], np.uint8)
     for index, person in enumerate(people):
         if person.heatmaps is None or person.region is None:
@@ -137,13 +128,14 @@ def _skeleton(meta: Mapping[str, Any]) -> _Skeleton:
         limbs: Any = [limb_colour(start, end, meta) for start, end in links.tolist()]
         joints: Any = [limb_colour(k, k, meta) for k in range(meta['num_keypoints'])]
     else:  # MMPose's are red, green, blue
-        limbs = np.array(meta['skeleton_link_colors']).reshape(-1, 3)[:, ::-1]
-        joints = np.array(meta['keypoint_colors']).reshape(-1, 3)[:, ::-1]
-    return _Skeleton(links, np.array(limbs, float).reshape(-1, 3), np.array(joints, float))
+        limbs, joints = (
+            np.reshape(meta[key], (-1, 3))[:, ::-1]
+            for key in ('skeleton_link_colors', 'keypoint_colors')
+        )
+    return _Skeleton(links, np.reshape(limbs, (-1, 3)).astype(float), np.array(joints, float))
 
 
-@dataclass(frozen=True)
-class _Figure:
+class _Figure(NamedTuple):
     """A person as it is drawn: in image pixels, ``strength`` ``(K,)`` from 0, faint, to 1."""
 
     points: np.ndarray
@@ -151,37 +143,29 @@ class _Figure:
     strength: np.ndarray
     box: np.ndarray | None
     size: float
-
-    @property
-    def width(self) -> float:
-        """Width of a limb."""
-        return float(np.clip(self.size / 65, 1.0, 16.0))
-
-    @property
-    def outline(self) -> float:
-        """Width of the dark line around everything."""
-        return 0.4 + 0.2 * self.width
+    width: float  # of a limb
+    outline: float  # of the dark line around everything
 
 
-def _figure(
-    person: Pose, limits: tuple[int, int], keypoint_thr: float, num_keypoints: int
-) -> _Figure:
-    points = np.asarray(person.keypoints, np.float64)
-    score = np.asarray(person.scores, np.float64)
+def _figure(person: Pose, limits: np.ndarray, keypoint_thr: float, num_keypoints: int) -> _Figure:
+    arrays = (person.keypoints, person.scores, person.box)
+    points, score, box = (np.asarray(values, np.float64) for values in arrays)
     if len(points) != num_keypoints:
         raise InputError(
             f'a person has {len(points)} keypoints, but meta is for {num_keypoints}; give the '
             'dataset_meta of the model that found the person'
         )
-    near = np.all((points > np.negative(limits)) & (points < np.multiply(limits, 2)), axis=1)
+    near = ((points > -limits) & (points < 2 * limits)).all(axis=1)
     strength = np.clip((score - _FAINT) / (_STRONG - _FAINT), 0, 1)
-    box = np.asarray(person.box, np.float64)
     has_box = np.isfinite(box).all() and (box[2:] > box[:2]).all()
     # The smaller of both: a box may be the whole image, and a keypoint may be anywhere.
     sizes = [float((box[2:] - box[:2]).max())] if has_box else []
     sizes += [1.2 * float(np.ptp(points[near], axis=0).max())] if near.any() else []
     shown = near & (score >= keypoint_thr)
-    return _Figure(points, shown, strength, box if has_box else None, min(sizes, default=0.0))
+    size = min(sizes, default=0.0)
+    width = float(np.clip(size / 65, 1.0, 16.0))
+    drawn_box = box if has_box else None
+    return _Figure(points, shown, strength, drawn_box, size, width, 0.4 + 0.2 * width)
 
 
 def _draw_figure(picture: np.ndarray, figure: _Figure, skeleton: _Skeleton) -> None:
@@ -190,12 +174,11 @@ def _draw_figure(picture: np.ndarray, figure: _Figure, skeleton: _Skeleton) -> N
     if not len(joints):
         return
     margin = 2 * figure.width + figure.outline + 2
-    limits = np.array(picture.shape[1::-1])
-    low = np.clip(figure.points[joints].min(axis=0) - margin, 0, limits).astype(int)
-    high = np.clip(figure.points[joints].max(axis=0) + margin + 1, 0, limits).astype(int)
-    if (high <= low).any():
+    shown = figure.points[joints]
+    low, region = _region(picture, shown.min(axis=0) - margin, shown.max(axis=0) + margin + 1)
+    if not region.size:
         return
-    layer = np.zeros((*(high - low)[::-1], 4), np.uint8)
+    layer = np.zeros((*region.shape[:2], 4), np.uint8)
     points, strength = figure.points - low, figure.strength
     # OpenCV replaces what it draws over, transparency included: the strongest comes last.
     joints = joints[np.argsort(strength[joints], kind='stable')]
@@ -215,7 +198,6 @@ def _draw_figure(picture: np.ndarray, figure: _Figure, skeleton: _Skeleton) -> N
     for centre, radius, (dark, paint) in zip(points[joints], radii, paints, strict=True):
         _draw_circle(layer, centre, radius + figure.outline, dark)
         _draw_circle(layer, centre, radius, paint)
-    region = picture[low[1] : high[1], low[0] : high[0]]
     _blend(region, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3))
 
 
@@ -233,9 +215,7 @@ def _paints(colours: np.ndarray, strength: np.ndarray) -> np.ndarray:
     return np.hstack([opacity * colours, 255 * opacity])
 
 
-def _draw_lines(
-    layer: np.ndarray, ends: np.ndarray, widths: np.ndarray, paints: np.ndarray
-) -> None:
+def _draw_lines(layer: np.ndarray, ends: np.ndarray, widths: Any, paints: np.ndarray) -> None:
     """Draws n lines from ``(n, 2, 2)``, ``(n,)`` and ``(n, 4)``."""
     start, end = ends[:, 0], ends[:, 1]
     along = end - start
@@ -287,30 +267,25 @@ def _raise_to_heatmaps(highest: np.ndarray, heatmaps: np.ndarray, region: np.nda
     # Smooth and small first, then quick and large.
     heatmap = cv2.resize(heatmap, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     heatmap = np.clip(heatmap, 0, 255).astype(np.uint8)
-    corner, limits = region[:2], np.array(highest.shape[::-1])
-    low = np.clip(np.ceil(corner), 0, limits).astype(int)
-    high = np.clip(np.floor(region[2:]) + 1, 0, limits).astype(int)
-    if (high <= low).any():
+    low, covered = _region(highest, np.ceil(region[:2]), np.floor(region[2:]) + 1)
+    if not covered.size:
         return
     # From pixels of the region to cells; the first cell's centre lies half a cell from the corner.
-    per_pixel = np.array(heatmap.shape[::-1]) / (region[2:] - corner)
-    warp = np.column_stack([np.diag(per_pixel), (low - corner) * per_pixel - 0.5])
-    flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (high - low).tolist()
+    per_pixel = np.array(heatmap.shape[::-1]) / (region[2:] - region[:2])
+    warp = np.column_stack([np.diag(per_pixel), (low - region[:2]) * per_pixel - 0.5])
+    flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, covered.shape[::-1]
     spread = cv2.warpAffine(heatmap, warp, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    covered = highest[low[1] : high[1], low[0] : high[0]]
     np.maximum(covered, spread, out=covered)
+
+
+def _region(picture: np.ndarray, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What of a region lies inside a picture: its corner, and a view of it."""
+    limits = picture.shape[1::-1]
+    (x1, y1), (x2, y2) = (np.clip(corner, 0, limits).astype(int) for corner in (low, high))
+    return np.array((x1, y1)), picture[y1:y2, x1:x2]
 
 
 def _blend(region: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> None:
     """Lays colours, multiplied by their opacity of 0 to 255, over a region, in place."""
     behind = cv2.cvtColor(cv2.bitwise_not(opacity), cv2.COLOR_GRAY2BGR)
     region[...] = cv2.add(cv2.multiply(region, behind, scale=1 / 255), colours)
-
-
-def _copy(image: np.ndarray) -> np.ndarray:
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        found = getattr(image, 'shape', type(image).__name__)
-        raise InputError(f'the image is {found}; expected an array (h, w, 3), blue green red')
-    if image.dtype != np.uint8:
-        raise InputError(f'the image is of type {image.dtype}; expected uint8, from 0 to 255')
-    return image.copy()

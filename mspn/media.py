@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -39,31 +39,24 @@ def read_image(path: Path) -> np.ndarray | None:
 
 
 def decode(image: Any, name: str) -> np.ndarray:
-    """Pixels of an image, as MMPose's LoadImage decodes it.
-
-    Args:
-        image: A path, or pixels, which come back as they are.
-        name: What a message calls it.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise InputError(
-                f'{name} is an array of shape {image.shape} and type {image.dtype}; expected '
-                '(h, w, 3) uint8, blue green red'
-            )
-        return image
-    if not isinstance(image, (str, Path)):
-        raise InputError(f'{name} is a {type(image).__name__}; expected a path or an array')
-    path = Path(image)
-    if not path.is_file():
-        what = 'is a folder' if path.is_dir() else 'does not exist'
-        raise InputError(f'{name} {what}; expected the file of an image')
-    pixels = read_image(path)
-    if pixels is None:
-        raise InputError(f'{name} cannot be read as an image; it is damaged, or something else')
+    """Pixels of an image, a path or such pixels; an InputError calls it by ``name``."""
+    problem = None
+    if isinstance(image, (str, Path)):
+        path, pixels = Path(image), None
+        if not path.is_file():
+            problem = 'is a folder' if path.is_dir() else 'does not exist'
+            problem += '; expected the file of an image'
+        elif (pixels := read_image(path)) is None:
+            problem = 'cannot be read as an image; it is damaged, or something else'
+    elif not isinstance(image, np.ndarray):
+        problem = f'is a {type(image).__name__}; expected a path or an array'
+    else:
+        pixels, kind = image, image.dtype
+        if image.ndim != 3 or image.shape[2] != 3 or kind != np.uint8 or not image.size:
+            problem = f'is an array of shape {image.shape} and type {kind}; expected (h, w, 3) '
+            problem += 'uint8, blue green red'
+    if problem is not None or pixels is None:
+        raise InputError(f'{name} {problem}')
     return pixels
 
 
@@ -76,45 +69,38 @@ def number_at_end(path: Path) -> int | None:
 class Frame(NamedTuple):
     """One picture of a source.
 
-    Attributes:
-        name: The file's name; for a video its name and the number of the frame.
-        id: What results call it: its place in the source, from 0; for images the number that ends
-            its name, if every name ends in one of its own.
-        pixels: ``(h, w, 3)`` uint8, blue green red.
+    Its id is what results call it: its place in the source, from 0, or for images the number that
+    ends its name, if every name ends in one of its own.
     """
 
-    name: str
+    name: str  # of the file; for a video its name and the number of the frame
     id: int
     pixels: np.ndarray
 
 
 @dataclass
 class Media:
-    """A source of frames. Images can be read many times, a video or a camera once.
+    """A source of frames. Images can be read many times, a video or a camera once."""
 
-    Attributes:
-        kind: What it is.
-        name: Of the file without its suffix, of the folder, or ``webcam0``.
-        paths: The files; empty for a camera. Images that are taken out of it are not read.
-        size: Width and height in pixels, as shown: a video that is stored turned is turned back.
-            None for images, each of which has its own.
-        frame_rate: Frames per second, 25 where the source does not say.
-        unreadable: Names of the images that could not be read so far.
-    """
-
-    kind: Literal['image', 'folder', 'video', 'webcam']
-    name: str
-    paths: list[Path]
-    size: tuple[int, int] | None = None
+    kind: str  # image, folder, video or webcam
+    name: str  # of the file without its suffix, of the folder, or webcam0
+    paths: list[Path]  # the files; of images those that are read
+    size: tuple[int, int] | None = None  # width and height; None for images, which have their own
     frame_rate: float = _USUAL_RATE
-    unreadable: list[str] = field(default_factory=list)
-    _announced: int = 0
+    num_announced: int = 0  # frames of a video; it may be an estimate
+    unreadable: list[str] = field(default_factory=list)  # names of the images so far
     _film: Iterator[Frame] | None = None
 
     @property
     def num_frames(self) -> int | None:
-        """As the source announces it, which may be an estimate; None if unknown."""
-        return len(self.paths) if self.size is None else self._announced or None
+        """As the source announces it; None if unknown."""
+        return len(self.paths) if self.size is None else self.num_announced or None
+
+    def numbered(self) -> list[tuple[int, Path]]:
+        """The images with the ids of their frames."""
+        numbers = {number_at_end(path): path for path in self.paths}
+        own = None not in numbers and len(numbers) == len(self.paths)
+        return [(n or 0, path) for n, path in (numbers.items() if own else enumerate(self.paths))]
 
     def __iter__(self) -> Iterator[Frame]:
         """Reads the frames one by one, and goes on after an image that cannot be read.
@@ -129,12 +115,6 @@ class Media:
         if film is None:
             raise ValueError(f'the frames of {self.name} were read before; open it again')
         return film
-
-    def numbered(self) -> list[tuple[int, Path]]:
-        """The images with the ids of their frames."""
-        numbers = {number_at_end(path): path for path in self.paths}
-        own = None not in numbers and len(numbers) == len(self.paths)
-        return [(n or 0, path) for n, path in (numbers.items() if own else enumerate(self.paths))]
 
     def _images(self) -> Iterator[Frame]:
         self.unreadable = []
@@ -152,40 +132,28 @@ class Media:
 
 
 def open_media(source: str | Path) -> Media:
-    """Opens an image, a folder of images, a video or a camera.
-
-    Args:
-        source: A path, or ``webcam:0`` for the first camera.
+    """Opens an image, a folder of images, a video, or a camera, the first of which is ``webcam:0``.
 
     Raises:
         InputError: There is no such thing, or it holds no picture that can be read.
     """
-    text = str(source)
-    if text.startswith('webcam:'):
-        number = text.removeprefix('webcam:')
-        if not (number.isascii() and number.isdigit()):
+    text, path = str(source), Path(source)
+    if camera := re.fullmatch(r'webcam:(.*)', text, re.DOTALL):
+        if not re.fullmatch(r'[0-9]+', camera[1]):
             raise InputError(f'{source} names no camera; expected webcam:0, webcam:1, ...')
-        return _film(int(number))
+        return _film(int(camera[1]))
     if re.match(r'[a-z]+://', text, re.IGNORECASE):
-        raise InputError(
-            f'{source} is an address, and nothing is fetched from a network; save it as a file '
-            'first, and give that'
-        )
-    path = Path(source)
+        raise InputError(f'{source} is an address, and nothing is fetched; save it as a file first')
+    kinds = 'an image, a folder of images, a video, or webcam:0'
     if not path.exists():
-        raise InputError(
-            f'{path} does not exist; expected an image, a folder of images, a video, or webcam:0'
-        )
+        raise InputError(f'{path} does not exist; expected {kinds}')
     if path.is_dir():
         paths = sorted(file for file in path.iterdir() if _is_image_name(file))
         if not paths:
-            raise InputError(
-                f'there is no image in the folder {path}; expected files such as .jpg or .png '
-                'directly in it'
-            )
+            raise InputError(f'there is no image in the folder {path}, such as a .jpg or .png')
         return Media('folder', path.resolve().name, paths)
     if not path.stat().st_size:
-        raise InputError(f'{path} is an empty file; expected an image or a video')
+        raise InputError(f'{path} is an empty file; expected {kinds}')
     # OpenCV takes the images img_001.jpg, img_002.jpg, ... for a video: images come first.
     if not (_is_image_name(path) or cv2.haveImageReader(text)):
         return _film(path)
@@ -202,15 +170,24 @@ def _film(source: Path | int) -> Media:
     capture = open_capture(source if isinstance(source, int) else str(source))
     opened = capture.isOpened()
     first = capture.read()[1] if opened else None
+    if first is None and isinstance(source, int):
+        problem = (
+            f'the camera webcam:{source} {"gives no picture" if opened else "cannot be opened"}'
+        )
+        problem += '; connect it, close other programs that use it, or give another number'
+    elif first is None and opened:
+        problem = f'the video {source} has 0 frames that can be read; record or fetch it again'
+    else:
+        problem = f'{source} cannot be read as an image or a video; it may be damaged, have no '
+        problem += 'frames, or be of a format that OpenCV does not know'
     if first is None:
-        capture.release()
-        raise InputError(_no_film(source, opened=opened))
-    rate = float(capture.get(cv2.CAP_PROP_FPS))
+        raise InputError(problem)
     media = Media('webcam', f'webcam{source}', [])
     if isinstance(source, Path):
         media = Media('video', source.stem, [source])
-        media._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        media.num_announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     media.size = (first.shape[1], first.shape[0])
+    rate = float(capture.get(cv2.CAP_PROP_FPS))
     media.frame_rate = rate if 0 < rate <= _HIGHEST_RATE else _USUAL_RATE
     media._film = _film_frames(capture, first, media.name)
     return media
@@ -227,27 +204,11 @@ def _film_frames(capture: Any, pixels: np.ndarray, name: str) -> Iterator[Frame]
         capture.release()
 
 
-def _no_film(source: Path | int, *, opened: bool) -> str:
-    if isinstance(source, int):
-        what = 'gives no picture' if opened else 'cannot be opened'
-        return (
-            f'the camera webcam:{source} {what}; connect it, close other programs that use it, or '
-            'give the number of another one'
-        )
-    if opened:
-        return f'the video {source} has 0 frames that can be read; record or fetch it again'
-    return (
-        f'{source} cannot be read as an image or a video; it may be damaged, have no frames, or be '
-        'of a format that OpenCV does not know'
-    )
-
-
 def open_capture(source: str | int) -> cv2.VideoCapture:
     """Opens without the decoder's own messages; what fails is said in a sentence."""
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # read when the first video is opened
     log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    level = log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
         return cv2.VideoCapture(source)
     finally:
@@ -257,10 +218,9 @@ def open_capture(source: str | int) -> cv2.VideoCapture:
 def check_window(name: str) -> None:
     """Opens a window, or raises an `InputError`; some builds of OpenCV would end the process."""
     display = os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
-    problem = ''
+    problem = None
     if 'GUI: NONE' in ' '.join(cv2.getBuildInformation().split()):
-        problem = 'needs an OpenCV with windows, and opencv-python-headless has none; install '
-        problem += 'opencv-python in its place'
+        problem = 'needs an OpenCV with windows, and opencv-python-headless has none'
     elif sys.platform.startswith('linux') and not display:
         problem = 'needs a display, and DISPLAY names none'
     else:
@@ -269,4 +229,4 @@ def check_window(name: str) -> None:
         except cv2.error as error:
             problem = f'cannot open a window ({error.err})'
     if problem:
-        raise InputError(f'--show {problem}, or leave out --show and look at the pictures in --out')
+        raise InputError(f'--show {problem}; leave it out and look at the pictures in --out')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,11 @@ from .poses import Pose
 PERSON = 1
 """COCO's category of people."""
 
-_PIXEL_DECIMALS, _SCORE_DECIMALS = 3, 5
 _WRITTEN_AS_THEY_ARE = frozenset('.bmp .jpeg .jpg .png .tif .tiff .webp'.split())
 
 
 def coco_results(people: Iterable[Pose], image_id: int) -> list[dict[str, Any]]:
     """Writes the people of an image as COCO's keypoint results, which `pycocotools` evaluates.
-
-    Args:
-        people: Those in it.
-        image_id: The image's number.
 
     Returns:
         One entry per person: ``image_id``, ``category_id``, ``keypoints`` (3 K numbers: x, y,
@@ -40,19 +36,17 @@ def coco_results(people: Iterable[Pose], image_id: int) -> list[dict[str, Any]]:
     """
     results = []
     for person in people:
-        box = np.array(person.box, np.float64)
-        box[2:] -= box[:2]
-        numbers = np.column_stack([person.keypoints, person.scores]).astype(np.float64)
+        numbers = np.column_stack([person.keypoints, person.scores]).ravel().tolist()
         if not np.isfinite(numbers).all():
             raise InputError(
                 f'the keypoints of a person in image {image_id} are not finite numbers; the '
                 "model's weights are probably damaged, so take another checkpoint"
             )
-        numbers[:, :2] = np.round(numbers[:, :2], _PIXEL_DECIMALS)
-        numbers[:, 2] = np.round(numbers[:, 2], _SCORE_DECIMALS)
-        entry = dict(image_id=image_id, category_id=PERSON, keypoints=numbers.ravel().tolist())
-        entry |= dict(score=round(person.score, _SCORE_DECIMALS))
-        results.append(entry | dict(bbox=np.round(box, _PIXEL_DECIMALS).tolist()))
+        keypoints = [round(number, 5 if i % 3 == 2 else 3) for i, number in enumerate(numbers)]
+        x1, y1, x2, y2 = np.asarray(person.box, np.float64).tolist()
+        box = [round(number, 3) for number in (x1, y1, x2 - x1, y2 - y1)]
+        entry = dict(image_id=image_id, category_id=PERSON, keypoints=keypoints)
+        results.append(entry | dict(score=round(person.score, 5), bbox=box))
     return results
 
 
@@ -62,11 +56,7 @@ def picture_name(name: str) -> str:
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Writes a picture, which is never there half; its name is one that `picture_name` gives.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Writes a picture whole, or raises an `InputError`; see `picture_name` for its name."""
     encoded, content = cv2.imencode(path.suffix.lower(), pixels)
     if not encoded:
         height, width = pixels.shape[:2]
@@ -100,14 +90,14 @@ class ResultsFile(_GrowingFile):
     def __enter__(self) -> ResultsFile:
         self.partial.write_bytes(b'')
         self.count = self._size = 0  # the size is without the closing bracket
-        self._append(b'[')
+        self._append('[')
         return self
 
     def write(self, entries: Iterable[dict[str, Any]]) -> None:
         """Adds entries, all or none; a number that is not finite is a ValueError."""
         lines = [json.dumps(entry, allow_nan=False) for entry in entries]
         if lines:
-            self._append((',\n' if self.count else '\n').encode() + ',\n'.join(lines).encode())
+            self._append((',\n' if self.count else '\n') + ',\n'.join(lines))
             self.count += len(lines)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -115,16 +105,16 @@ class ResultsFile(_GrowingFile):
             os.replace(self.partial, self.path)
             return
         with contextlib.suppress(OSError):
-            self._append(b'')  # over what an interrupted or failed write may have left
+            self._append('')  # over what an interrupted or failed write may have left
             if not self.count:
                 self.partial.unlink()
 
-    def _append(self, text: bytes) -> None:
+    def _append(self, text: str) -> None:
         with self.partial.open('r+b') as file:
             file.seek(self._size)
-            file.write(text + self._END)
+            file.write(text.encode() + self._END)
             file.truncate()
-        self._size += len(text)
+        self._size += len(text.encode())
 
 
 class VideoFile(_GrowingFile):
@@ -142,25 +132,25 @@ class VideoFile(_GrowingFile):
 
     def __init__(self, path: str | Path, *, frame_rate: float, size: tuple[int, int]) -> None:
         super().__init__(path)
-        self._rate, self._size = frame_rate, size
+        self._rate, self._size, self._pixels = frame_rate, size, f'{size[0]}x{size[1]}'
 
     def __enter__(self) -> VideoFile:
         self.count, code = 0, cv2.VideoWriter.fourcc(*'mp4v')
         self._writer = cv2.VideoWriter(str(self.partial), code, self._rate, self._size)
         if not self._writer.isOpened():
             raise InputError(
-                f'no video of {self._size[0]}x{self._size[1]} pixels can be written to '
-                f'{self.partial}; expected a folder that can be written to and the ending .mp4'
+                f'no video of {self._pixels} pixels can be written to {self.partial}; expected a '
+                'folder that can be written to and the ending .mp4'
             )
         return self
 
     def write(self, pixels: np.ndarray) -> None:
         """Adds a frame; one of another size, which OpenCV would leave out, is an InputError."""
-        width, height = pixels.shape[1::-1]
+        height, width = pixels.shape[:2]
         if (width, height) != self._size:
             raise InputError(
                 f'frame {self.count} has {width}x{height} pixels, but those before it '
-                f'{self._size[0]}x{self._size[1]}; a video has one size, so cut the source there'
+                f'{self._pixels}; a video has one size, so cut the source there'
             )
         self._writer.write(pixels)
         self.count += 1
@@ -173,29 +163,27 @@ class VideoFile(_GrowingFile):
             # OpenCV does not say when a disk is full; the file does.
             capture = open_capture(str(self.partial))
             stored = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-            readable = stored > 0 and capture.read()[0]
-            capture.release()
-            if stored != self.count or not readable:
+            if stored != self.count or not capture.read()[0]:
                 raise InputError(
                     f'the video {self.partial} holds {stored} frames, but {self.count} were '
                     'written; make room on the disk and run again'
                 )
+            capture.release()
             os.replace(self.partial, self.path)
 
 
 class Outputs:
     """Writes what is wanted of every frame; nothing appears under its name before it is complete.
 
-    As a context manager. The list of people holds COCO's keypoint results, and for images their
-    names (``image``). A film becomes ``<name>.mp4``.
+    As a context manager; if its block ends early, it says what is kept. The list of people holds
+    COCO's keypoint results, and for images their names (``image``). A film becomes ``<name>.mp4``.
 
     Attributes:
-        folder: Where everything lies; it is made when the outputs are entered.
         places: What is there when a run has ended as it should.
 
     Args:
         source: What the frames come from.
-        folder: As above.
+        folder: Where to write; it is made when the outputs are entered.
         results: Name of the list of people; None for none.
         picture: Names of the pictures, where ``{name}`` is the source's and ``{id}`` the frame's;
             None for neither pictures nor a video.
@@ -215,18 +203,19 @@ class Outputs:
         picture: str | None = 'pictures/{name}',
         overwrite: bool = False,
     ) -> None:
-        self.folder, self._picture = folder, picture
-        self._images, self._written = source.size is None, 0
+        self.folder, self._picture, self._images = folder, picture, source.size is None
+        self._written = 0
         self._json = ResultsFile(folder / results) if results else None
         self._video: VideoFile | None = None
         if picture and source.size is not None:
             path = folder / f'{source.name}.mp4'
             self._video = VideoFile(path, frame_rate=source.frame_rate, size=source.size)
         self._files = [file for file in (self._json, self._video) if file]
-        targets = self.places = [file.path for file in self._files]
-        if picture and self._images:
-            self.places = [*targets, (folder / picture).parent]
-            targets = targets + [self._target(path.name, id) for id, path in source.numbered()]
+        targets = [file.path for file in self._files]
+        self._folders = [(folder / picture).parent] if picture and self._images else []
+        self.places = targets + self._folders
+        if self._folders:
+            targets += [self._target(path.name, id) for id, path in source.numbered()]
         inputs = {path.resolve() for path in source.paths}
         for target in targets:
             if target.resolve() in inputs:
@@ -245,13 +234,17 @@ class Outputs:
             ) from error
         with contextlib.ExitStack() as stack:
             for file in self._files:
-                file.partial.unlink(missing_ok=True)  # of another run
                 stack.enter_context(file)
             self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *raised: Any) -> None:
-        self._open.__exit__(*raised)
+    def __exit__(self, kind: type[BaseException] | None, *raised: Any) -> None:
+        self._open.__exit__(kind, *raised)
+        kept = [file.partial for file in self._files if file.count and file.partial.exists()]
+        kept += self._folders if self._written else []
+        if kind and kept:
+            names = ', '.join(map(str, kept))
+            print(f'ended after {self._written} frames, which are kept: {names}', file=sys.stderr)
 
     def write(self, frame: Frame, people: Sequence[Pose], picture: np.ndarray) -> None:
         """Adds a frame of the source, its people, and what it looks like with them.
@@ -267,12 +260,7 @@ class Outputs:
             self._video.write(picture)
         elif self._picture:
             write_picture(self._target(frame.name, frame.id), picture)
-            self._written += 1
-
-    def kept(self) -> list[Path]:
-        """What is there of a run that ended early."""
-        kept = [file.partial for file in self._files if file.count and file.partial.exists()]
-        return kept + (self.places[len(self._files) :] if self._written else [])
+        self._written += 1
 
     def _target(self, name: str, id: int) -> Path:
         return self.folder / str(self._picture).format(name=picture_name(name), id=id)

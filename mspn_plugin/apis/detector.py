@@ -81,10 +81,7 @@ class PersonDetector:
             )
 
     def detect(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Finds the people in some images, which make one batch.
-
-        Args:
-            images: Pixels ``(h, w, 3)`` uint8, blue green red; the sizes may differ.
+        """Finds the people in a batch of images ``(h, w, 3)`` uint8 BGR, whose sizes may differ.
 
         Returns:
             For each image boxes ``(N, 4)`` float32, x1 y1 x2 y2 in pixels, and scores ``(N,)``
@@ -138,11 +135,7 @@ def check_device(device: str) -> None:
 
 
 def read_detector_config(config: str | Path) -> Config:
-    """Reads a detector's config.
-
-    Args:
-        config: A path, or the name of a config of MMDet or of this package, with or without
-            ``.py``.
+    """Reads a config by its path, or by its name in MMDet or this package, with or without ``.py``.
 
     Raises:
         InputError: There is no such config, or it describes no detector.

@@ -44,13 +44,12 @@ def people_in_frames(
         frames: As `open_media` gives them.
         find: Gives the boxes in some frames.
         predictor: Gives the poses.
-        find_batch: How many frames it is given.
-        find_every: Calls it for the first of so many frames. In the others the boxes of the frame
-            before move along with the poses that were found in them, see `follow`.
+        find_batch: How many frames ``find`` is given.
+        find_every: Calls it for the first of so many frames only. In the others the boxes of the
+            frame before `follow` the poses that were found in them.
         at_once: Whether every frame's people come before the next frame is read, as for a camera.
             A batch is then one frame, and so it is if ``find_every`` is not 1.
-        oks_thr: Of two poses that are more alike than this, see `distinct`, the one with the higher
-            score stays. 1 keeps all.
+        oks_thr: Only `distinct` poses stay. 1 keeps all.
 
     Yields:
         Each frame and its people, in the order of the frames.
@@ -83,10 +82,8 @@ def distinct(people: list[Pose], sigmas: Sequence[float], oks_thr: float) -> lis
     Args:
         people: Of one image.
         sigmas: COCO's constant of each keypoint.
-        oks_thr: Object keypoint similarity, 0 to 1, above which two poses are one person's.
-
-    Returns:
-        Those with the higher scores, in the given order.
+        oks_thr: Of two poses with a higher object keypoint similarity, 0 to 1, the one with the
+            higher score stays, in its place.
     """
     if oks_thr >= 1 or len(people) < 2:
         return people
@@ -102,14 +99,10 @@ def distinct(people: list[Pose], sigmas: Sequence[float], oks_thr: float) -> lis
 def follow(people: Iterable[Pose], size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes for the next frame of a film: the extent of the poses in this one, and a margin.
 
-    Args:
-        people: Of this frame.
-        size: Width and height of the frames.
-
     Returns:
-        The boxes and the scores that they had when they were detected. The box of a person with
-        too few good keypoints stays where it was. People who have left the frame are left out,
-        and so is all but one of those who have become the same.
+        The boxes, and the scores that they had when they were detected. The box of a person with
+        too few good keypoints stays where it was. People who have left the frame, whose width and
+        height are ``size``, are left out, and all but one of those who have become the same.
     """
     people = list(people)
     boxes = np.zeros((len(people), 4), np.float32)

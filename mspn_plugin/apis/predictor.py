@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,26 +26,20 @@ from ..models.fused import fused
 People = list[PoseDataSample]
 
 WHOLE_IMAGE = 'whole_image'
+"""In place of boxes: the image is one person."""
+
 _MOST_THREADS = 8
 _IN_STOCK = 8  # images whose crops may wait for their turn
 _END: Any = object()
 
 
 class Item(NamedTuple):
-    """An image and the boxes of its people.
+    """An image and the boxes of its people; without boxes there is nobody."""
 
-    Attributes:
-        image: A path, or BGR pixels ``(h, w, 3)`` uint8.
-        boxes: ``(N, 4)``: x1, y1, x2, y2 in pixels. No boxes, or ``None``, means no people, and
-            ``'whole_image'`` takes the image as one person.
-        scores: The boxes' scores, ``(N,)`` from 0 to 1; 1 if absent.
-        key: Whatever the caller wants to have back with the people.
-    """
-
-    image: Image
-    boxes: Any = None
-    scores: Any = None
-    key: Any = None
+    image: Image  # a path, or BGR pixels (h, w, 3) uint8
+    boxes: Any = None  # (N, 4), x1 y1 x2 y2 in pixels, or WHOLE_IMAGE for one person
+    scores: Any = None  # (N,) from 0 to 1; 1 if absent
+    key: Any = None  # whatever the caller wants to have back with the people
 
 
 class PosePredictor:
@@ -88,12 +82,7 @@ class PosePredictor:
             self._pipeline = Compose(cfg.test_dataloader.dataset.pipeline)
 
     def predict(self, image: Image, boxes: Any = None, *, scores: Any = None) -> People:
-        """Predicts the poses in one image.
-
-        Args:
-            image: Image, boxes and scores are as in an `Item`.
-            boxes: See there.
-            scores: See there.
+        """Predicts the poses in one image, which is given with its boxes as in an `Item`.
 
         Returns:
             One sample per box, in the order of the boxes, less those below ``score_thr``.
@@ -101,53 +90,49 @@ class PosePredictor:
         Raises:
             InputError: The image or a box is not usable; the message says which.
         """
-        return next(self._results([Item(image, boxes, scores)], threads=0))[1]
+        return next(self._stream([Item(image, boxes, scores)], threads=0))[1]
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, People]]:
         """Predicts the poses in many images, which share batches.
 
-        Args:
-            items: Read as they are needed: no more are in memory than a batch takes, and those
-                that the threads have ahead.
+        No more items are in memory than a batch takes, and those that the threads have ahead.
 
         Returns:
             Every item and its people, as `predict` gives them, in the order of the items.
 
         Raises:
-            InputError: An image or a box is not usable. It comes, as what ``items`` itself raises
+            InputError: An image or a box is not usable. It comes, as what reading ``items`` raises
                 does, after the results of all items before.
         """
-        return self._results(items, threads=self._threads)
+        return self._stream(items, threads=self._threads)
 
-    def _results(self, items: Iterable[Item], *, threads: int) -> Iterator[tuple[Item, People]]:
+    def _stream(self, items: Iterable[Item], *, threads: int) -> Iterator[tuple[Item, People]]:
         size, waiting = self._batch_size, deque[tuple[Item, int]]()  # with how many people
-        crops: list[dict[str, Any]] = []
-        done: deque[PoseDataSample] = deque()
-        for item, found in _ahead(self._cropped, enumerate(_with_end(items)), threads):
-            ended = not isinstance(found, list)
-            if not ended:
+        crops, done = list[dict[str, Any]](), deque[PoseDataSample]()
+        prepared, failure, ended = _ahead(self._crop, enumerate(items), threads), None, False
+        while not ended:
+            try:
+                item, found = next(prepared)
                 waiting.append((item, len(found)))
                 crops += found
+                del item  # nothing here may hold an image that is done
+            except StopIteration:
+                ended = True
+            except Exception as error:  # what came before it is not lost
+                failure, ended = error, True
             # Most images may have nobody: the few people there are do not wait for a full batch.
             while len(crops) >= size or (crops and (ended or len(waiting) > size)):
                 done += self._run(crops[:size])
                 del crops[:size]
-            del item  # nothing here may hold an image that is done
             while waiting and waiting[0][1] <= len(done):
                 people = [done.popleft() for _ in range(waiting[0][1])]
-                yield waiting.popleft()[0], self._kept(people)
-            if isinstance(found, Exception):  # what came before it is not lost
-                raise found
+                if self._score_thr > 0:
+                    people = [p for p in people if pose_of(p).score > self._score_thr]
+                yield waiting.popleft()[0], people
+        if failure is not None:
+            raise failure
 
-    def _cropped(self, index: int, item: Any) -> tuple[Any, Any]:
-        """An item and its crops, or what is wrong with it, which is raised when it is its turn."""
-        try:
-            ended = item is None or isinstance(item, Exception)
-            return item, item if ended else self._crop(index, item)
-        except Exception as error:
-            return item, error
-
-    def _crop(self, index: int, item: Item) -> list[dict[str, Any]]:
+    def _crop(self, index: int, item: Item) -> tuple[Item, list[dict[str, Any]]]:
         """What the config's pipeline makes of every person of an image, which is decoded once."""
         path = str(item.image) if isinstance(item.image, (str, Path)) else ''
         name = f'image {index}' + (f' ({path})' if path else '')
@@ -160,10 +145,8 @@ class PosePredictor:
             boxes = [[0, 0, width, height]]
         boxes, scores = check_boxes(boxes, item.scores, (width, height), name)
         person = dict(self.meta, img=pixels, **(dict(img_path=path) if path else {}))
-        return [
-            self._pipeline(dict(person, bbox=box[None], bbox_score=score[None]))
-            for box, score in zip(boxes, scores, strict=True)
-        ]
+        each = zip(boxes[:, None], scores[:, None], strict=True)
+        return item, [self._pipeline(dict(person, bbox=b, bbox_score=score)) for b, score in each]
 
     def _run(self, crops: list[dict[str, Any]]) -> People:
         """What ``model.test_step`` gives for a batch, without a copy of every sample."""
@@ -172,11 +155,6 @@ class PosePredictor:
             data = self._model.data_preprocessor(dict(inputs=inputs, data_samples=[]))
             samples = [crop['data_samples'] for crop in crops]
             return self._model(data['inputs'], samples, mode='predict')
-
-    def _kept(self, people: People) -> People:
-        if self._score_thr <= 0:
-            return people
-        return [person for person in people if pose_of(person).score > self._score_thr]
 
 
 def pose_of(person: PoseDataSample) -> Pose:
@@ -206,17 +184,15 @@ def infer_people(
         boxes: For one image as in an `Item`; for several an iterable of that, in step with the
             images; ``None`` or ``'whole_image'`` holds for all.
         box_scores: The boxes' scores in the same arrangement; 1 if absent.
-        **options: The predictor's ``batch_size``, ``threads`` and ``score_thr``. For every image's
-            result to come at once, as for a camera, give a ``batch_size`` of 1.
+        **options: The predictor's. For every image's result to come at once, as for a camera, give
+            a ``batch_size`` of 1.
 
     Returns:
         For one image the list of its people; for several the list of those lists; for an iterator
         an iterator over them.
 
     Raises:
-        InputError: An image or a box is not usable (the message names image and index), or there
-            are not as many boxes as images.
-        ValueError: ``batch_size`` is not positive.
+        InputError: As from the predictor, or there are not as many boxes as images.
     """
     predictor = PosePredictor(model, **options)
     if isinstance(images, (str, Path, np.ndarray)):
@@ -241,27 +217,21 @@ def _items(images: Iterable[Image], boxes: Any, scores: Any) -> Iterator[Item]:
         yield Item(row[0], **shared, **dict(zip(each, row[1:], strict=True)))
 
 
-def _with_end(items: Iterable[Item]) -> Iterator[Item | Exception | None]:
-    """The items, and at last what reading them raises, or None."""
-    try:
-        yield from items
-    except Exception as error:
-        yield error
-    else:
-        yield None
-
-
 def _ahead(work: Any, items: Iterable[tuple[Any, ...]], threads: int) -> Iterator[Any]:
     """What ``work(*item)`` returns, in order; with threads, some calls ahead of their turn."""
     if not threads:
         yield from itertools.starmap(work, items)
         return
-    source, pending = iter(items), deque[Any]()
+    source, pending = iter(items), deque[Future[Any]]()
     with ThreadPoolExecutor(threads, thread_name_prefix='ahead') as pool:
         try:
             while True:
                 free = threads + _IN_STOCK - len(pending)
-                pending += (pool.submit(work, *item) for item in itertools.islice(source, free))
+                try:
+                    pending += (pool.submit(work, *item) for item in itertools.islice(source, free))
+                except Exception as error:  # its turn comes after those that are pending
+                    pending.append(Future())
+                    pending[-1].set_exception(error)
                 if not pending:
                     return
                 yield pending.popleft().result()
