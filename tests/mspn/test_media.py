@@ -5,22 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from films import Camera, grey, write_video
 from PIL import Image
 
 from mspn.errors import InputError
 from mspn.media import open_media
-
-
-def grey(level, size=(64, 48)):
-    return np.full((size[1], size[0], 3), level, np.uint8)
-
-
-def write_video(path, count, *, rate=25.0, size=(64, 48)):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
-    for index in range(count):
-        writer.write(grey(20 * index, size))
-    writer.release()
-    return path
 
 
 def test_an_image(tmp_path):
@@ -127,28 +116,6 @@ def test_what_cannot_be_opened(tmp_path, name, expected):
     with pytest.raises(InputError, match=expected) as caught:
         open_media(name if ':' in name else tmp_path / name)
     assert '\n' not in str(caught.value) and name in str(caught.value)
-
-
-class Camera:
-    """A camera that knows neither its rate nor its length, and is unplugged after some frames."""
-
-    left = 4
-
-    def __init__(self, source):
-        pass
-
-    def isOpened(self):
-        return True
-
-    def read(self):
-        self.left -= 1
-        return (True, grey(0)) if self.left >= 0 else (False, None)
-
-    def get(self, what):
-        return -1.0
-
-    def release(self):
-        pass
 
 
 def test_a_camera(monkeypatch):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from films import grey
 
 from mspn.errors import InputError
 from mspn.media import open_media
@@ -16,10 +17,6 @@ from mspn.poses import Pose
 def make_person(keypoints, scores, box=(10, 20, 40, 60.5), box_score=0.5):
     arrays = (np.array(values, np.float32) for values in (keypoints, scores, box))
     return Pose(*arrays, box_score)
-
-
-def grey(level, size=(64, 48)):
-    return np.full((size[1], size[0], 3), level, np.uint8)
 
 
 def read_levels(path):
