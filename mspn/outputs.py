@@ -18,9 +18,7 @@ from .errors import InputError
 from .media import Frame, Media, open_capture
 from .poses import Pose
 
-PERSON = 1
-"""COCO's category of people."""
-
+PERSON = 1  # COCO's category of people
 _WRITTEN_AS_THEY_ARE = frozenset('.bmp .jpeg .jpg .png .tif .tiff .webp'.split())
 
 
@@ -120,11 +118,7 @@ class ResultsFile(_GrowingFile):
 class VideoFile(_GrowingFile):
     """A video ``.mp4`` without sound, which plays even if the run ended early.
 
-    Args:
-        path: Where the complete video goes.
-        frame_rate: Frames per second.
-        size: Width and height of the frames. The format needs even numbers, so the last column or
-            row of others is left out.
+    The format needs even numbers of pixels, so the last column or row of others is left out.
 
     Raises:
         InputError: When entered, if there can be no such video, and when left, if it is damaged.
@@ -178,9 +172,6 @@ class Outputs:
     As a context manager; if its block ends early, it says what is kept. The list of people holds
     COCO's keypoint results, and for images their names (``image``). A film becomes ``<name>.mp4``.
 
-    Attributes:
-        places: What is there when a run has ended as it should.
-
     Args:
         source: What the frames come from.
         folder: Where to write; it is made when the outputs are entered.
@@ -203,19 +194,20 @@ class Outputs:
         picture: str | None = 'pictures/{name}',
         overwrite: bool = False,
     ) -> None:
-        self.folder, self._picture, self._images = folder, picture, source.size is None
-        self._written = 0
+        self.folder, self._written, self._images = folder, 0, source.size is None
         self._json = ResultsFile(folder / results) if results else None
-        self._video: VideoFile | None = None
+        self._video, self._pictures = None, dict[int, Path]()
         if picture and source.size is not None:
             path = folder / f'{source.name}.mp4'
             self._video = VideoFile(path, frame_rate=source.frame_rate, size=source.size)
+        elif picture:
+            for id, path in source.numbered():
+                self._pictures[id] = folder / picture.format(name=picture_name(path.name), id=id)
         self._files = [file for file in (self._json, self._video) if file]
+        self._folders = sorted({path.parent for path in self._pictures.values()})
         targets = [file.path for file in self._files]
-        self._folders = [(folder / picture).parent] if picture and self._images else []
-        self.places = targets + self._folders
-        if self._folders:
-            targets += [self._target(path.name, id) for id, path in source.numbered()]
+        self.places = targets + self._folders  # what is there when all is done
+        targets += self._pictures.values()
         inputs = {path.resolve() for path in source.paths}
         for target in targets:
             if target.resolve() in inputs:
@@ -258,9 +250,6 @@ class Outputs:
             self._json.write(entry | more for entry in coco_results(people, frame.id))
         if self._video:
             self._video.write(picture)
-        elif self._picture:
-            write_picture(self._target(frame.name, frame.id), picture)
+        elif self._pictures:
+            write_picture(self._pictures[frame.id], picture)
         self._written += 1
-
-    def _target(self, name: str, id: int) -> Path:
-        return self.folder / str(self._picture).format(name=picture_name(name), id=id)

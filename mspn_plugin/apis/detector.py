@@ -33,7 +33,7 @@ _SMALLEST = 1.0  # width and height of a person's box, in pixels
 
 
 class PersonDetector:
-    """Finds people in images, by turns with a pose model: MMEngine's default scope stays as it is.
+    """Finds people in images, beside a pose model: MMEngine's default scope stays as it is.
 
     Args:
         config: Path of an MMDet config, or the name of one that comes with MMDet, such as
@@ -60,7 +60,7 @@ class PersonDetector:
         score_thr: float = 0.3,
         nms_thr: float = 0.3,
     ) -> None:
-        for name, value in (('score_thr', score_thr), ('nms_thr', nms_thr)):
+        for name, value in dict(score_thr=score_thr, nms_thr=nms_thr).items():
             if not 0 <= value <= 1:
                 raise InputError(f"the detector's {name} is {value}; expected 0 to 1")
         check_device(device)
@@ -72,8 +72,8 @@ class PersonDetector:
             self.model, self._pipeline = _build(cfg, str(config))
             _load_weights(self.model, loaded, f'{weights}', f'{config}')
         self.model.to(device)
-        counts = (getattr(part, 'num_classes', None) for part in self.model.modules())
-        last = max((count for count in counts if isinstance(count, int)), default=1) - 1
+        counts = [getattr(part, 'num_classes', 1) for part in self.model.modules()]
+        last = max(count for count in counts if isinstance(count, int)) - 1
         if not 0 <= category <= last:
             raise InputError(
                 f'the detector {config} has the categories 0 to {last}, and {category} is none of '
@@ -100,10 +100,7 @@ class PersonDetector:
     def _people(self, sample: Any, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         instances = sample.get('pred_instances')
         if instances is None or not {'bboxes', 'scores', 'labels'} <= set(instances.keys()):
-            raise InputError(
-                'the detector gives no boxes with scores and categories; take a config of an '
-                'MMDet object detector'
-            )
+            raise InputError('the detector gives no boxes with scores and categories; take another')
         boxes, scores = instances.bboxes.float(), instances.scores.float()
         kept = (instances.labels == self._category) & (scores >= self._score_thr)
         kept &= boxes.isfinite().all(dim=1) & scores.isfinite()
@@ -152,8 +149,8 @@ def read_detector_config(config: str | Path) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, so anything can happen in it
         raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
-    kind = cfg.get('model', {}).get('type')
-    if kind is None or 'test_dataloader' not in cfg or cfg.get('default_scope') == 'mmpose':
+    scope = cfg.get('default_scope')
+    if 'type' not in cfg.get('model', {}) or 'test_dataloader' not in cfg or scope == 'mmpose':
         raise InputError(
             f'{path} describes no MMDet detector; the config and weights of the detector come '
             'before those of the pose model'
@@ -195,7 +192,7 @@ def _build(cfg: Config, name: str) -> tuple[Any, Any]:
 
 def _load_weights(model: nn.Module, loaded: Any, weights: str, config: str) -> None:
     """Loads all of the weights, or raises an `InputError`."""
-    given = dict(weights_in(loaded, weights))
+    given, own = dict(weights_in(loaded, weights)), model.state_dict()
     check_beside_weights(loaded, weights)
     holder = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
     state: Any = OrderedDict(given)  # a plain dict cannot have the modules' versions, by which ...
@@ -206,12 +203,9 @@ def _load_weights(model: nn.Module, loaded: Any, weights: str, config: str) -> N
         left = [str(error).splitlines()[-1].strip()]
     if not (left := [name for name in left if not _HARMLESS.search(name)]):
         return
-    shapes = [
-        {name: tuple(value.shape) for name, value in values.items() if not _HARMLESS.search(name)}
-        for values in (given, model.state_dict())
-    ]
+    shapes = [{n: v.shape for n, v in w.items() if not _HARMLESS.search(n)} for w in (given, own)]
+    problems = differences(*shapes) or listed(left)
     raise InputError(
-        f'the checkpoint {weights} does not fit the detector {config}: '
-        f'{differences(*shapes) or listed(left)}; give the config that belongs to it, or another '
-        'checkpoint'
+        f'the checkpoint {weights} does not fit the detector {config}: {problems}; give the config '
+        'that belongs to it, or another checkpoint'
     )

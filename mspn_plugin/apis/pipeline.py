@@ -18,8 +18,7 @@ from mspn.poses import Pose
 from .detector import usable_boxes
 from .predictor import Item, PosePredictor, pose_of
 
-Boxes = tuple[Any, Any]
-"""Boxes and their scores, as in an `Item`."""
+Boxes = tuple[Any, Any]  # and their scores, as in an Item
 
 _GOOD = 0.6  # score of a keypoint that is trusted; an empty heatmap gives 0.5
 _ENOUGH = 1 / 3  # of a person's keypoints must be good for their extent to be a box

@@ -25,9 +25,7 @@ from ..models.fused import fused
 
 People = list[PoseDataSample]
 
-WHOLE_IMAGE = 'whole_image'
-"""In place of boxes: the image is one person."""
-
+WHOLE_IMAGE = 'whole_image'  # in place of boxes: the image is one person
 _MOST_THREADS = 8
 _IN_STOCK = 8  # images whose crops may wait for their turn
 _END: Any = object()
@@ -50,15 +48,12 @@ class PosePredictor:
 
     Args:
         model: A top-down pose estimator, as ``mmpose.apis.init_model`` makes it.
-        batch_size: People in a batch; more need more memory.
+        batch_size: People in a batch, at least 1; more need more memory.
         threads: How many of `stream`'s images are cropped while the network works. With 0 nothing
             is read before it is needed, which is the default on a CPU, where the network itself
             uses every core, and for a ``batch_size`` of 1.
         score_thr: Leaves out people whose score, the box's times the mean of the keypoints', is
             not above this.
-
-    Raises:
-        ValueError: ``batch_size`` is not positive.
     """
 
     def __init__(
@@ -181,11 +176,11 @@ def infer_people(
     Args:
         model: A top-down pose estimator.
         images: One image, several, or an iterator.
-        boxes: For one image as in an `Item`; for several an iterable of that, in step with the
-            images; ``None`` or ``'whole_image'`` holds for all.
+        boxes: As in an `Item`; for several images an iterable of that, in step with them, where
+            ``None`` or ``'whole_image'`` holds for all.
         box_scores: The boxes' scores in the same arrangement; 1 if absent.
-        **options: The predictor's. For every image's result to come at once, as for a camera, give
-            a ``batch_size`` of 1.
+        **options: The predictor's. To have every image's result at once, as for a camera, give a
+            ``batch_size`` of 1.
 
     Returns:
         For one image the list of its people; for several the list of those lists; for an iterator
