@@ -10,9 +10,7 @@ from pathlib import Path
 from .errors import InputError
 
 _REMEDY = 'make room, or write elsewhere'
-
-PARTIAL = '.partial'
-"""What the name of a file that is being written ends in; it begins with a dot."""
+PARTIAL = '.partial'  # what the name of a file that is being written ends in, after a dot
 
 
 @contextlib.contextmanager

@@ -55,9 +55,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     add('--work-dir', help='folder for logs and results (default: work_dirs/<config>)')
     add('--data-root', metavar='FOLDER', help="the data set in COCO's layout, not the config's")
-    flag(
-        '--gt-boxes', help='evaluate with the annotated boxes instead of the file of detected ones'
-    )
+    flag('--gt-boxes', help='evaluate with the annotated boxes instead of those of a detector')
     flag('--blank-bad-images', help='evaluate black images for unreadable ones, instead of failing')
     _cfg_options(parser)
     launchers = ['none', 'pytorch', 'slurm', 'mpi']
@@ -210,11 +208,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; exits if the status is not 0.
-
-    Args:
-        argv: The arguments; ``None`` means those of the process.
-    """
+    """Runs the command with these arguments, or the process's; exits if the status is not 0."""
     args = make_parser().parse_args(argv)
     exit_with_sentence(lambda: importlib.import_module(args.module).run(args))()
 

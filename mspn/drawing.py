@@ -115,11 +115,9 @@ def limb_colour(start: int, end: int, meta: Mapping[str, Any]) -> Colour:
 
 
 class _Skeleton(NamedTuple):
-    """The limbs' ends ``(L, 2)``, and colours of limbs ``(L, 3)`` and of keypoints ``(K, 3)``."""
-
-    links: np.ndarray
-    limbs: np.ndarray
-    joints: np.ndarray
+    links: np.ndarray  # (L, 2), the limbs' ends
+    limbs: np.ndarray  # (L, 3), their colours
+    joints: np.ndarray  # (K, 3), the keypoints' colours
 
 
 def _skeleton(meta: Mapping[str, Any]) -> _Skeleton:

@@ -95,7 +95,7 @@ def distinct(people: list[Pose], sigmas: Sequence[float], oks_thr: float) -> lis
     return [people[index] for index in sorted(kept)]
 
 
-def follow(people: Iterable[Pose], size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def follow(people: Sequence[Pose], size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes for the next frame of a film: the extent of the poses in this one, and a margin.
 
     Returns:
@@ -103,10 +103,8 @@ def follow(people: Iterable[Pose], size: tuple[int, ...]) -> tuple[np.ndarray, n
         too few good keypoints stays where it was. People who have left the frame, whose width and
         height are ``size``, are left out, and all but one of those who have become the same.
     """
-    people = list(people)
-    boxes = np.zeros((len(people), 4), np.float32)
+    boxes = np.array([person.box for person in people], np.float32).reshape(-1, 4)
     for box, person in zip(boxes, people, strict=True):
-        box[:] = person.box
         good = person.scores >= _GOOD
         if good.sum() >= max(2, _ENOUGH * len(good)):
             low, high = (edge(person.keypoints[good], axis=0) for edge in (np.min, np.max))

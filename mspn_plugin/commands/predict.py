@@ -70,10 +70,10 @@ class _Job:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.count = args, Counter[str]()
-        if not (args.show or args.pictures or args.json):
-            raise InputError('--no-pictures and --no-json leave nothing to do without --show')
         if args.show:
             check_window(_WINDOW)
+        elif not (args.pictures or args.json):
+            raise InputError('--no-pictures and --no-json leave nothing to do without --show')
         device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
         check_device(args.det_device or device)
         check_device(args.pose_device or device)

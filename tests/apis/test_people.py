@@ -165,7 +165,10 @@ def test_the_predictor(model, crowd):
     predictor = PosePredictor(model, batch_size=4)
     wanted = [predictor.predict(path, each) for path, each in zip(paths, boxes, strict=True)]
     assert all(isinstance(people, list) for people in wanted)
-    items = [Item(path, each, key=number) for number, (path, each) in enumerate(zip(paths, boxes))]
+    items = [
+        Item(path, each, key=number)
+        for number, (path, each) in enumerate(zip(paths, boxes, strict=True))
+    ]
     for item, (same, people), expected in zip(items, predictor.stream(items), wanted, strict=True):
         assert same is item
         assert_same(people, expected)
