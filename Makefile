@@ -24,7 +24,7 @@ setup:
 	@$(PYTHON) install/bootstrap.py
 
 demo: setup
-	@$(BIN)/python -W ignore examples/demo $(if $(DATA),--data "$(DATA)")
+	@PYTHONPATH=examples $(BIN)/python -P -W ignore -m demo $(if $(DATA),--data "$(DATA)")
 
 # One thread per process: the processes already use every core.
 test: export OMP_NUM_THREADS = 1
@@ -39,7 +39,7 @@ nightly: setup
 	@$(BIN)/pytest -m nightly -n 2 $(ARGS)
 
 bench: setup
-	@$(BIN)/python -W ignore -m benchmarks $(ARGS)
+	@PYTHONPATH=benchmarks:examples $(BIN)/python -P -W ignore -m versus_mmpose $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet || { echo 'Mend it with: make format' >&2; exit 1; }

@@ -1,8 +1,8 @@
 """MSPN (Multi-Stage Pose Network) as a plugin of MMPose.
 
-Importing this package does two things and nothing else: it closes the version gaps of the
-OpenMMLab stack that exist on this machine (`mspn_plugin.compat`), and it registers the components
-in MMPose's registries, so that configs can name them. In a config::
+Importing this package closes the version gaps of the OpenMMLab stack that exist on this machine
+(`mspn_plugin.compat`), and tells MMPose's registries where the components are (`components`). As
+with MMPose's own, their modules are imported when a registry is first asked. In a config::
 
     custom_imports = dict(imports=['mspn_plugin'], allow_failed_imports=False)
 """
@@ -19,37 +19,46 @@ from .zoo import get_config, list_configs
 __all__ = ['InputError', '__version__', 'get_config', 'list_configs']
 
 
-def _doctor_is_asked() -> bool:
-    """Whether this process is ``python -m mspn_plugin.doctor``, which must run in a broken one."""
-    return 'mspn_plugin.doctor' in sys.orig_argv
+def _missing(error: ModuleNotFoundError) -> MissingPackage:
+    return MissingPackage(
+        f'mspn_plugin needs the package {error.name!r}, which is not installed. Run `mspn doctor` '
+        'or `python -m mspn.doctor`: it lists everything that is missing, with the command that '
+        'installs it.'
+    )
 
 
-def _register() -> None:
-    """Closes the gaps, then imports every module that holds registered components.
-
-    Raises:
-        ImportError: A package that this one builds on is missing or was half imported before.
-    """
+def _announce() -> None:
+    """Closes the gaps and adds `components` to what the registries import when they are asked."""
     from .compat import close_gaps
 
-    try:
-        close_gaps()
-        from . import datasets, engine, heatmaps, models  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingPackage(
-            f'mspn_plugin needs the package {error.name!r}, which is not installed. '
-            'Run `python -m mspn_plugin.doctor`: it lists everything that is missing, '
-            'with the command that installs it.'
-        ) from error
-    except KeyError as error:
-        if 'is already registered' not in str(error):
-            raise
-        raise MissingPackage(
-            'mmpose or mmdet was imported before mspn_plugin and that import had failed halfway, '
-            'so their components would be registered twice. Start a fresh Python process and '
-            'write `import mspn_plugin` above the imports of mmpose and mmdet.'
-        ) from error
+    close_gaps()
+    from mmengine.registry import FUNCTIONS
+    from mmpose import registry as mmpose
+
+    from . import registry as _  # noqa: F401  the scope `mspn_plugin::`
+    from .checkpoints import files  # noqa: F401  MMEngine's loaders of *.safetensors and *.ckpt
+
+    for registry in (
+        FUNCTIONS,
+        mmpose.DATA_SAMPLERS,
+        mmpose.DATASETS,
+        mmpose.HOOKS,
+        mmpose.KEYPOINT_CODECS,
+        mmpose.MODELS,
+        mmpose.TRANSFORMS,
+    ):
+        # A new list: registries without locations share one. Ours first: its errors are readable.
+        registry._locations = [f'{__name__}.components', *registry._locations]
+        registry._imported = False  # whoever has used MMPose already has set it
+    # A package whose import has failed is gone from sys.modules; what it had imported is not.
+    if any(
+        name.startswith(('mmpose.', 'mmdet.')) and name.rpartition('.')[0] not in sys.modules
+        for name in sys.modules
+    ):
+        from . import components  # noqa: F401  now, so that the sentence comes in time
 
 
-if not _doctor_is_asked():
-    _register()
+try:
+    _announce()
+except ModuleNotFoundError as error:
+    raise _missing(error) from error

@@ -43,16 +43,21 @@ def get_config(name: str) -> str:
     MMEngine's ``Config.fromfile``, ``mmpose.apis.init_model`` and ``MMPoseInferencer`` all take it.
 
     Args:
-        name: One of `list_configs`, or of a detector, with or without ``.py``.
+        name: One of `list_configs`, or of a detector, with or without ``.py``; or as much of it as
+            fits no other, preferably its start: ``'mspn-tiny'``.
 
     Returns:
         The absolute path.
 
     Raises:
-        InputError: There is no such config.
+        InputError: No config has this name, or several fit.
     """
     paths = _paths()
     stem = name.removesuffix('.py')
-    if stem not in paths:
+    fitting = [stem] if stem in paths else [each for each in paths if each.startswith(stem)]
+    fitting = fitting or [each for each in paths if stem in each]
+    if not fitting or not stem:
         raise InputError(f'there is no config {name!r}; the configs are: {", ".join(paths)}')
-    return str(paths[stem])
+    if len(fitting) > 1:
+        raise InputError(f'{len(fitting)} configs fit {name!r}: {", ".join(fitting)}')
+    return str(paths[fitting[0]])

@@ -18,8 +18,6 @@ home = pathlib.Path(__file__).parent
 arguments = sys.argv[1:]
 if arguments == ['--version']:
     print('uv 0.13.9')
-elif arguments == ['cache', 'dir']:
-    print(home / 'cache')
 else:
     name = ' '.join(arguments[:2]) if arguments[0] == 'pip' else arguments[0]
     with open(home / 'calls.jsonl', 'a') as calls:
@@ -29,6 +27,8 @@ else:
         print(failure.read_text())
         sys.exit(1)
     if name == 'venv':
+        import shutil
+        shutil.rmtree('.venv', ignore_errors=True)
         python = pathlib.Path('.venv/bin/python')
         python.parent.mkdir(parents=True)
         python.symlink_to(os.path.realpath(sys.executable))
@@ -57,14 +57,9 @@ class Checkout:
         """Runs the set-up; returns what it asked uv to do, what it printed, and its exit status."""
         (self.tools / 'calls.jsonl').unlink(missing_ok=True)
         env = {'PATH': f'{self.tools}:{os.environ["PATH"]}', 'HOME': str(self.tools)}
-        done = subprocess.run(
-            [sys.executable, self.root / 'install' / 'bootstrap.py'],
-            env={**env, 'PIP_CONFIG_FILE': os.devnull, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        env |= {'PIP_CONFIG_FILE': os.devnull, **variables}
+        command = [sys.executable, self.root / 'install' / 'bootstrap.py']
+        done = subprocess.run(command, env=env, stdout=-1, stderr=subprocess.STDOUT, text=True)
         return [name for name, *_ in self.calls()], done.stdout, done.returncode
 
     def calls(self) -> list:
@@ -72,8 +67,9 @@ class Checkout:
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     def files(self) -> set[Path]:
-        kept = [path for path in self.root.rglob('*') if '__pycache__' not in path.parts]
-        return {p for p in kept if not {'.venv', '.cache'} & set(p.relative_to(self.root).parts)}
+        """All but what is made."""
+        found = {path.relative_to(self.root) for path in self.root.rglob('*')}
+        return {path for path in found if not {'.venv', '.cache', '__pycache__'} & set(path.parts)}
 
 
 @pytest.fixture
@@ -88,65 +84,54 @@ def test_second_run_does_nothing_and_the_sources_stay_clean(checkout):
     before = checkout.files()
     called, said, status = checkout.setup()
     assert (called, status) == (EVERYTHING, 0), said
-    assert all(f'[{number}/4]' in said for number in (1, 2, 3, 4))
+    (arguments,) = (arguments for name, arguments, _ in checkout.calls() if name == 'pip sync')
+    assert {'--require-hashes', '--compile-bytecode'} <= set(arguments)
+    assert arguments[arguments.index('--only-binary') + 1] == ':all:'
+    assert all(f'[{number}/3]' in said for number in (1, 2, 3))
     assert checkout.setup() == ([], '', 0)
     assert checkout.files() == before
 
 
-@pytest.mark.parametrize(
-    ('changed', 'expected'),
-    [
-        ('mspn_plugin/__init__.py', ['build', 'pip install']),
-        ('configs/new.py', ['build', 'pip install']),
-        ('tools/new.py', ['build', 'pip install']),
-        ('install/requirements.txt', ['pip sync', 'build', 'pip install']),
-        ('tests/test_new.py', []),
-    ],
-)
-def test_only_what_changed_is_done_again(checkout, changed, expected):
+def test_only_what_changed_is_done_again(checkout):
+    def after(change):
+        change()
+        done = checkout.setup()[0]
+        assert checkout.setup()[0] == []
+        return done
+
+    def grown(name):
+        (checkout.root / name).parent.mkdir(exist_ok=True)
+        return lambda: (checkout.root / name).open('a').write('# changed\n')
+
     checkout.setup()
-    (checkout.root / changed).parent.mkdir(exist_ok=True)
-    with open(checkout.root / changed, 'a') as file:
-        file.write('# changed\n')
-    assert checkout.setup()[0] == expected
-    assert checkout.setup()[0] == []
-
-
-def test_removed_source_is_noticed(checkout):
-    checkout.setup()
-    (checkout.root / 'configs' / 'a.py').unlink()
-    assert checkout.setup()[0] == ['build', 'pip install']
-
-
-def test_moved_checkout_and_broken_python_get_a_new_environment(checkout):
-    checkout.setup()
+    for name in ('mspn_plugin/__init__.py', 'configs/new.py', 'tools/new.py'):
+        assert after(grown(name)) == ['build', 'pip install']
+    assert after(grown('install/requirements.txt')) == EVERYTHING[1:]
+    assert after(grown('tests/test_new.py')) == []
+    assert after((checkout.root / 'configs' / 'a.py').unlink) == ['build', 'pip install']
     checkout.root = checkout.root.rename(checkout.root.with_name('moved'))
-    assert checkout.setup()[0] == EVERYTHING
-    (checkout.root / '.venv' / 'bin' / 'python').unlink()
-    assert checkout.setup()[0] == EVERYTHING
+    assert after((checkout.root / 'setup.py').touch) == EVERYTHING
+    assert after((checkout.root / '.venv' / 'bin' / 'python').unlink) == EVERYTHING
 
 
 @pytest.mark.parametrize(
-    ('call', 'output', 'number', 'mend'),
+    ('call', 'output', 'mend'),
     [
-        ('venv', 'error: No interpreter found for Python >=3.11', 2, 'install Python 3.11'),
-        ('pip sync', 'dns error: failed to lookup address information', 3, 'check the connection'),
-        ('pip sync', 'operation timed out', 3, 'HTTPS_PROXY'),
-        ('pip sync', 'invalid peer certificate: UnknownIssuer', 3, 'SSL_CERT_FILE'),
-        ('pip sync', 'No space left on device (os error 28)', 3, 'free some space'),
-        ('pip sync', 'Hash mismatch for `torch==2.11.0`', 3, 'UV_DEFAULT_INDEX'),
-        ('pip sync', 'torch==2.11.0 has no wheels with a matching platform tag', 3, 'glibc 2.28'),
-        ('pip sync', 'Permission denied (os error 13)', 3, 'writable'),
-        ('build', 'SyntaxError: invalid syntax', 4, 'read the lines above'),
+        ('venv', 'error: No interpreter found for Python >=3.11', 'install Python 3.11'),
+        ('pip sync', 'dns error: failed to lookup address information', 'check the connection'),
+        ('pip sync', 'error sending request for url', 'check the connection'),
+        ('pip sync', 'operation timed out', 'HTTPS_PROXY'),
+        ('pip sync', 'invalid peer certificate: UnknownIssuer', 'SSL_CERT_FILE'),
+        ('pip sync', 'No space left on device (os error 28)', 'free some space'),
+        ('venv', 'python3: No module named pip', 'give this Python a pip'),
+        ('build', 'SyntaxError: invalid syntax', 'read the lines above'),
     ],
 )
-def test_failed_step_says_what_mends_it_and_is_repeated(checkout, call, output, number, mend):
+def test_failed_step_says_what_mends_it_and_is_repeated(checkout, call, output, mend):
     failure = checkout.tools / f'{call}.fails'
     failure.write_text(output)
     called, said, status = checkout.setup()
-    assert status == 1
-    assert f'Setup failed in step {number} of 4' in said
-    assert output in said
+    assert status == 1 and 'Setup failed' in said and output in said
     assert mend in said.partition('To mend it, ')[2]
     assert 'Traceback' not in said
     failure.unlink()
@@ -159,15 +144,13 @@ def test_environment_of_somebody_else_is_left_alone(checkout):
     config.parent.mkdir()
     config.write_text('prompt = mine\n')
     called, said, status = checkout.setup()
-    assert (called, status) == ([], 1)
-    assert 'move .venv away' in said
+    assert (called, status) == ([], 1) and 'Move it away' in said
     assert config.read_text() == 'prompt = mine\n'
 
 
 def test_users_variables_lead_neither_elsewhere_nor_are_lost(checkout):
-    elsewhere = dict.fromkeys(
-        ('VIRTUAL_ENV', 'PYTHONPATH', 'UV_PYTHON', 'PIP_TARGET'), '/elsewhere'
-    )
+    names = ('VIRTUAL_ENV', 'PYTHONPATH', 'UV_PYTHON', 'PIP_TARGET')
+    elsewhere = dict.fromkeys(names, '/elsewhere')
     checkout.setup(PIP_INDEX_URL='http://mirror.test/simple', UV_CACHE_DIR='/cache', **elsewhere)
     for name, arguments, env in checkout.calls():
         assert not elsewhere.keys() & env.keys()
@@ -178,13 +161,5 @@ def test_users_variables_lead_neither_elsewhere_nor_are_lost(checkout):
             assert Path(python) == checkout.root / '.venv' / 'bin' / 'python'
 
 
-def test_list_is_installed_without_building_and_with_hashes(checkout):
-    checkout.setup()
-    (arguments,) = (arguments for name, arguments, _ in checkout.calls() if name == 'pip sync')
-    assert '--require-hashes' in arguments
-    assert arguments[arguments.index('--only-binary') + 1] == ':all:'
-
-
-@pytest.mark.parametrize('name', ['bootstrap.py', 'steps.py'])
-def test_any_python_from_3_8_can_read_it(name):
-    ast.parse((ROOT / 'install' / name).read_text(), feature_version=(3, 8))
+def test_any_python_from_3_8_can_read_it():
+    ast.parse((ROOT / 'install' / 'bootstrap.py').read_text(), feature_version=(3, 8))

@@ -7,28 +7,33 @@ import copy
 import functools
 import math
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mmpose
 import pytest
 import torch
+from mim.commands import download as mim_download
 from mmengine.config import Config
+from mmengine.fileio import load as load_file
+from mmengine.infer import BaseInferencer
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import InstanceData
+from mmpose.apis import MMPoseInferencer
 from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from mmpose.structures import PoseDataSample
 
 import mspn_plugin
 
+TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = mspn_plugin.list_configs()
 FULL_SIZE = [name for name in NAMES if name.startswith('mspn50')]
-RECIPES = {
-    recipe: [name for name in NAMES if re.search(pattern, name)]
-    for recipe, pattern in dict(
-        mmpose='_8xb32-210e_coco-', megvii='_megvii$', mindspore='_finetune$'
-    ).items()
-}
+RECIPES = dict(mmpose='_8xb32-210e_coco-', megvii='_megvii$', mindspore='_finetune$')
+RECIPES = {key: [n for n in NAMES if re.search(end, n)] for key, end in RECIPES.items()}
 MILLIONS = {1: 25.1, 2: 56.8, 3: 88.5, 4: 120.2}
 STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
@@ -39,7 +44,7 @@ def read(name):
 
 
 def load(name):
-    """A config that may be changed; reading them takes longer than the tests."""
+    """A config that may be changed."""
     return copy.deepcopy(read(name))
 
 
@@ -53,17 +58,6 @@ def head_of(cfg):
         return MODELS.build(cfg.model.head)
 
 
-def test_the_published_variants_are_there():
-    sizes = [f'mspn50-{stages}stg_{{}}-256x192{{}}' for stages in MILLIONS]
-    sizes.append('mspn50-4stg_{}-384x288{}')
-    assert {size.format('8xb32-210e_coco', '') for size in sizes} == set(RECIPES['mmpose'])
-    megvii = {size.format('8xb32-96ki_coco2014', '_megvii') for size in sizes}
-    mpii = {f'mspn50-{stages}stg_8xb24-28800i_mpii-256x256_megvii' for stages in (2, 4)}
-    assert megvii | mpii == set(RECIPES['megvii'])
-    assert RECIPES['mindspore'] == ['mspn50-2stg_1xb62-5e_coco2014-256x192_finetune']
-    assert any(name.startswith('mspn-tiny') for name in NAMES)
-
-
 @pytest.mark.parametrize('name', NAMES)
 def test_forward_and_loss(name):
     """With few channels: what a config decides is structure and sizes, which stay."""
@@ -72,18 +66,16 @@ def test_forward_and_loss(name):
     for part in ('neck', 'head'):
         cfg.model[part].unit_channels = 8
     model = build(cfg)
-    width, height = cfg.codec.input_size
     columns, rows = cfg.codec.heatmap_size
     keypoints = cfg.model.head.num_keypoints
-    visible = cfg.model.head.get('coarse_targets') == 'visible'
+    visible = cfg.model.head.coarse_loss.type == 'VisibleKeypointMSELoss'
     sample = PoseDataSample()
     sample.gt_instance_labels = InstanceData(
         keypoint_cells=torch.rand(1, keypoints, 2) * torch.tensor([columns, rows]),
         keypoint_weights=(torch.arange(keypoints)[None] % (3 if visible else 2)).float(),
     )
-    images = torch.randn(2, 3, height, width)
-    model.train()
-    losses = model.loss(images, [sample] * 2)
+    images = torch.randn(2, 3, *cfg.codec.input_size[::-1])
+    losses = model.train().loss(images, [sample] * 2)
     stages = cfg.model.backbone.num_stages
     assert len([key for key in losses if key.startswith('loss_')]) == 4 * stages
     assert all(torch.isfinite(value) for value in losses.values())
@@ -92,22 +84,19 @@ def test_forward_and_loss(name):
     assert heatmaps[-1][-1].shape == (1, keypoints, rows, columns)
 
 
-@pytest.mark.parametrize(
-    'name', [*RECIPES['mmpose'], 'mspn50-4stg_8xb24-28800i_mpii-256x256_megvii']
-)
+@pytest.mark.parametrize('name', [*RECIPES['mmpose'], 'mspn50-4stg_8xb24'])
 def test_published_sizes(name):
     """The network at full size, without memory for its weights."""
     cfg = load(name)
-    width, height = cfg.codec.input_size
-    columns, rows = cfg.codec.heatmap_size
+    stages, keypoints = cfg.model.backbone.num_stages, cfg.model.head.num_keypoints
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
-        heatmaps = model(torch.empty(1, 3, height, width), None, mode='tensor')
-    assert heatmaps[-1][-1].shape == (1, cfg.model.head.num_keypoints, rows, columns)
-    stages = cfg.model.backbone.num_stages
+        images = torch.empty(1, 3, *cfg.codec.input_size[::-1])
+        heatmaps = model(images, None, mode='tensor')
+    assert heatmaps[-1][-1].shape == (1, keypoints, *cfg.codec.heatmap_size[::-1])
     count = sum(parameter.numel() for parameter in model.parameters())
     # The published numbers are for 17 keypoints: a 3x3 convolution and BatchNorm in each unit.
-    count += (17 - cfg.model.head.num_keypoints) * 4 * stages * (9 * 256 + 2)
+    count += (17 - keypoints) * 4 * stages * (9 * 256 + 2)
     assert round(count / 1e6, 1) == MILLIONS[stages]
 
 
@@ -127,12 +116,11 @@ def test_pipelines_agree_with_the_model(name):
     assert 'GenerateTarget' in {step.type for step in cfg.train_dataloader.dataset.pipeline}
     assert cfg.model.head.decoder == cfg.codec
     assert cfg.data_mode == 'topdown' and isinstance(cfg.dataset_type, str)
-    metainfo = DATASETS.get(cfg.dataset_type)._load_metainfo(
-        dict(DATASETS.get(cfg.dataset_type).METAINFO)
-    )
-    assert metainfo['num_keypoints'] == cfg.model.head.num_keypoints
+    dataset = DATASETS.get(cfg.dataset_type)
+    keypoints = dataset._load_metainfo(dict(dataset.METAINFO))['num_keypoints']
+    assert keypoints == cfg.model.head.num_keypoints
     # By the module of the data set MMPose's inferencer chooses its detector if none is named.
-    module = DATASETS.get(cfg.dataset_type).__module__
+    module = dataset.__module__
     assert module.split('datasets.')[-1].split('.')[0] in default_det_models
 
 
@@ -168,14 +156,11 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
     # 384x288 has no counterpart and is like 256x192.
     file = f'td-hm_{prefix}mspn50_8xb32-210e_coco-256x192.py'
     stock = Config.fromfile(STOCK / file)
-    stock_kernels = [stock.codec[i].kernel_size for i in stock.model.head.level_indices]
     head = head_of(cfg)
-    kernels = [
-        head.decoder.kernel_sizes[head.level_of(stage, unit)]
-        for stage in range(stages)
-        for unit in range(4)
+    levels = [head.level_of(stage, unit) for stage in range(stages) for unit in range(4)]
+    assert [head.decoder.kernel_sizes[level] for level in levels] == [
+        stock.codec[i].kernel_size for i in stock.model.head.level_indices
     ]
-    assert kernels == stock_kernels
     for key in ('param_scheduler', 'auto_scale_lr', 'train_cfg'):
         assert cfg[key] == stock[key]
     optimizer = {**stock.optim_wrapper.optimizer, 'fused': True}  # the same steps in one pass
@@ -185,14 +170,9 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
     for field in ('mean', 'std', 'bgr_to_rgb'):
         assert cfg.model.data_preprocessor[field] == stock.model.data_preprocessor[field]
     same = {'LoadPersonImage': 'LoadImage', 'FastBBoxTransform': 'RandomBBoxTransform'}
-    steps, stock_steps = (
-        [
-            {**step, 'type': same.get(step.type, step.type)}
-            for step in config.train_dataloader.dataset.pipeline[:5]  # up to the box's last change
-        ]
-        for config in (cfg, stock)
-    )
-    assert steps == stock_steps
+    steps = cfg.train_dataloader.dataset.pipeline[:5]  # up to the box's last change
+    stock_steps = stock.train_dataloader.dataset.pipeline[:5]
+    assert [{**step, 'type': same.get(step.type, step.type)} for step in steps] == stock_steps
 
 
 @pytest.mark.parametrize('name', RECIPES['megvii'] + RECIPES['mindspore'])
@@ -200,8 +180,8 @@ def test_original_recipe(name):
     cfg = load(name)
     head = head_of(cfg)
     assert head.coarse_to_fine and head.decoder.refine == 'second_peak'
-    assert cfg.model.head.coarse_targets == 'visible'
-    assert cfg.model.head.ohkm and cfg.model.head.topk == 8
+    assert cfg.model.head.coarse_loss == dict(type='VisibleKeypointMSELoss', loss_weight=0.25)
+    assert cfg.model.head.final_loss == dict(type='OHKMMSELoss', topk=8, binary_weights=True)
     assert head.decoder.decode_kernel_size == (9 if 'mpii' in name else 5)
     assert cfg.model.test_cfg == dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False)
     # The rule for coarse targets needs visibilities of 2.
@@ -224,22 +204,9 @@ def test_original_recipe(name):
         assert cfg.model.backbone.init_cfg.checkpoint == 'torchvision://resnet50'
 
 
-@pytest.mark.parametrize('name', ['mspn50-2stg_8xb32-210e_coco-256x192', RECIPES['megvii'][0]])
-def test_a_fused_optimizer_takes_the_recipes_steps(name):
-    settings = dict(load(name).optim_wrapper.optimizer)
-    make = getattr(torch.optim, settings.pop('type'))
-    assert settings.pop('fused')
-    weights = [torch.linspace(-1, 1, 40).requires_grad_() for _ in range(2)]
-    optimizers = [make([weights[0]], **settings), make([weights[1]], fused=True, **settings)]
-    for step in range(20):
-        for weight, optimizer in zip(weights, optimizers, strict=True):
-            weight.grad = torch.sin(torch.arange(40.0) * (step + 1))
-            optimizer.step()
-    torch.testing.assert_close(weights[1], weights[0], rtol=1e-6, atol=1e-7)
-
-
-def rates(cfg, steps):
+def rates(name, steps):
     """The learning rate of every step, as MMEngine's schedulers set it."""
+    cfg = load(name)
     settings = dict(cfg.optim_wrapper.optimizer)
     optimizer = getattr(torch.optim, settings.pop('type'))([torch.zeros(1)], **settings)
     schedulers = [
@@ -255,45 +222,126 @@ def rates(cfg, steps):
     return seen, {scheduler.by_epoch for scheduler in schedulers}
 
 
-@pytest.mark.parametrize(
-    ('name', 'last'),
-    [
-        ('mspn50-2stg_8xb32-96ki_coco2014-256x192_megvii', 96000),
-        ('mspn50-4stg_8xb24-28800i_mpii-256x256_megvii', 28800),
-    ],
-)
-def test_rate_rises_and_falls_along_straight_lines(name, last):
-    seen, by_epoch = rates(load(name), last + 1)
-    assert by_epoch == {False}
-    for i in (0, 1, 1000, 2399, 2400, 2401, 12345, last // 2, last - 1, last):
-        factor = 0.1 + 0.9 * i / 2400 if i < 2400 else 1 - (i - 2400) / (last - 2400)
-        assert seen[i] == pytest.approx(4e-3 * factor, rel=1e-6, abs=1e-12)
+def test_rate_rises_and_falls_along_straight_lines():
+    for name, last in (('mspn50-2stg_8xb32-96ki', 96000), ('mspn50-4stg_8xb24', 28800)):
+        seen, by_epoch = rates(name, last + 1)
+        assert by_epoch == {False}
+        for i in (0, 1, 1000, 2399, 2400, 2401, 12345, last // 2, last - 1, last):
+            factor = 0.1 + 0.9 * i / 2400 if i < 2400 else 1 - (i - 2400) / (last - 2400)
+            assert seen[i] == pytest.approx(4e-3 * factor, rel=1e-6, abs=1e-12)
 
 
 def test_rate_of_the_fine_tuning_steps_down_a_cosine_every_epoch():
-    seen, by_epoch = rates(load('mspn50-2stg_1xb62-5e_coco2014-256x192_finetune'), 6)
+    seen, by_epoch = rates('mspn50-2stg_1xb62', 6)
     assert by_epoch == {True}
     cosine = [0.5 * 5e-4 * (1 + math.cos(math.pi * epoch / 5)) for epoch in range(6)]
     assert seen == pytest.approx(cosine, rel=1e-9, abs=1e-12)
 
 
-def test_index_lists_every_config():
+def test_index_lists_every_config_which_imports_nothing():
     root = Path(mspn_plugin.get_config(NAMES[0])).parents[2]
-    index = Config.fromfile(root / 'model-index.yml')
-    entries = {entry['Name']: entry for entry in index.Models}
+    assert Config.fromfile(root / 'model-index.yml').Import == ['configs/metafile.yml']
+    entries = {entry['Name']: entry for entry in load_file(root / 'configs/metafile.yml')['Models']}
     assert entries.keys() == set(NAMES)
+    recipes = (REPOSITORY / 'docs' / 'recipes.md').read_text().splitlines()
     for name, entry in entries.items():
-        assert root / entry['Config'] == Path(mspn_plugin.get_config(name))
+        path = Path(mspn_plugin.get_config(name))
+        assert root / entry['Config'] == path
+        tree = ast.walk(ast.parse(path.read_text()))
+        assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree)
         assert entry['Metadata']['Training Data'] == ('MPII' if 'mpii' in name else 'COCO')
+        # Weights and results are those of the table of published results.
+        row = next((line for line in recipes if f'[`{name}`]' in line and '|' in line), '')
+        address = re.search(r'\((https://[^)]*\.(pth|ckpt))\)', row)
+        assert entry.get('Weights') == (address and address[1])
+        assert ('Results' in entry) == (address is not None)
+        if address:
+            metrics = entry['Results'][0]['Metrics']
+            assert [f'{100 * value:.1f}' for value in metrics.values()] == [
+                row.split(' | ')[column] for column in (3, 4, 5, 8, 9)
+            ]
 
 
-def test_variants_are_short_and_import_nothing():
-    for name in NAMES:
-        tree = ast.parse(Path(mspn_plugin.get_config(name)).read_text())
-        assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
+def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
+    """To MMPose's inferencer and through mim, from an index that names a server of this machine."""
+    name = RECIPES['mmpose'][0]
+    copied = tmp_path / 'mspn_plugin' / '.mim'
+    shutil.copytree(Path(mspn_plugin.get_config(name)).parents[2], copied)
+    index = copied / 'configs' / 'metafile.yml'
+    index.write_text(index.read_text().replace('https://download.openmmlab.com/', f'{server}/'))
+    address = next(e['Weights'] for e in load_file(index)['Models'] if e['Name'] == name)
+    file = tmp_path / 'served' / address.removeprefix(f'{server}/')
+    file.parent.mkdir(parents=True)
+    weights = build(load(name)).state_dict()
+    torch.save(weights, file)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
+    monkeypatch.setattr(BaseInferencer, '_get_repo_or_mim_dir', lambda scope: str(copied))
+    for module in ('search', 'download'):
+        module = sys.modules[f'mim.commands.{module}']
+        monkeypatch.setattr(module, 'get_installed_path', lambda _: copied.parent)
+
+    whole = dict(scope='mspn_plugin', det_model='whole_image', device='cpu')
+    loaded = MMPoseInferencer(name, **whole).inferencer.model.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.items())
+    mim_download('mspn_plugin', [name], dest_root=str(tmp_path / 'out'))
+    assert Config.fromfile(tmp_path / 'out' / f'{name}.py').model == read(name).model
+    assert (tmp_path / 'out' / file.name).read_bytes() == file.read_bytes()
 
 
-def test_get_config_names_the_choice():
-    with pytest.raises(mspn_plugin.InputError, match="no config 'mspn-huge'.*mspn-tiny"):
-        mspn_plugin.get_config('mspn-huge')
-    assert mspn_plugin.get_config(NAMES[0] + '.py') == mspn_plugin.get_config(NAMES[0])
+def test_a_config_elsewhere_inherits_by_name_and_brings_a_loss_and_a_network(tmp_path):
+    """In a fresh process; what the base holds is of this package's scope."""
+    (tmp_path / 'mine.py').write_text(
+        f"_base_ = 'mspn_plugin::coco/{TINY}.py'\n"
+        "mobile = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))\n"
+        "model = dict(backbone=dict(downsample=dict(type='BackboneDownsample', backbone=mobile)),\n"
+        '    head=dict(decoder=_base_.codec,\n'
+        "        coarse_loss=dict(_delete_=True, type='LearnedL1', start=2.0)))\n"
+    )
+    script = """if True:
+        import mspn_plugin, torch
+        from mmengine import Config
+        from mmengine.registry import FUNCTIONS
+        from mmengine.structures import InstanceData
+        from mmpose.registry import MODELS, TRANSFORMS
+        from mmpose.structures import PoseDataSample
+        @MODELS.register_module()
+        class LearnedL1(torch.nn.Module):
+            def __init__(self, start):
+                super().__init__()
+                self.factor = torch.nn.Parameter(torch.tensor(start))
+            def forward(self, output, target, weights):
+                return ((output - target).abs().mean(dim=(2, 3)) * weights).mean() * self.factor
+        cfg = Config.fromfile('mine.py')
+        assert cfg.model._scope_ == 'mspn_plugin'
+        model = MODELS.build(cfg.model)
+        sample = PoseDataSample()
+        cells, weights = torch.full((1, 17, 2), 9.0), torch.ones(1, 17)
+        sample.gt_instance_labels = InstanceData(keypoint_cells=cells, keypoint_weights=weights)
+        losses = model.loss(torch.randn(2, 3, 128, 96), [sample] * 2)
+        sum(loss for name, loss in losses.items() if 'loss' in name).backward()
+        torch.optim.SGD(model.parameters(), lr=1e-3).step()
+        print(model.head.coarse_loss.factor.item() < 2)
+        for step in cfg.train_dataloader.dataset.pipeline:
+            TRANSFORMS.build(step)
+        collate = cfg.train_dataloader.collate_fn
+        samples = [dict(inputs=torch.zeros(3), data_samples=sample)]
+        FUNCTIONS.get(collate.pop('type'))(samples, **collate)
+    """
+    command = [sys.executable, '-W', 'ignore', '-c', script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (0, 'True\n'), done.stdout + done.stderr
+    assert 'WARNING' not in done.stderr
+
+
+def test_get_config_takes_what_fits_one():
+    path = mspn_plugin.get_config(TINY)
+    for name in (f'{TINY}.py', 'mspn-tiny', 'tiny'):
+        assert mspn_plugin.get_config(name) == path
+    assert Path(mspn_plugin.get_config('rtmdet-nano')).parent.name == 'detection'
+    for name in ('mspn-huge', ''):
+        with pytest.raises(mspn_plugin.InputError, match=f'no config {name!r}.*mspn-tiny'):
+            mspn_plugin.get_config(name)
+    with pytest.raises(
+        mspn_plugin.InputError, match="4 configs fit 'coco2014-256x192_megvii': .*mspn50-1stg"
+    ):
+        mspn_plugin.get_config('coco2014-256x192_megvii')

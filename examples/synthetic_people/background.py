@@ -1,295 +1,116 @@
-"""Cluttered places for the demo's people: rooms, streets, parks and plain clutter."""
+"""Cluttered places for people to stand in. Pictures are (h, w, 3) uint8 RGB, painted in place."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from .painting import (
-    Picture,
-    block,
-    capsule,
-    foliage,
-    muted,
-    polygon,
-    rectangle,
-    rgb,
-    smooth_noise,
-    wash,
-)
-from .raster import Float32Array
-
-
-def _color(r: float, g: float, b: float) -> Float32Array:
-    return np.array([r, g, b], np.float32)
+Picture = NDArray[np.uint8]
+Color = NDArray[np.float64]
 
 
 def paint_background(rng: np.random.Generator, width: int, height: int, horizon: int) -> Picture:
-    """Paint an empty scene.
-
-    Args:
-        rng: Source of randomness.
-        width: Width in pixels.
-        height: Height in pixels.
-        horizon: Row where the ground ends (outdoors) or meets the wall (indoors).
-
-    Returns:
-        (height, width, 3) uint8 RGB.
-    """
-    place = [_room, _street, _park, _abstract][int(rng.choice(4, p=[0.36, 0.27, 0.29, 0.08]))]
-    picture = place(rng, width, height, horizon)
+    """Paint an empty scene, indoors or outdoors, whose ground ends at the row `horizon`."""
+    outdoors = rng.random() < 0.6
+    upper, ground = muted(rng, 120, 235), muted(rng, 60, 190)
+    ground += 0.5 * (ground.mean() - ground)
+    if outdoors:
+        upper = np.array([150, 185, 225]) * rng.uniform(0.6, 1.1) + rng.normal(0, 15, 3)
+        if rng.random() < 0.5:
+            ground = np.array([95, 135, 65]) * rng.uniform(0.7, 1.25) + rng.normal(0, 10, 3)
+    picture = np.vstack(
+        [_wash(rng, horizon, width, upper), _wash(rng, height - horizon, width, ground)]
+    )
+    for _ in range(rng.integers(2, 7)):
+        w, h = rng.uniform(60, 220), rng.uniform(50, 0.95 * horizon)
+        hangs = not outdoors and rng.random() < 0.6  # on the wall
+        y = rng.uniform(0, horizon - h) if hangs else horizon - h
+        _front(rng, picture, (rng.uniform(-40, width - 40), y, w, h))
+    for _ in range(rng.integers(0, 4) if outdoors else 0):
+        _tree(rng, picture, rng.uniform(0, width), horizon + rng.uniform(-6, 22))
+    _floor_lines(rng, picture, horizon, 0.8 * ground)
     _clutter(rng, picture, horizon)
     return picture
 
 
-def _stack(
-    rng: np.random.Generator, upper: Picture, width: int, height: int, ground: Float32Array
-) -> Picture:
-    lower = wash(
-        rng, height - len(upper), width, ground * np.float32(0.82), ground * np.float32(1.08)
-    )
-    return np.ascontiguousarray(np.concatenate([upper, lower]))
+def muted(rng: np.random.Generator, low: float = 50, high: float = 225) -> Color:
+    """A random colour (3,), mostly of low saturation, RGB in 0..255."""
+    return np.clip(rng.uniform(low, high) + rng.normal(0, rng.choice([7, 18, 32]), 3), 5, 250)
 
 
-def _room(rng: np.random.Generator, width: int, height: int, horizon: int) -> Picture:
-    wall, floor = muted(rng, 120, 235), muted(rng, 60, 190)
-    picture = _stack(
-        rng, wash(rng, horizon, width, wall, wall * np.float32(0.9)), width, height, floor
-    )
-    if rng.random() < 0.4:
-        step = int(rng.uniform(18, 50))
-        stripe = picture[:horizon].reshape(horizon, width, 3)
-        for x in range(int(rng.integers(step)), width, 2 * step):
-            stripe[:, x : x + step] = np.clip(stripe[:, x : x + step] * np.float32(0.93), 0, 255)
-    _floor_lines(rng, picture, horizon, floor)
-    skirting = int(rng.uniform(6, 16))
-    rectangle(
-        picture,
-        (0, horizon - skirting, width, horizon),
-        wall * np.float32(0.7 if rng.random() < 0.5 else 1.15),
-    )
-    for _ in range(int(rng.integers(1, 4))):
-        _wall_object(rng, picture, horizon)
-    for _ in range(int(rng.integers(0, 3))):
-        _furniture(rng, picture, horizon)
-    return picture
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> NDArray:
+    """Lumpy noise (h, w) of deviation about 1, with lumps of `cell` pixels."""
+    grid = rng.standard_normal((int(shape[0] / cell) + 2, int(shape[1] / cell) + 2), np.float32)
+    large = cv2.resize(grid, None, fx=cell, fy=cell, interpolation=cv2.INTER_CUBIC)
+    return large[: shape[0], : shape[1]]
 
 
-def _floor_lines(
-    rng: np.random.Generator, picture: Picture, horizon: int, floor: Float32Array
-) -> None:
+def _wash(rng: np.random.Generator, height: int, width: int, color: Color) -> Picture:
+    """A vertical gradient with stains."""
+    shape = ((height + 1) // 2, (width + 1) // 2)  # of half the size: there are no edges to show it
+    ramp = np.linspace(*rng.uniform(0.82, 1.12, 2), shape[0], dtype=np.float32)[:, None, None]
+    stains = smooth_noise(rng, shape, rng.uniform(13, 45)) * np.float32(rng.uniform(2, 6))
+    stains += smooth_noise(rng, shape, rng.uniform(2, 4)) * np.float32(rng.uniform(1, 3.5))
+    small = np.clip(ramp * color.astype(np.float32) + stains[..., None], 0, 255).astype(np.uint8)
+    return cv2.resize(small, (width, height))
+
+
+def _rectangle(picture: Picture, x: float, y: float, w: float, h: float, color: Color) -> None:
+    corners = (int(x), int(y)), (int(x + w), int(y + h))
+    cv2.rectangle(picture, *corners, color.tolist(), -1)
+    cv2.rectangle(picture, *corners, (0.72 * color).tolist(), 2)
+
+
+def _front(rng: np.random.Generator, picture: Picture, box: tuple[float, ...]) -> None:
+    """A house, a shelf, a window or a picture: a rectangle that is divided into smaller ones."""
+    x, y, w, h = box
+    _rectangle(picture, *box, muted(rng, 70, 215))
+    pane, columns, rows = muted(rng, 40, 200), rng.integers(1, 6), rng.integers(1, 6)
+    share, same = rng.uniform(0.4, 0.85), rng.random() < 0.6
+    wide, tall = w / columns, h / rows
+    for left in x + wide * (np.arange(columns) + 0.5 - share / 2):
+        for top in y + tall * (np.arange(rows) + 0.5 - share / 2):
+            color = np.minimum(pane * rng.uniform(0.8, 1.3), 250) if same else muted(rng)
+            _rectangle(picture, left, top, share * wide, share * tall, color)
+
+
+def _tree(rng: np.random.Generator, picture: Picture, x: float, base: float) -> None:
+    size, trunk = rng.uniform(60, 170), np.array([95, 70, 50]) * rng.uniform(0.7, 1.2)
+    _rectangle(picture, x - 0.05 * size, base - size, 0.1 * size, size, trunk)
+    green = np.array([80, 125, 60]) * rng.uniform(0.6, 1.3) + rng.normal(0, 15, 3)
+    axes = (int(0.12 * size), int(0.06 * size))
+    for i, (dx, dy) in enumerate(rng.normal(0, 0.2, (50, 2)) * size):
+        centre, tone = (int(x + dx), int(base - 1.2 * size + dy)), (green * (0.6 + 0.012 * i))
+        cv2.ellipse(picture, centre, axes, rng.uniform(0, 180), 0, 360, tone.tolist(), -1)
+
+
+def _floor_lines(rng: np.random.Generator, picture: Picture, horizon: int, color: Color) -> None:
     """Boards or tiles that run towards a vanishing point above the horizon."""
     height, width = picture.shape[:2]
-    vanishing = np.array([rng.uniform(0.2, 0.8) * width, horizon - rng.uniform(60, 200)])
-    tone = rgb(floor * np.float32(rng.uniform(0.7, 0.9)))
+    middle, above = rng.uniform(0.2, 0.8) * width, horizon - rng.uniform(60, 200)
+    share = (horizon - above) / (height - above)
     for x in np.arange(-width, 2 * width, rng.uniform(45, 120)):
-        direction = np.array([x, height]) - vanishing
-        start = vanishing + direction * (horizon - vanishing[1]) / (height - vanishing[1])
-        cv2.line(picture, (int(start[0]), int(start[1])), (int(x), height), tone, 2, cv2.LINE_AA)
-    if rng.random() < 0.5:
-        y, step = float(horizon), rng.uniform(8, 20)
-        while y < height:
-            cv2.line(picture, (0, int(y)), (width, int(y)), tone, 2, cv2.LINE_AA)
-            y, step = y + step, step * 1.35
-
-
-def _wall_object(rng: np.random.Generator, picture: Picture, horizon: int) -> None:
-    width = picture.shape[1]
-    w, h = rng.uniform(60, 170), rng.uniform(60, 170)
-    x, y = rng.uniform(-20, width - 40), rng.uniform(-20, max(horizon - h - 30, 10))
-    kind = int(rng.integers(4))
-    if kind == 0:  # A picture.
-        rectangle(picture, (x, y, x + w, y + h), muted(rng, 40, 120))
-        rectangle(picture, (x + 8, y + 8, x + w - 8, y + h - 8), muted(rng, 90, 240))
-        for _ in range(4):
-            points = np.array([x, y]) + 10 + rng.random((4, 2)) * (w - 20, h - 20)
-            polygon(picture, points, muted(rng))
-    elif kind == 1:  # A window.
-        rectangle(picture, (x - 6, y - 6, x + w + 6, y + h + 6), _color(235, 232, 225))
-        rectangle(
-            picture, (x, y, x + w, y + h), _color(170, 205, 235) * np.float32(rng.uniform(0.6, 1.1))
-        )
-        rectangle(picture, (x + w / 2 - 3, y, x + w / 2 + 3, y + h), _color(235, 232, 225))
-        rectangle(picture, (x, y + h / 2 - 3, x + w, y + h / 2 + 3), _color(235, 232, 225))
-    elif kind == 2:  # A door.
-        wide, tall = rng.uniform(80, 120), rng.uniform(0.6, 0.9) * horizon
-        rectangle(picture, (x, horizon - tall, x + wide, horizon), muted(rng, 70, 200))
-        rectangle(
-            picture,
-            (x + 14, horizon - tall + 16, x + wide - 14, horizon - tall / 2),
-            muted(rng, 70, 200),
-        )
-        cv2.circle(
-            picture,
-            (int(x + wide - 12), int(horizon - tall * 0.45)),
-            5,
-            (210, 190, 120),
-            -1,
-            cv2.LINE_AA,
-        )
-    else:  # Shelves with books.
-        back = muted(rng, 60, 130)
-        rectangle(picture, (x, y, x + w, y + h), back)
-        for shelf in range(2):
-            at, bottom = x + 4, y + h * (shelf + 1) / 2 - 4
-            while at < x + w - 14:
-                thick, tall = rng.uniform(6, 15), h * rng.uniform(0.25, 0.42)
-                rectangle(picture, (at, bottom - tall, at + thick, bottom), muted(rng, 60, 220))
-                at += thick + 1
-
-
-def _furniture(rng: np.random.Generator, picture: Picture, horizon: int) -> None:
-    height, width = picture.shape[:2]
-    base = horizon + rng.uniform(4, 0.3 * (height - horizon) + 6)
-    x, color = rng.uniform(-40, width - 40), muted(rng, 60, 200)
-    w, h = rng.uniform(80, 220), rng.uniform(50, 130)
-    if rng.random() < 0.5:
-        block(picture, (x, base - h, x + w, base), rng.uniform(12, 40), color)
-        for i in range(int(rng.integers(1, 4))):
-            y = base - h + 8 + i * h / 3
-            rectangle(picture, (x + 8, y, x + w - 8, y + h / 3 - 10), color * np.float32(0.92))
-    else:  # A sofa.
-        rectangle(picture, (x, base - h, x + w, base - 0.3 * h), color)
-        rectangle(picture, (x - 12, base - 0.5 * h, x + w + 12, base - 8), color * np.float32(1.08))
-        rectangle(picture, (x - 18, base - 0.65 * h, x, base), color * np.float32(0.9))
-        rectangle(picture, (x + w, base - 0.65 * h, x + w + 18, base), color * np.float32(0.9))
-
-
-def _sky(rng: np.random.Generator, width: int, horizon: int) -> Picture:
-    blue = _color(120, 165, 220) if rng.random() < 0.6 else muted(rng, 150, 220)
-    picture = wash(rng, horizon, width, blue, np.minimum(blue * np.float32(1.25) + 25, 245))
-    clouds = smooth_noise(rng, horizon // 2 + 1, width // 2 + 1, float(rng.uniform(20, 55)))
-    amount = cv2.resize(np.clip((clouds - 0.4) * 0.6, 0, 0.8), (width, horizon))[..., None]
-    return np.clip(picture * (1 - amount) + 246 * amount, 0, 255).astype(np.uint8)
-
-
-def _street(rng: np.random.Generator, width: int, height: int, horizon: int) -> Picture:
-    ground = _color(1, 1, 1) * np.float32(rng.uniform(95, 165)) + _color(*rng.normal(0, 6, 3))
-    picture = _stack(rng, _sky(rng, width, horizon), width, height, ground)
-    x = -rng.uniform(0, 60)
-    while x < width:
-        wide, tall = rng.uniform(90, 240), horizon * rng.uniform(0.45, 1.15)
-        color, glass = muted(rng, 80, 215), muted(rng, 40, 130)
-        rectangle(picture, (x, horizon - tall, x + wide, horizon), color)
-        columns, rows = int(rng.integers(2, 6)), int(rng.integers(2, 6))
-        for i in range(columns):
-            for j in range(rows):
-                left, top = x + wide * (i + 0.25) / columns, horizon - tall * (j + 0.75) / rows
-                lit = glass * np.float32(rng.uniform(0.8, 1.5))
-                rectangle(
-                    picture,
-                    (left, top, left + 0.5 * wide / columns, top + 0.5 * tall / rows),
-                    lit,
-                    outline=0.6,
-                )
-        x += wide + float(rng.choice([0.0, rng.uniform(5, 60)]))
-    _floor_lines(rng, picture, horizon, ground)
-    for _ in range(int(rng.integers(0, 3))):
-        pole, top = rng.uniform(0, width), horizon - rng.uniform(80, 260)
-        capsule(
-            picture,
-            np.array([pole, top]),
-            np.array([pole, horizon + 10]),
-            rng.uniform(5, 10),
-            muted(rng, 40, 110),
-        )
-        rectangle(picture, (pole - 20, top - 14, pole + 20, top + 10), muted(rng, 60, 220))
-    return picture
-
-
-def _park(rng: np.random.Generator, width: int, height: int, horizon: int) -> Picture:
-    grass = _color(95, 135, 65) * np.float32(rng.uniform(0.7, 1.25)) + _color(*rng.normal(0, 10, 3))
-    picture = _stack(rng, _sky(rng, width, horizon), width, height, grass)
-    xs = np.linspace(0, width, 30)
-    for i in range(int(rng.integers(1, 3))):
-        ridge = (
-            horizon
-            - rng.uniform(20, 90)
-            - 22 * np.sin(xs / rng.uniform(50, 200) + rng.uniform(0, 6))
-        )
-        hill = np.concatenate([np.stack([xs, ridge], 1), [[width, horizon], [0, horizon]]])
-        polygon(picture, hill, grass * np.float32(0.75 - 0.15 * i) + 18)
-    blades = rng.random((220, 2)) * (width, height - horizon) + (0, horizon)
-    for x, y in blades.astype(int).tolist():
-        tone = rgb(grass * np.float32(rng.uniform(0.75, 1.3)))
-        cv2.line(
-            picture,
-            (x, y),
-            (x + int(rng.integers(-4, 5)), y - 3 - (y - horizon) // 30),
-            tone,
-            1,
-            cv2.LINE_AA,
-        )
-    if rng.random() < 0.5:  # A path.
-        a, b = rng.uniform(0, width, 2)
-        points = np.array([[a, horizon], [a + 40, horizon], [b + 320, height], [b - 120, height]])
-        polygon(picture, points, _color(190, 175, 145) * np.float32(rng.uniform(0.8, 1.1)))
-    for _ in range(int(rng.integers(1, 5))):
-        x, base, size = rng.uniform(0, width), horizon + rng.uniform(-6, 22), rng.uniform(60, 170)
-        trunk = _color(95, 70, 50) * np.float32(rng.uniform(0.7, 1.2))
-        capsule(picture, np.array([x, base - size]), np.array([x, base]), size * 0.11, trunk)
-        green = _color(80, 125, 60) * np.float32(rng.uniform(0.7, 1.3)) + _color(
-            *rng.normal(0, 15, 3)
-        )
-        foliage(
-            rng,
-            picture,
-            (x - 0.5 * size, base - 1.75 * size, x + 0.5 * size, base - 0.6 * size),
-            90,
-            green,
-        )
-    if rng.random() < 0.35:  # A fence.
-        color, top = muted(rng, 90, 230), horizon - rng.uniform(14, 50)
-        for x in range(0, width, int(rng.uniform(18, 44))):
-            rectangle(picture, (x, top, x + 7, horizon + 8), color)
-        rectangle(picture, (0, top + 8, width, top + 14), color)
-    return picture
-
-
-def _abstract(rng: np.random.Generator, width: int, height: int, horizon: int) -> Picture:
-    picture = wash(rng, height, width, muted(rng), muted(rng))
-    lumps = smooth_noise(rng, height, width, float(rng.uniform(15, 60)))
-    picture[lumps > 0.7] = muted(rng)
-    for _ in range(int(rng.integers(6, 16))):
-        centre = rng.random(2) * (width, height)
-        polygon(
-            picture,
-            centre + rng.normal(0, rng.uniform(15, 70), (int(rng.integers(3, 6)), 2)),
-            muted(rng),
-        )
-    return picture
+        start = (int(middle + share * (x - middle)), horizon)
+        cv2.line(picture, start, (int(x), height), color.tolist(), 2)
+    y, step = float(horizon), rng.uniform(8, 20) if rng.random() < 0.5 else np.inf
+    while y < height:
+        cv2.line(picture, (0, int(y)), (width, int(y)), color.tolist(), 2)
+        y, step = y + step, step * 1.35
 
 
 def _clutter(rng: np.random.Generator, picture: Picture, horizon: int) -> None:
-    """Things that are easily mistaken for limbs and heads: bars, balls, boxes."""
+    """Bars and balls, which are easily mistaken for limbs and heads."""
     height, width = picture.shape[:2]
-    for _ in range(int(rng.integers(1, 5))):
-        # Bars lie on the ground or lean against something; far ones are small.
-        x, y = rng.uniform(0, width), rng.uniform(horizon, height)
+    for _ in range(rng.integers(2, 8)):
+        x, y = int(rng.uniform(0, width)), int(rng.uniform(horizon, height))
         near = 0.4 + 0.6 * (y - horizon) / (height - horizon)
-        reach = (
-            np.array([rng.normal(0, 70), -abs(rng.normal(0, 45 if rng.random() < 0.4 else 8))])
-            * near
-        )
-        color = (
-            _color(200, 160, 130) * np.float32(rng.uniform(0.4, 1.2))
-            if rng.random() < 0.4
-            else muted(rng)
-        )
-        capsule(
-            picture, np.array([x, y]), np.array([x, y]) + reach, rng.uniform(7, 22) * near, color
-        )
-    for _ in range(int(rng.integers(0, 4))):
-        x, y = rng.uniform(0, width), rng.uniform(horizon, height)
-        color, radius = muted(rng), int(rng.uniform(7, 22))
-        cv2.circle(picture, (int(x), int(y)), radius, rgb(color), -1, cv2.LINE_AA)
-        shine = (int(x - radius * 0.3), int(y - radius * 0.35))
-        cv2.circle(picture, shine, radius // 3, rgb(color * np.float32(1.2)), -1, cv2.LINE_AA)
-    for _ in range(int(rng.integers(0, 3))):
-        x, y, w, h = (
-            rng.uniform(0, width),
-            rng.uniform(horizon, height),
-            rng.uniform(20, 70),
-            rng.uniform(20, 60),
-        )
-        block(picture, (x, y - h, x + w, y), rng.uniform(6, 20), muted(rng))
+        color = muted(rng)
+        if rng.random() < 0.3:  # as light as skin
+            color = np.array([200, 160, 130]) * rng.uniform(0.4, 1.2)
+        reach, thick = (near * rng.normal(0, (70, 30))).astype(int).tolist(), int(16 * near)
+        if rng.random() < 0.4:
+            reach, thick = (0, 0), int(rng.uniform(20, 48) * near)
+        for tone, width_of_it in ((0.8, thick), (1.0, max(int(0.6 * thick), 1))):
+            end = (x + reach[0], y - abs(reach[1]))
+            cv2.line(picture, (x, y), end, (tone * color).tolist(), width_of_it)

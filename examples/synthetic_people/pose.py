@@ -1,268 +1,195 @@
-"""What the demo's people do: random poses, as joint angles of an articulated figure.
+"""Random poses and proportions, and the skeletons in space that they give.
 
-Angles are in degrees. The body frame has x to the person's own left, y up and z to the front; all
-angles are zero for a person who stands upright with hanging arms.
+Lengths are in body heights (a standing adult is 1 high), angles in degrees. Space is the camera's:
+x to the right of the picture, y up, z towards the viewer, projected orthographically. A person's
+own frames have x to the person's left, y up and z to the front.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+#: The 17 joints of COCO, in its order.
+KEYPOINT_NAMES = (
+    *('nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear'),
+    *('left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist'),
+    *('left_hip', 'right_hip', 'left_knee', 'right_knee', 'left_ankle', 'right_ankle'),
+)
+SIDES = ('left', 'right')
+#: The bones of an arm and a leg; each starts at a joint.
+BONES = ('upper_arm', 'forearm', 'hand', 'thigh', 'shin', 'foot')
+
+# Ranges of four angles, the same for left and right, which makes them mirror images: how far the
+# limb is raised to the front, how far to its own side, its turn outwards about its own axis, and
+# the bend of the elbow (forearm to the front) or of the knee (shin to the back).
+_LIMBS = {
+    'hang': ((-8, 10), (7, 20), (-35, 5), (6, 35)),
+    'raise': ((-5, 15), (105, 160), (60, 100), (5, 70)),
+    'akimbo': ((-20, -5), (40, 52), (-85, -65), (82, 100)),
+    'hold': ((10, 40), (4, 16), (-35, -5), (65, 110)),
+    'reach': ((60, 95), (10, 45), (-20, 10), (0, 30)),
+    'spread': ((-10, 10), (50, 100), (-20, 90), (5, 60)),
+    'swing back': ((-30, -14), (7, 14), (-25, 0), (12, 40)),
+    'swing front': ((12, 28), (7, 14), (-25, 0), (12, 40)),
+    'pump back': ((-50, -25), (10, 22), (-30, -10), (70, 105)),
+    'pump front': ((20, 40), (10, 22), (-30, -10), (70, 105)),
+    'stand': ((-5, 5), (1.5, 8), (3, 16), (0, 7)),
+    'wide': ((0, 12), (12, 24), (8, 24), (0, 20)),
+    'step': ((14, 30), (0, 4), (2, 8), (4, 16)),
+    'trail': ((-21, -10), (0, 4), (2, 8), (10, 34)),
+    'stride': ((35, 70), (2, 10), (4, 5), (45, 90)),
+    'push': ((-30, -12), (2, 6), (4, 5), (15, 70)),
+    'sit': ((78, 92), (5, 18), (0, 8), (70, 95)),
+    'squat': ((82, 105), (10, 26), (8, 20), (95, 120)),
+}
 
 
-@dataclass(frozen=True)
-class Limb:
-    """Angles of an arm or leg, in degrees; equal angles make left and right mirror images.
+#: Name -> share, left and right arm (commas separate several to choose from), left and right leg,
+#: and how far pelvis and spine lean forward. The shares sum to 1.
+POSES = {
+    'stand': (0.20, ('hang', 'hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'walk': (0.20, ('swing back', 'swing front'), ('step', 'trail'), (0, 4), (0, 6)),
+    'akimbo': (0.10, ('akimbo', 'akimbo,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'wave': (0.11, ('raise', 'raise,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'hold': (0.08, ('hold', 'hold,hold,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'reach': (0.06, ('reach', 'reach,hang,hang'), ('stand', 'stand'), (-1, 2), (-3, 7)),
+    'run': (0.10, ('pump back', 'pump front'), ('stride', 'push'), (4, 10), (3, 12)),
+    'wide': (0.08, ('spread', 'spread'), ('wide', 'wide'), (0, 0), (0, 6)),
+    'sit': (0.05, ('hold,hang', 'hold,hang,raise'), ('sit', 'sit'), (-6, 4), (-2, 14)),
+    'squat': (0.02, ('reach,hold', 'reach,hold'), ('squat', 'squat'), (10, 20), (12, 24)),
+}
 
-    Attributes:
-        flex: How far the limb is raised to the front.
-        abduct: How far it is raised to its own side, away from the body.
-        twist: Turn about its own axis, positive outwards. It decides where a bent elbow or knee
-            points.
-        bend: Bend of the elbow (forearm to the front) or of the knee (shin to the back).
-    """
-
-    flex: float = 0.0
-    abduct: float = 0.0
-    twist: float = 0.0
-    bend: float = 0.0
+#: (share, centre, spread) of the headings: front, back, three-quarter front, side, three-quarter
+#: back. As in photographs, most people face the camera.
+_HEADINGS = ((0.58, 0, 16), (0.10, 180, 16), (0.22, 42, 10), (0.06, 85, 10), (0.04, 138, 10))
 
 
 @dataclass(frozen=True)
 class Pose:
-    """A whole posture. Pairs are (left, right); angles in degrees.
+    """A whole posture, in degrees; all angles are 0 for who stands upright with hanging arms."""
 
-    Attributes:
-        name: Kind of pose, a key of `POSES`.
-        arms: Left and right arm.
-        legs: Left and right leg.
-        yaw: Heading: 0 faces the camera, 90 faces the right edge of the image, 180 shows the back.
-        lean: (forward, sideways) tilt of the pelvis.
-        spine: (forward, sideways, twist) of the chest against the pelvis.
-        head: (nod, turn, tilt) of the head against the chest.
-        seated: Whether a seat belongs under the pelvis.
-    """
-
-    name: str
-    arms: tuple[Limb, Limb]
-    legs: tuple[Limb, Limb]
-    yaw: float = 0.0
-    lean: tuple[float, float] = (0.0, 0.0)
-    spine: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    head: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    arms: FloatArray  # (2, 4) of the left and the right one, in the order of `_LIMBS`
+    legs: FloatArray  # (2, 4)
+    yaw: float = 0.0  # 0 faces the camera, 90 the right edge of the picture, 180 shows the back
+    lean: tuple[float, float] = (0.0, 0.0)  # of the pelvis: forward, sideways
+    spine: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the same, and its twist
+    head: tuple[float, float, float] = (0.0, 0.0, 0.0)  # nod, tilt, turn
     seated: bool = False
 
 
-def _hanging_arm(rng: np.random.Generator) -> Limb:
-    return Limb(rng.normal(2, 8), rng.uniform(7, 20), rng.uniform(-35, 5), rng.uniform(6, 35))
+@dataclass(frozen=True)
+class Build:
+    """Proportions, as factors of an average adult's: head, width, length of limbs, thickness."""
+
+    head: float = 1.0
+    width: float = 1.0
+    limbs: float = 1.0
+    girth: float = 1.0
 
 
-def _standing_leg(rng: np.random.Generator) -> Limb:
-    return Limb(rng.normal(0, 4), rng.uniform(1.5, 8), rng.uniform(3, 16), rng.uniform(0, 7))
+class Frame(NamedTuple):
+    """A bone: its own axes as the columns of (3, 3), and the point (3,) where it starts."""
+
+    rotation: FloatArray
+    origin: FloatArray
+
+    def at(self, x: float, y: float, z: float) -> FloatArray:
+        """Place a point of the bone's frame in space."""
+        return self.origin + self.rotation @ (x, y, z)
 
 
-def _raised_arm(rng: np.random.Generator) -> Limb:
-    return Limb(rng.normal(5, 8), rng.uniform(105, 160), rng.uniform(60, 100), rng.uniform(5, 70))
+@dataclass(frozen=True)
+class Body:
+    """A posed body in camera space; the origin is the ground below the pelvis.
 
+    Arms and legs hang along -y of their frames; pelvis, chest, neck and head rise along +y.
+    """
 
-def _akimbo_arm(rng: np.random.Generator) -> Limb:
-    return Limb(
-        rng.uniform(-20, -5), rng.uniform(40, 52), rng.uniform(-85, -65), rng.uniform(82, 100)
-    )
-
-
-def _holding_arm(rng: np.random.Generator) -> Limb:
-    return Limb(rng.uniform(10, 40), rng.uniform(4, 16), rng.uniform(-35, -5), rng.uniform(65, 110))
-
-
-def _reaching_arm(rng: np.random.Generator) -> Limb:
-    return Limb(rng.uniform(60, 95), rng.uniform(10, 45), rng.uniform(-20, 10), rng.uniform(0, 30))
-
-
-def _stand(rng: np.random.Generator) -> Pose:
-    return Pose(
-        'stand',
-        (_hanging_arm(rng), _hanging_arm(rng)),
-        (_standing_leg(rng), _standing_leg(rng)),
-        lean=(0.0, rng.normal(0, 2)),
-        spine=(rng.normal(2, 3), rng.normal(0, 3), rng.normal(0, 6)),
-    )
-
-
-def _akimbo(rng: np.random.Generator) -> Pose:
-    other = _akimbo_arm(rng) if rng.random() < 0.6 else _hanging_arm(rng)
-    return replace(_stand(rng), name='akimbo', arms=(_akimbo_arm(rng), other))
-
-
-def _wave(rng: np.random.Generator) -> Pose:
-    other = _raised_arm(rng) if rng.random() < 0.45 else _hanging_arm(rng)
-    return replace(_stand(rng), name='wave', arms=(_raised_arm(rng), other))
-
-
-def _hold(rng: np.random.Generator) -> Pose:
-    other = _holding_arm(rng) if rng.random() < 0.7 else _hanging_arm(rng)
-    return replace(_stand(rng), name='hold', arms=(_holding_arm(rng), other))
-
-
-def _reach(rng: np.random.Generator) -> Pose:
-    other = _reaching_arm(rng) if rng.random() < 0.3 else _hanging_arm(rng)
-    return replace(_stand(rng), name='reach', arms=(_reaching_arm(rng), other))
-
-
-def _walk(rng: np.random.Generator) -> Pose:
-    stride = rng.uniform(14, 30)
-    arm = Limb(0, rng.uniform(7, 14), rng.uniform(-25, 0), rng.uniform(12, 40))
-    front = Limb(stride, rng.uniform(0, 4), rng.uniform(2, 8), rng.uniform(4, 16))
-    back = Limb(-0.7 * stride, rng.uniform(0, 4), rng.uniform(2, 8), rng.uniform(10, 34))
-    return Pose(
-        'walk',
-        (replace(arm, flex=-stride), replace(arm, flex=stride * 0.9)),
-        (front, back),
-        lean=(rng.uniform(0, 4), 0.0),
-        spine=(rng.uniform(0, 6), 0.0, rng.uniform(-10, 0)),
-    )
-
-
-def _run(rng: np.random.Generator) -> Pose:
-    swing = rng.uniform(25, 50)
-    arm = Limb(0, rng.uniform(10, 22), rng.uniform(-30, -10), rng.uniform(70, 105))
-    return Pose(
-        'run',
-        (replace(arm, flex=-swing), replace(arm, flex=0.8 * swing)),
-        (
-            Limb(rng.uniform(35, 70), 3.0, 4.0, rng.uniform(45, 90)),
-            Limb(-rng.uniform(12, 28), 3.0, 4.0, rng.uniform(25, 75)),
-        ),
-        lean=(rng.uniform(4, 10), 0.0),
-        spine=(rng.uniform(3, 12), 0.0, rng.uniform(-14, -2)),
-        head=(-8.0, 0.0, 0.0),
-    )
-
-
-def _lunge(rng: np.random.Generator) -> Pose:
-    arms = [_hanging_arm, _akimbo_arm, _reaching_arm, _raised_arm][int(rng.integers(4))]
-    return Pose(
-        'lunge',
-        (arms(rng), arms(rng)),
-        (
-            Limb(rng.uniform(45, 68), rng.uniform(3, 12), 5.0, rng.uniform(45, 68)),
-            Limb(-rng.uniform(20, 34), rng.uniform(2, 8), 5.0, rng.uniform(12, 30)),
-        ),
-        spine=(rng.uniform(0, 8), 0.0, rng.normal(0, 6)),
-    )
-
-
-def _wide(rng: np.random.Generator) -> Pose:
-    arms = tuple(
-        Limb(rng.normal(0, 8), rng.uniform(50, 100), rng.uniform(-20, 90), rng.uniform(5, 60))
-        for _ in range(2)
-    )
-    legs = tuple(
-        Limb(rng.normal(6, 5), rng.uniform(12, 24), rng.uniform(8, 24), rng.uniform(0, 20))
-        for _ in range(2)
-    )
-    return Pose(
-        'wide',
-        (arms[0], arms[1]),
-        (legs[0], legs[1]),
-        spine=(rng.uniform(0, 6), rng.normal(0, 6), rng.normal(0, 8)),
-    )
-
-
-def _sit(rng: np.random.Generator) -> Pose:
-    arm = Limb(rng.uniform(12, 40), rng.uniform(6, 16), rng.uniform(-25, 0), rng.uniform(30, 75))
-    legs = tuple(
-        Limb(rng.uniform(78, 92), rng.uniform(5, 18), rng.uniform(0, 8), rng.uniform(70, 95))
-        for _ in range(2)
-    )
-    other = arm if rng.random() < 0.6 else _raised_arm(rng)
-    return Pose(
-        'sit',
-        (arm, other),
-        (legs[0], legs[1]),
-        lean=(rng.uniform(-6, 4), 0.0),
-        spine=(rng.uniform(-2, 14), rng.normal(0, 3), rng.normal(0, 5)),
-        seated=True,
-    )
-
-
-def _squat(rng: np.random.Generator) -> Pose:
-    arm = _reaching_arm if rng.random() < 0.5 else _holding_arm
-    leg = Limb(rng.uniform(82, 105), rng.uniform(10, 26), rng.uniform(8, 20), rng.uniform(95, 120))
-    return Pose(
-        'squat',
-        (arm(rng), arm(rng)),
-        (leg, replace(leg, flex=leg.flex + rng.normal(0, 4))),
-        lean=(rng.uniform(10, 20), 0.0),
-        spine=(rng.uniform(12, 24), 0.0, rng.normal(0, 5)),
-        head=(-18.0, 0.0, 0.0),
-    )
-
-
-def _bow(rng: np.random.Generator) -> Pose:
-    bend = rng.uniform(28, 50)
-    arms = tuple(
-        Limb(bend + rng.uniform(0, 40), rng.uniform(4, 18), rng.uniform(-20, 0), rng.uniform(5, 35))
-        for _ in range(2)
-    )
-    return replace(
-        _stand(rng),
-        name='bow',
-        arms=(arms[0], arms[1]),
-        lean=(rng.uniform(6, 16), 0.0),
-        spine=(bend, rng.normal(0, 4), rng.normal(0, 6)),
-        head=(-20.0, 0.0, 0.0),
-    )
-
-
-#: Kind of pose -> (its share, its sampler). The shares sum to 1.
-POSES: dict[str, tuple[float, Callable[[np.random.Generator], Pose]]] = {
-    'stand': (0.20, _stand),
-    'walk': (0.19, _walk),
-    'akimbo': (0.09, _akimbo),
-    'wave': (0.11, _wave),
-    'hold': (0.08, _hold),
-    'reach': (0.06, _reach),
-    'run': (0.08, _run),
-    'wide': (0.07, _wide),
-    'lunge': (0.03, _lunge),
-    'sit': (0.05, _sit),
-    'squat': (0.02, _squat),
-    'bow': (0.02, _bow),
-}
-
-#: (share, centre, spread) of the headings in degrees: front, back, three-quarter front, side,
-#: three-quarter back. As in photographs, most people face the camera.
-_HEADINGS = (
-    (0.58, 0.0, 16.0),
-    (0.10, 180.0, 16.0),
-    (0.22, 42.0, 10.0),
-    (0.06, 85.0, 10.0),
-    (0.04, 138.0, 10.0),
-)
+    frames: dict[str, Frame]  # the bones, and "ground"
+    keypoints: FloatArray  # (17, 3) in COCO's order
+    build: Build
+    seat: float  # height of the seat above the ground, 0 without one
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
-    """Draw a plausible posture, seen from a random side.
+    """Draw a plausible posture, seen from a random side; half of them are mirrored."""
+    name = str(rng.choice(list(POSES), p=[pose[0] for pose in POSES.values()]))
+    _, arms, legs, lean, spine = POSES[name]
 
-    Args:
-        rng: Source of randomness.
+    def draw(pair: tuple[str, str]) -> FloatArray:
+        limbs = [_LIMBS[str(rng.choice(choice.split(',')))] for choice in pair]
+        return np.array([[rng.uniform(*bounds) for bounds in limb] for limb in limbs])
 
-    Returns:
-        The pose, mirrored in half of the cases.
-    """
-    names = list(POSES)
-    name = names[int(rng.choice(len(names), p=[POSES[n][0] for n in names]))]
-    pose = POSES[name][1](rng)
-    if rng.random() < 0.5:
-        pose = replace(pose, arms=pose.arms[::-1], legs=pose.legs[::-1])
-        side, twist = -pose.spine[1], -pose.spine[2]
-        pose = replace(pose, spine=(pose.spine[0], side, twist), lean=(pose.lean[0], -pose.lean[1]))
-    heading = int(rng.choice(len(_HEADINGS), p=[h[0] for h in _HEADINGS]))
-    _, centre, spread = _HEADINGS[heading]
-    yaw = float(rng.choice([-1.0, 1.0])) * (centre + float(rng.normal(0, spread)))
-    nod, turn, tilt = pose.head
-    head = (nod + rng.normal(3, 6), turn + rng.normal(0, 14), tilt + rng.normal(0, 5))
-    return replace(pose, yaw=yaw, head=head)
+    order = rng.permutation(2)
+    _, centre, spread = _HEADINGS[rng.choice(len(_HEADINGS), p=[h[0] for h in _HEADINGS])]
+    nod = -15 if name == 'squat' else 0
+    return Pose(
+        draw(arms)[order],
+        draw(legs)[order],
+        yaw=rng.choice((-1, 1)) * rng.normal(centre, spread),
+        lean=(rng.uniform(*lean), rng.normal(0, 2)),
+        spine=(rng.uniform(*spine), rng.normal(0, 3), rng.normal(0, 6)),
+        head=(rng.normal(nod, 6), rng.normal(0, 5), rng.normal(0, 14)),
+        seated=name == 'sit',
+    )
+
+
+def sample_build(rng: np.random.Generator) -> Build:
+    """Draw proportions: adults of many shapes, and some children (large head, short limbs)."""
+    if rng.random() < 0.15:
+        return Build(rng.uniform(1.3, 1.42), 0.94, 0.93, rng.uniform(0.98, 1.12))
+    girth = float(np.clip(rng.normal(1.04, 0.11), 0.86, 1.32))
+    return Build(rng.uniform(1.06, 1.22), rng.uniform(0.91, 1.12), rng.uniform(0.95, 1.05), girth)
+
+
+def turn(axes: str, *degrees: float) -> FloatArray:
+    """Product (3, 3) of right-handed rotations about "x", "y" or "z"."""
+    result = np.eye(3)
+    for axis, angle in zip(axes, degrees, strict=True):
+        result = result @ cv2.Rodrigues(np.radians(angle) * np.eye(3)['xyz'.index(axis)])[0]
+    return result
+
+
+def pose_body(pose: Pose, build: Build, *, camera: FloatArray | None = None) -> Body:
+    """Put a body into a pose, its feet on the ground; `camera` (3, 3) turns the world."""
+    heading, limbs, width = turn('y', pose.yaw), build.limbs, build.width
+    pelvis = Frame(heading @ turn('xz', *pose.lean), np.zeros(3))
+    chest = Frame(pelvis.rotation @ turn('xzy', *pose.spine), pelvis.at(0, 0.035, 0))
+    neck = Frame(chest.rotation @ turn('xzy', *pose.head), chest.at(0, 0.292, 0.004))
+    head = Frame(neck.rotation, neck.at(0, 0.036 + 0.062 * build.head, 0.012))
+    frames = {'pelvis': pelvis, 'chest': chest, 'neck': neck, 'head': head}
+    # Legs hang from an upright pelvis, so that a forward lean does not lift the feet.
+    upright = Frame(heading, pelvis.origin)
+    for side, sign, arm, leg in zip(SIDES, (1, -1), pose.arms, pose.legs, strict=True):
+
+        def swing(parent: Frame, limb: FloatArray, sign: int = sign) -> FloatArray:
+            return parent.rotation @ turn('xzy', -limb[0], sign * limb[1], sign * limb[2])
+
+        upper = Frame(swing(chest, arm), chest.at(sign * 0.112 * width, 0.262, 0))
+        fore = Frame(upper.rotation @ turn('x', -arm[3]), upper.at(0, -0.168 * limbs, 0))
+        hand = Frame(fore.rotation @ turn('x', -12), fore.at(0, -0.148 * limbs, 0))
+        thigh = Frame(swing(upright, leg), upright.at(sign * 0.06 * width, -0.005, 0))
+        shin = Frame(thigh.rotation @ turn('x', leg[3]), thigh.at(0, -0.235 * limbs, 0))
+        # The foot stays flat on the ground as far as an ankle allows.
+        flat = turn('x', np.clip(leg[0] - leg[3], -40, 28))
+        foot = Frame(shin.rotation @ flat, shin.at(0, -0.222 * limbs, 0))
+        bones = zip(BONES, (upper, fore, hand, thigh, shin, foot), strict=True)
+        frames.update({f'{side}_{name}': frame for name, frame in bones})
+
+    ground = min(frames[f'{s}_foot'].at(0, -0.042, z)[1] for s in SIDES for z in (-0.02, 0.085))
+    view, lift = np.eye(3) if camera is None else camera, np.array([0, ground, 0])
+    frames = {n: Frame(view @ f.rotation, view @ (f.origin - lift)) for n, f in frames.items()}
+    frames['ground'] = Frame(view, np.zeros(3))
+    head, k = frames['head'], build.head
+    joints = [head.at(0, -0.014 * k, 0.074 * k)]
+    joints += [head.at(sign * 0.0225 * k, 0.009 * k, 0.058 * k) for sign in (1, -1)]
+    joints += [head.at(sign * 0.056 * k, -0.004 * k, -0.004 * k) for sign in (1, -1)]
+    joints += [frames[f'{side}_{bone}'].origin for bone in BONES for side in SIDES]
+    return Body(frames, np.stack(joints), build, -0.06 * build.girth - ground if pose.seated else 0)

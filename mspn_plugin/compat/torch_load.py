@@ -1,43 +1,36 @@
-"""What a weights-only `torch.load` may contain, so that MMEngine's own checkpoints load.
+"""Checkpoints are loaded weights-only, and MMEngine's own still load.
 
-Since torch 2.6 `torch.load` accepts tensors and plain containers only, and MMEngine 0.10 calls it
-without saying otherwise. Its checkpoints also hold the log (`HistoryBuffer`), whose history is in
-numpy arrays, and the numpy arrays of ``dataset_meta``. This module names exactly those, for
-`torch.serialization.add_safe_globals`; `torch.load` itself is not touched, and nothing is ever
-loaded with ``weights_only=False``.
+Since torch 2.6 `torch.load` accepts tensors and plain containers only. MMEngine's checkpoints also
+hold the log (`HistoryBuffer`) and numpy arrays: `torch.serialization.add_safe_globals` is told
+exactly those. What MMEngine fetches from a URL it would load without limits; it no longer does.
 
 A name that a file may use is not the thing itself but the narrowest stand-in that still loads it,
 because the things themselves are not safe: ``numpy.ndarray((1,), 'O', b'8 bytes')`` makes Python
 follow an address out of the file, and a crafted state of ``numpy.dtype`` reads beyond an array.
 
-======================================  =====================================================
-name in a file                          what answers
-======================================  =====================================================
-mmengine.logging.history_buffer         `HistoryBuffer` itself
-  .HistoryBuffer
-builtins.getattr                        four methods of `HistoryBuffer`, nothing else
-numpy.ndarray                           a class that cannot be called, only passed on to ...
-numpy._core.multiarray._reconstruct     ... the maker of an empty array
-numpy.core.multiarray._reconstruct      the same; numpy 1 wrote this name
-numpy._core.multiarray.scalar           bool, integer, float and complex scalars
-numpy.core.multiarray.scalar            the same
-numpy.dtype                             the built-in bool, integer, float and complex types
-======================================  =====================================================
+mmengine.logging.history_buffer.HistoryBuffer: `HistoryBuffer` itself
+builtins.getattr: four methods of `HistoryBuffer`, nothing else
+numpy.ndarray: a class that cannot be called, only passed on to ``_reconstruct``
+numpy._core.multiarray._reconstruct: the maker of an empty array (numpy 1 wrote numpy.core)
+numpy._core.multiarray.scalar: bool, integer, float and complex scalars (likewise)
+numpy.dtype: the built-in bool, integer, float and complex types
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
+import inspect
 import pickle
 import re
 from typing import Any, NoReturn
 
+import mmengine.runner.checkpoint as checkpoint
 import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch.torch_version import TorchVersion
 
 from . import Gap
-
-NAME = 'torch.load'
 
 # HistoryBuffer pickles its table of statistics: functions that Python pickles as
 # getattr(HistoryBuffer, name).
@@ -47,32 +40,33 @@ _NUMBERS = re.compile(r'[biufc]\d{1,2}')
 _ALLOWED_TYPES = 'bool, integer, float and complex numbers'
 
 
-def install() -> Gap:
+def install() -> tuple[Gap, Gap]:
     """Adds the names above to torch's allow-list; calling it again changes nothing.
 
     Returns:
-        A record with ``active=True`` where torch loads weights only by default, which is since 2.6.
-        ``False`` with an older torch, and where torch or MMEngine is not installed.
+        ``torch.load``: ``active=True`` where torch loads weights only by default, which is since
+        2.6. ``load_url``: where MMEngine would load more than weights from a URL.
     """
-    for package in ('torch', 'mmengine'):
-        if importlib.util.find_spec(package) is None:
-            return Gap(NAME, active=False, detail=f'{package} is not installed')
-    import torch
-    from torch.torch_version import TorchVersion
+    restricted = TorchVersion(torch.__version__) >= '2.6'
+    detail = f'torch {torch.__version__} does not restrict loading; 2.6 and newer do'
+    if restricted:
+        torch.serialization.add_safe_globals(list(_allow_list()))
+        detail = 'allow-list of HistoryBuffer and plain numpy arrays for weights-only loading'
+    return Gap('torch.load', restricted, detail), _restrict_urls()
 
-    if TorchVersion(torch.__version__) < '2.6':
-        detail = f'torch {torch.__version__} does not restrict loading; 2.6 and newer do'
-        return Gap(NAME, active=False, detail=detail)
-    torch.serialization.add_safe_globals(list(_allow_list()))
-    detail = 'allow-list of HistoryBuffer and plain numpy arrays for weights-only loading'
-    return Gap(NAME, active=True, detail=detail)
+
+def _restrict_urls() -> Gap:
+    """Replaces the name that MMEngine calls by the same function with ``weights_only=True``."""
+    load_url: Any = checkpoint.load_url
+    if 'weights_only' not in inspect.signature(load_url).parameters:
+        return Gap('load_url', False, 'MMEngine loads URLs in a way of its own')
+    checkpoint.load_url = functools.partial(load_url, weights_only=True)
+    return Gap('load_url', True, 'weights-only loading of what MMEngine downloads')
 
 
 @functools.cache  # torch keeps a set, so the same objects must be added each time
 def _allow_list() -> tuple[tuple[Any, str], ...]:
     """Returns pairs of a callable and the name under which a file reaches it."""
-    from mmengine.logging import HistoryBuffer
-
     named: list[tuple[Any, str]] = [
         (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
         (_history_statistic, 'builtins.getattr'),
@@ -90,19 +84,13 @@ def _allow_list() -> tuple[tuple[Any, str], ...]:
 
 def _history_statistic(owner: object, name: object) -> Any:
     """Answers for ``builtins.getattr`` with the four statistics of `HistoryBuffer`."""
-    from mmengine.logging import HistoryBuffer
-
     if owner is not HistoryBuffer or not isinstance(name, str) or name not in _STATISTICS:
         raise _refusal(f'getattr({owner!r}, {name!r})', 'the statistics of HistoryBuffer')
     return getattr(HistoryBuffer, name)
 
 
 class _ArrayName(np.ndarray):
-    """Stands for ``numpy.ndarray`` in a file, which passes it to ``_reconstruct``.
-
-    It is a subclass so that numpy's own ``_reconstruct`` takes it too, should somebody else have
-    allowed that one.
-    """
+    """Answers for ``numpy.ndarray``; a subclass, so that numpy's ``_reconstruct`` takes it too."""
 
     def __new__(cls, *args: object, **kwargs: object) -> NoReturn:
         raise _refusal('a call of numpy.ndarray', 'arrays as pickle writes them')
@@ -116,12 +104,9 @@ def _empty_array(subtype: object, shape: object, typecode: object) -> np.ndarray
 
 
 def _plain_dtype(code: object, align: object = False, copy: object = False) -> np.dtype:
-    """Answers for ``numpy.dtype`` with numpy's own object for a type of numbers.
-
-    Never a copy, although files ask for one: numpy ignores the state that follows for its own
-    objects, so a crafted one has no effect. The byte order, which that state holds, is therefore
-    taken to be this machine's.
-    """
+    """Answers for ``numpy.dtype`` with numpy's own object for a type of numbers."""
+    # Never a copy, although files ask for one: numpy ignores the state that follows for its own
+    # objects, so a crafted one has no effect. Its byte order is taken to be this machine's.
     if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
         raise _refusal(f'an array of type {code!r}', _ALLOWED_TYPES)
     return np.dtype(code)

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 
 @FUNCTIONS.register_module()
-def collate_people(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collate_people(samples: Sequence[dict[str, Any]], **_: Any) -> dict[str, Any]:
     """Stacks the images, and lays the labels of all samples in one piece of memory each.
 
     A worker passes every tensor's memory to the main process by itself, which takes longer than
@@ -19,6 +19,7 @@ def collate_people(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Args:
         samples: ``inputs`` of one shape ``(3, h, w)`` and ``data_samples``.
+        _: The ``_scope_`` that MMEngine passes on from an ``mspn_plugin::`` config.
 
     Returns:
         ``inputs`` ``(B, 3, h, w)`` and the list ``data_samples``, whose labels are views.

@@ -24,15 +24,9 @@ PEAK = 255.0
 
 
 def _profiles(length: int, kernel_size: int) -> Tensor:
-    """What one lit cell looks like after the blur, for each position along one axis.
-
-    OpenCV itself makes them, so they hold its kernel tables and its mirrored border. Dividing by
-    the maximum (near a border it is not the lit cell itself) makes the product of a row and a
-    column profile peak at exactly 1.
-
-    Returns:
-        ``(length, length)`` float32: row ``c`` is the profile of a cell lit at ``c``.
-    """
+    """What a cell lit at ``c`` looks like after the blur, as row ``c`` of ``(length, length)``."""
+    # OpenCV itself makes them, so they hold its kernel tables and its mirrored border. Divided by
+    # the maximum, which near a border is not the lit cell, row times column peaks at exactly 1.
     lit = np.eye(length, dtype=np.float64)
     blurred = cv2.GaussianBlur(lit, (kernel_size, 1), 0)
     return torch.from_numpy(blurred / blurred.max(axis=1, keepdims=True)).float()

@@ -16,67 +16,26 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from ..checkpoints.resnet import load_resnet_into
-from .downsample import Bottleneck, DownsamplePath, NormCfg
-from .upsample import Skips, StageOutput, UpsamplePath
+from .downsample import Bottleneck, NormCfg
+from .upsample import UpsamplePath
+
+RANDOM = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+]
+"""How weights start that no file gives."""
 
 
-class SameMaxPool(nn.Module):
-    """Max pooling with as little padding as gives ``ceil(size / stride)``, the odd cell at the end.
+class SameMaxPool(nn.MaxPool2d):
+    """MindSpore's max pooling for a kernel of 3 and a stride of 2: ``ceil(size / 2)`` cells.
 
     The padding is zero, which after a ReLU is as good as none.
-
-    Args:
-        kernel_size: Side of the window.
-        stride: Its step.
     """
-
-    def __init__(self, kernel_size: int, stride: int) -> None:
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, C, h, w)`` to ``(B, C, ceil(h / stride), ceil(w / stride))``."""
-        padding = []
-        for size in (x.shape[-1], x.shape[-2]):
-            total = max(0, (-(-size // self.stride) - 1) * self.stride + self.kernel_size - size)
-            padding += [total // 2, total - total // 2]
-        return F.max_pool2d(F.pad(x, padding), self.kernel_size, self.stride)
-
-
-class Stage(BaseModule):
-    """One single-stage module: a downsample path and an upsample path over the same levels.
-
-    Args:
-        in_channels: Channels of the input.
-        base_channels: Inner channels of the first level's bottlenecks.
-        num_blocks: Bottlenecks per level.
-        unit_channels: Channels of the upsample units.
-        is_last: Whether no stage follows.
-        norm_cfg: Normalisation of every convolution.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        base_channels: int,
-        num_blocks: Sequence[int],
-        unit_channels: int,
-        *,
-        is_last: bool,
-        norm_cfg: NormCfg,
-    ) -> None:
-        super().__init__()
-        self.down = DownsamplePath(in_channels, base_channels, num_blocks, norm_cfg=norm_cfg)
-        self.up = UpsamplePath(
-            [base_channels * 2**level * Bottleneck.expansion for level in range(len(num_blocks))],
-            unit_channels,
-            cross_channels=None if is_last else in_channels,
-            norm_cfg=norm_cfg,
-        )
-
-    def forward(self, x: Tensor, skips: Sequence[Skips] | None) -> StageOutput:
-        """Maps ``(B, in, h, w)`` and the skips of the stage before to this stage's outputs."""
-        return self.up(self.down(x, skips))
+        """Pads an even size at its end only."""
+        padding = [cells for size in (x.shape[-1], x.shape[-2]) for cells in (size % 2, 1)]
+        return super().forward(F.pad(x, padding))
 
 
 @MODELS.register_module()
@@ -90,6 +49,8 @@ class MSPNBackbone(BaseModule):
         stem_channels: Channels of the stem and of what one stage hands to the next.
         base_channels: Inner channels of the first level's bottlenecks; they double every level.
         unit_channels: Channels of the upsample units.
+        downsample: Config of another downsample path for every stage, such as `BackboneDownsample`;
+            ``num_blocks`` and ``base_channels`` are those of the default, `DownsamplePath`.
         pool_padding: How the stem's 3x3 max pooling treats the border: ``'symmetric'``, one cell on
             every side, or ``'same'`` as MindSpore does, which for an even size is one cell on the
             right and at the bottom.
@@ -98,11 +59,11 @@ class MSPNBackbone(BaseModule):
         norm_cfg: Normalisation of every convolution in the network.
         init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` takes a ResNet with
             the same ``num_blocks`` (``'torchvision://resnet50'``, a local file or a URL) into the
-            stem and into the downsample path of every stage; the rest starts at random.
+            stem and into the `DownsamplePath` of every stage; the rest starts at random.
 
     Raises:
-        ValueError: A size is not positive, there are fewer than two levels, or ``pool_padding`` is
-            unknown.
+        ValueError: A size is not positive, there are fewer than two levels, ``pool_padding`` is
+            unknown, or a ResNet is to go into another downsample path.
     """
 
     def __init__(
@@ -113,6 +74,7 @@ class MSPNBackbone(BaseModule):
         stem_channels: int = 64,
         base_channels: int = 64,
         unit_channels: int = 256,
+        downsample: dict[str, Any] | None = None,
         pool_padding: str = 'symmetric',
         with_cp: bool = False,
         norm_cfg: NormCfg | None = None,
@@ -120,12 +82,7 @@ class MSPNBackbone(BaseModule):
     ) -> None:
         self._resnet = init_cfg if isinstance(init_cfg, dict) else {}
         self._resnet = self._resnet if self._resnet.get('type') == 'Pretrained' else {}
-        if init_cfg is None or self._resnet:
-            init_cfg = [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-            ]
-        super().__init__(init_cfg)
+        super().__init__(RANDOM if init_cfg is None or self._resnet else init_cfg)
         if num_stages < 1:
             raise ValueError(f'num_stages is {num_stages}, expected at least 1')
         if len(num_blocks) < 2 or min(num_blocks) < 1:
@@ -138,25 +95,37 @@ class MSPNBackbone(BaseModule):
         if pool_padding not in ('symmetric', 'same'):
             raise ValueError(f"pool_padding is {pool_padding!r}, expected 'symmetric' or 'same'")
         norm_cfg = dict(norm_cfg or dict(type='BN'))
-        self.pool_padding = pool_padding
-        self.num_stages = num_stages
-        self.num_units = len(num_blocks)
-        self.unit_channels = unit_channels
-        self.stem = ConvModule(3, stem_channels, 7, stride=2, padding=3, norm_cfg=norm_cfg)
-        self.pool = (
-            SameMaxPool(3, 2) if pool_padding == 'same' else nn.MaxPool2d(3, stride=2, padding=1)
-        )
-        self.stages = nn.ModuleList(
-            Stage(
-                stem_channels,
-                base_channels,
-                num_blocks,
-                unit_channels,
-                is_last=stage == num_stages - 1,
+        if downsample is None:
+            downsample = dict(
+                type='DownsamplePath',
+                base_channels=base_channels,
+                num_blocks=num_blocks,
                 norm_cfg=norm_cfg,
             )
-            for stage in range(num_stages)
-        )
+        if self._resnet and downsample['type'] != 'DownsamplePath':
+            raise ValueError(
+                f'a pretrained ResNet does not fit a {downsample["type"]}; set the init_cfg of the '
+                "MSPNBackbone to None, and name its own weights in the downsample path's backbone"
+            )
+        pictures = getattr(MODELS.get(downsample['type']), 'takes_pictures', False)
+        self.pool_padding = pool_padding
+        self.num_stages = num_stages
+        self.unit_channels = unit_channels
+        self.stem: nn.Module = nn.Identity()
+        self.pool: nn.Module = nn.Identity()
+        if not pictures:
+            self.stem = ConvModule(3, stem_channels, 7, stride=2, padding=3, norm_cfg=norm_cfg)
+            pool = nn.MaxPool2d if pool_padding == 'symmetric' else SameMaxPool
+            self.pool = pool(3, 2, padding=int(pool_padding == 'symmetric'))
+        self.stages: Any = nn.ModuleList()
+        for stage in range(num_stages):
+            in_channels = None if pictures and stage == 0 else stem_channels
+            down = MODELS.build(dict(downsample, in_channels=in_channels))
+            cross_channels = stem_channels if stage < num_stages - 1 else None
+            up = UpsamplePath(
+                down.out_channels, unit_channels, cross_channels=cross_channels, norm_cfg=norm_cfg
+            )
+            self.stages.append(nn.ModuleDict(dict(down=down, up=up)))
         for module in self.modules():
             if isinstance(module, Bottleneck):
                 module.with_cp = with_cp
@@ -164,6 +133,9 @@ class MSPNBackbone(BaseModule):
     def init_weights(self) -> None:
         """Initialises at random, then copies a pretrained ResNet where ``init_cfg`` names one."""
         super().init_weights()
+        for stage in self.stages:
+            if hasattr(stage.down, 'init_weights'):  # which lists hide from the line above
+                stage.down.init_weights()
         if self._resnet:
             load_resnet_into(self, self._resnet['checkpoint'], num_stages=self.num_stages)
             self._resnet = {}  # once, like the random initialisation
@@ -179,10 +151,9 @@ class MSPNBackbone(BaseModule):
             unit has a quarter of the input's size.
         """
         x = self.pool(self.stem(x))
-        skips: Sequence[Skips] | None = None
+        skips = None
         features = []
         for stage in self.stages:
-            units, skips, cross = stage(x, skips)
+            units, skips, x = stage.up(stage.down(x, skips))
             features.append(units)
-            x = cross
         return features

@@ -11,22 +11,12 @@ from torch import Tensor, nn
 
 from mspn.errors import InputError
 
-COMPILE_MODES = (
-    'default',
-    'reduce-overhead',
-    'max-autotune',
-    'max-autotune-no-cudagraphs',
-)
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 """What ``test_cfg.compile`` may be; torch's names. ``'reduce-overhead'`` makes CUDA graphs."""
 
 
 def compiled_features(parts: Sequence[nn.Module], inputs: Tensor, mode: str) -> Any:
     """Passes inputs through parts of a network, compiled at the first call for a size of inputs.
-
-    Args:
-        parts: Each takes what the one before gives.
-        inputs: ``(B, 3, h, w)``.
-        mode: One of `COMPILE_MODES`.
 
     Raises:
         InputError: torch cannot compile here, for example because there is no C++ compiler.

@@ -21,7 +21,7 @@ from ..checkpoints.match import fit_weights
 from ..checkpoints.settings import other_settings
 from .compiled import COMPILE_MODES, compiled_features
 
-PRECISIONS = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+PRECISIONS = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 """What ``test_cfg.precision`` may be."""
 
 _CPU_PIXELS = 393_216  # 8 crops of 256x192: what a CPU works on at a time; more is slower
@@ -61,16 +61,10 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         self._register_load_state_dict_pre_hook(self._translate)
 
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Predicts poses; with ``flip_test`` images and mirrored images make one batch.
+        """Predicts poses of normalised images ``(B, 3, h, w)`` into the B samples.
 
-        A CPU gets a large batch in small parts, whose features stay in its cache.
-
-        Args:
-            inputs: Normalised images ``(B, 3, h, w)``.
-            data_samples: B samples.
-
-        Returns:
-            The samples with ``pred_instances``, and ``pred_fields`` if asked for.
+        With ``flip_test`` images and mirrored images make one batch. A CPU gets a large batch in
+        small parts, whose features stay in its cache.
         """
         flip = self.test_cfg.get('flip_test', False)
         at_once = len(inputs)
@@ -99,9 +93,8 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         precision = self.test_cfg.get('precision')
         if precision is None:  # what the caller has set
             return contextlib.nullcontext()
-        half = precision != 'fp32'
-        dtype = PRECISIONS[precision] if half else None
-        return torch.autocast(device_type, dtype, enabled=half)
+        dtype = PRECISIONS[precision]
+        return torch.autocast(device_type, dtype, enabled=dtype is not None)
 
     def _predict_flipped(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
         both = self.extract_feat(torch.cat([inputs, inputs.flip(-1)]))
@@ -114,21 +107,13 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         return self.add_pred_to_datasample(poses, fields, data_samples)
 
     def _translate(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Replaces what is about to be loaded, in place, with this model's own names.
-
-        Args:
-            state_dict: What the caller gave; a checkpoint of the original holds its weights one
-                level deeper.
-            prefix: What stands before this model's names if it is part of another module.
-
-        Raises:
-            InputError: The weights do not fit.
-        """
+        """Replaces what is about to be loaded, in place, with this model's own names."""
         given = {name: value for name, value in state_dict.items() if name.startswith(prefix)}
         if not given:
             return
         weights: Any = {name.removeprefix(prefix): value for name, value in given.items()}
         if not all(isinstance(value, Tensor) for value in weights.values()):
+            # A checkpoint of the original holds its weights one level deeper.
             weights = weights_in(weights, 'the checkpoint')
         fitting, source = fit_weights(weights, self, strict=self.strict)
         for line in other_settings(self, source):

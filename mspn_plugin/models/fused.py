@@ -45,7 +45,11 @@ def fused(model: Any) -> Any:
 
 def _fuse(model: nn.Module) -> nn.Module:
     for module in model.modules():
-        if isinstance(module, ConvModule) and isinstance(module.norm, nn.BatchNorm2d):
+        if (
+            isinstance(module, ConvModule)
+            and isinstance(module.norm, nn.BatchNorm2d)
+            and module.order[:2] == ('conv', 'norm')  # other backbones have other orders too
+        ):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             setattr(module, module.norm_name, nn.Identity())
     for module in model.modules():

@@ -20,14 +20,10 @@ from mmpose.utils.typing import InstanceList, PixelDataList, SampleList
 from torch import Tensor, nn
 
 from ..heatmaps import MultiLevelHeatmap
-from .accuracy import pck_accuracy
-from .losses import MeanMSELoss, OHKMMSELoss, VisibleMSELoss
-from .units import UnitLayers
+from .backbone import RANDOM
+from .losses import losses_of_old_settings, pck_accuracy
 
 Features = Sequence[Sequence[Tensor]]
-
-COARSE_TARGETS = ('labelled', 'visible')
-"""Which keypoints the coarse units are to draw: as in MMPose, and as in the original code."""
 
 
 @MODELS.register_module()
@@ -45,22 +41,20 @@ class MultiStageHead(BaseHead):
         num_units: Units per stage.
         unit_channels: Channels of every unit.
         num_keypoints: Number of keypoints K.
-        ohkm: Whether the last unit of a stage learns from its hardest keypoints only.
-        topk: How many keypoints that is.
         coarse_to_fine: Whether the last stage is supervised by levels 1..U and the ones before by
             0..U-1; otherwise all stages are supervised by levels 0..U-1.
-        coarse_weight: Loss weight of every unit but the last of its stage.
-        coarse_targets: ``'labelled'``, MMPose's rule: every unit is judged on the labelled
-            keypoints, each times its weight. ``'visible'``, the original's rule: a coarse unit is
-            judged on all keypoints and shall draw only the visible ones; the last unit of a stage
-            is judged on the labelled ones, which all count alike. It needs the raw visibility 0, 1
-            or 2; MMPose's own data sets clip it at 1 (the transform `RawAnnotation` restores it).
+        coarse_loss: Config of the loss of every unit but the last of its stage; see
+            `mspn_plugin.models.losses`. By default MMPose's rule, a `KeypointMeanMSELoss` with the
+            weight 1/4; for the original's a `VisibleKeypointMSELoss`.
+        final_loss: Config of the loss of the last unit of every stage, by default `OHKMMSELoss`;
+            for the original's rule with ``binary_weights=True``.
         norm_cfg: Normalisation of every convolution.
         init_cfg: Initialisation.
+        old: ``ohkm``, ``topk``, ``coarse_weight`` and ``coarse_targets``, what came before the
+            losses; still understood, with a `FutureWarning` that shows the lines to write.
 
     Raises:
-        ValueError: The codec has too few levels, or is another codec; or ``coarse_targets`` is
-            unknown.
+        ValueError: The codec has too few levels, or is another codec.
     """
 
     def __init__(
@@ -71,21 +65,14 @@ class MultiStageHead(BaseHead):
         num_units: int = 4,
         unit_channels: int = 256,
         num_keypoints: int = 17,
-        ohkm: bool = True,
-        topk: int = 8,
         coarse_to_fine: bool = True,
-        coarse_weight: float = 0.25,
-        coarse_targets: str = 'labelled',
+        coarse_loss: dict[str, Any] | None = None,
+        final_loss: dict[str, Any] | None = None,
         norm_cfg: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **old: Any,
     ) -> None:
-        super().__init__(
-            init_cfg
-            or [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-            ]
-        )
+        super().__init__(init_cfg or RANDOM)
         codec = KEYPOINT_CODECS.build(decoder)
         if not isinstance(codec, MultiLevelHeatmap):
             raise ValueError(f'decoder must be a MultiLevelHeatmap codec, not {decoder["type"]}')
@@ -95,27 +82,26 @@ class MultiStageHead(BaseHead):
                 f'coarse_to_fine={coarse_to_fine} need {num_units + coarse_to_fine}; '
                 'give the codec that many kernel_sizes'
             )
-        if coarse_targets not in COARSE_TARGETS:
-            raise ValueError(
-                f'coarse_targets is {coarse_targets!r}, expected one of {", ".join(COARSE_TARGETS)}'
-            )
+        coarse_loss = coarse_loss or dict(type='KeypointMeanMSELoss', loss_weight=0.25)
+        final_loss = final_loss or dict(type='OHKMMSELoss', topk=8)
+        if old:
+            coarse_loss, final_loss = losses_of_old_settings(coarse_loss, final_loss, **old)
         norm_cfg = dict(norm_cfg or dict(type='BN'))
         self.decoder: MultiLevelHeatmap = codec
         self.num_keypoints = num_keypoints
         self.coarse_to_fine = coarse_to_fine
         self.renderer = codec.renderer()
-        visible = coarse_targets == 'visible'
-        mean_loss = VisibleMSELoss if visible else MeanMSELoss
-        self.coarse_loss = mean_loss(loss_weight=coarse_weight)
-        self.final_loss: nn.Module = (
-            OHKMMSELoss(topk, binary_weights=visible) if ohkm else mean_loss()
-        )
-        self.stages = UnitLayers(
-            num_stages,
-            num_units,
-            lambda: ConvModule(
-                unit_channels, num_keypoints, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
-            ),
+        self.coarse_loss = MODELS.build(coarse_loss)
+        self.final_loss = MODELS.build(final_loss)
+        self.num_units = num_units
+        self.stages: Any = nn.ModuleList(
+            nn.ModuleList(
+                ConvModule(
+                    unit_channels, num_keypoints, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
+                )
+                for _ in range(num_units)
+            )
+            for _ in range(num_stages)
         )
 
     def level_of(self, stage: int, unit: int) -> int:
@@ -132,27 +118,22 @@ class MultiStageHead(BaseHead):
         Returns:
             ``[stage][unit]`` of ``(B, K, H, W)``, for the same stages and units.
         """
-        width, height = self.decoder.heatmap_size
-        convs = [stage[-len(feats[-1]) :] for stage in self.stages.by_stage()[-len(feats) :]]
+        convs = [stage[-len(feats[-1]) :] for stage in self.stages[-len(feats) :]]
         return [
-            [
-                F.interpolate(
-                    _full_precision(conv(x)),
-                    size=(height, width),
-                    mode='bilinear',
-                    align_corners=True,
-                )
-                for conv, x in zip(stage_convs, stage_feats, strict=True)
-            ]
-            for stage_convs, stage_feats in zip(convs, feats, strict=True)
+            [self._resized(conv(x)) for conv, x in zip(stage, units, strict=True)]
+            for stage, units in zip(convs, feats, strict=True)
         ]
+
+    def _resized(self, maps: Tensor) -> Tensor:
+        """Heatmaps, and so their losses, are of full precision, also under autocast."""
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        size = self.decoder.heatmap_size[::-1]
+        return F.interpolate(maps, size=size, mode='bilinear', align_corners=True)
 
     def loss(
         self, feats: Features, batch_data_samples: SampleList, train_cfg: Any = None
     ) -> dict[str, Tensor]:
-        """Computes the loss of every unit.
-
-        Nothing here waits for the GPU.
+        """Computes the loss of every unit; nothing here waits for the GPU.
 
         Args:
             feats: ``[stage][unit]`` of ``(B, C, h, w)``, all stages and units.
@@ -164,10 +145,10 @@ class MultiStageHead(BaseHead):
             ``loss_s<stage>_u<unit>`` for each (MMEngine adds them up as ``loss``), and
             ``acc_pose``, the accuracy of the final heatmaps.
         """
-        if len(feats) != len(self.stages) or len(feats[0]) != self.stages.num_units:
+        if len(feats) != len(self.stages) or len(feats[0]) != self.num_units:
             raise ValueError(
                 f'the loss needs the features of all {len(self.stages)} stages of '
-                f'{self.stages.num_units} units, but the neck passed on {len(feats)} of '
+                f'{self.num_units} units, but the neck passed on {len(feats)} of '
                 f'{len(feats[0])}; in evaluation mode set eval_units="all" in the MSPNNeck'
             )
         labels = [sample.gt_instance_labels for sample in batch_data_samples]
@@ -180,21 +161,24 @@ class MultiStageHead(BaseHead):
                 f'{self.num_keypoints}; set num_keypoints of the MultiStageHead'
             )
         heatmaps = self.forward(feats)
+        # Which units each target level is for.
         places: dict[int, list[tuple[int, int]]] = {}
-        for stage, units in enumerate(heatmaps):
-            for unit in range(len(units)):
+        for stage in range(len(self.stages)):
+            for unit in range(self.num_units):
                 places.setdefault(self.level_of(stage, unit), []).append((stage, unit))
         losses: dict[str, Tensor] = {}
         # Level by level, so that the targets of no more than two are in memory.
         for level, target in zip(places, self.renderer.levels(cells, weights, places), strict=True):
             for stage, unit in places[level]:
                 output = heatmaps[stage][unit]
-                is_final = unit == len(heatmaps[stage]) - 1
+                # The end of a stage and the units before it each have a loss of their own.
+                is_final = unit == self.num_units - 1
                 criterion = self.final_loss if is_final else self.coarse_loss
                 losses[f'loss_s{stage}_u{unit}'] = criterion(output, target, weights)
-        losses = {name: losses[name] for name in sorted(losses)}
-        losses['acc_pose'] = pck_accuracy(output.detach(), target, weights)
-        return losses
+                # What the poses are decoded from is measured too, against the finest target.
+                if is_final and stage == len(self.stages) - 1:
+                    losses['acc_pose'] = pck_accuracy(output.detach(), target, weights)
+        return {name: losses[name] for name in sorted(losses)}
 
     def predict(
         self, feats: Any, batch_data_samples: SampleList, test_cfg: Any = None
@@ -232,8 +216,3 @@ class MultiStageHead(BaseHead):
     def _final(self, feats: Features) -> Tensor:
         """Heatmaps ``(B, K, H, W)`` of the last unit of the last stage."""
         return self.forward([feats[-1][-1:]])[-1][-1]
-
-
-def _full_precision(maps: Tensor) -> Tensor:
-    """Heatmaps and their losses are of full precision, also under autocast."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))

@@ -1,10 +1,15 @@
-"""Heatmap losses: squared error per keypoint, its weighted mean, and its hardest keypoints.
+"""What a unit's heatmaps are judged by: losses, and an accuracy to watch.
+
+Any registered loss can stand in a `MultiStageHead`: ``loss(output, target, weights)`` takes
+heatmaps ``(B, K, H, W)``, their targets, and the keypoints' weights ``(B, K)``, 0 where there is
+no label, and gives a scalar.
 
 Shapes: B batch, K keypoints, H and W heatmap size.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -35,17 +40,8 @@ class _MeanSquares(torch.autograd.Function):
 
 
 def keypoint_errors(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of every heatmap.
-
-    Always in float32: squares of heatmaps that reach 255 leave the range of half precision.
-
-    Args:
-        output: Predicted heatmaps ``(B, K, H, W)``.
-        target: Target heatmaps ``(B, K, H, W)``, which get no gradient.
-
-    Returns:
-        ``(B, K)``.
-    """
+    """Mean squared error ``(B, K)`` of every heatmap; the target gets no gradient."""
+    # In float32: squares of heatmaps that reach 255 leave the range of half precision.
     return _MeanSquares.apply(output, target)
 
 
@@ -76,16 +72,7 @@ class OHKMMSELoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, output: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Computes the loss of a batch.
-
-        Args:
-            output: Predicted heatmaps ``(B, K, H, W)``.
-            target: Target heatmaps ``(B, K, H, W)``.
-            weights: ``(B, K)``, 0 where there is no label. All count if absent.
-
-        Returns:
-            A scalar.
-        """
+        """Computes the loss of a batch; without weights all keypoints count."""
         errors = keypoint_errors(output, target)
         if weights is not None:
             errors = errors * (weights > 0 if self.binary_weights else weights)
@@ -93,7 +80,8 @@ class OHKMMSELoss(nn.Module):
         return hardest.mean() * self.loss_weight
 
 
-class MeanMSELoss(nn.Module):
+@MODELS.register_module()
+class KeypointMeanMSELoss(nn.Module):
     """Mean squared error over all keypoints, unlabelled ones counting as zero.
 
     Args:
@@ -105,28 +93,80 @@ class MeanMSELoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-        """Computes the loss of a batch; shapes as in `OHKMMSELoss`."""
+        """Computes the loss of a batch."""
         return (keypoint_errors(output, target) * weights).mean() * self.loss_weight
 
 
-class VisibleMSELoss(MeanMSELoss):
+@MODELS.register_module()
+class VisibleKeypointMSELoss(KeypointMeanMSELoss):
     """Mean squared error over all keypoints, where only the visible ones have a target.
 
     An occluded keypoint costs as much as an unlabelled one if it is drawn, as in the original
     (megvii MSPN, lib/utils/loss.py, without OHKM). So the coarse units learn what can be seen, and
-    the last unit of a stage, which learns from every label, infers the rest.
+    the last unit of a stage, which learns from every label, infers the rest. The weights must be
+    the raw visibility: 0 unlabelled, 1 occluded, 2 visible; MMPose's own data sets clip it at 1
+    (the transform `RawAnnotation` restores it).
     """
 
     def forward(self, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-        """Computes the loss of a batch.
-
-        Args:
-            output: Predicted heatmaps ``(B, K, H, W)``.
-            target: Target heatmaps ``(B, K, H, W)`` of all labelled keypoints.
-            weights: ``(B, K)``, the visibility: 0 unlabelled, 1 occluded, 2 visible.
-
-        Returns:
-            A scalar.
-        """
+        """Computes the loss of a batch."""
         drawn = target * (weights > 1)[..., None, None]
         return keypoint_errors(output, drawn).mean() * self.loss_weight
+
+
+def losses_of_old_settings(
+    coarse_loss: dict[str, Any],
+    final_loss: dict[str, Any],
+    *,
+    ohkm: bool | None = None,
+    topk: int | None = None,
+    coarse_weight: float | None = None,
+    coarse_targets: str | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both losses of a head with the settings in them that stood in their place before."""
+    if coarse_targets is None:
+        coarse_targets = 'visible' if coarse_loss['type'].startswith('Visible') else 'labelled'
+    if coarse_targets not in ('labelled', 'visible'):
+        raise ValueError(f'coarse_targets is {coarse_targets!r}, expected one of labelled, visible')
+    visible = coarse_targets == 'visible'
+    mean = 'VisibleKeypointMSELoss' if visible else 'KeypointMeanMSELoss'
+    weight = coarse_loss.get('loss_weight', 1.0) if coarse_weight is None else coarse_weight
+    mined = final_loss['type'] == 'OHKMMSELoss' if ohkm is None else ohkm
+    topk = topk or final_loss.get('topk', 8)
+    hardest = dict(type='OHKMMSELoss', topk=topk, binary_weights=visible)
+    coarse_loss = dict(type=mean, loss_weight=weight)
+    final_loss = hardest if mined else dict(type=mean)
+    warnings.warn(
+        'ohkm, topk, coarse_weight and coarse_targets of the MultiStageHead will go in the next '
+        f'version; write instead: coarse_loss={coarse_loss}, final_loss={final_loss}',
+        FutureWarning,
+        stacklevel=3,
+    )
+    return coarse_loss, final_loss
+
+
+def pck_accuracy(
+    output: Tensor, target: Tensor, weights: Tensor, *, threshold: float = 0.05
+) -> Tensor:
+    """Share of labelled keypoints whose peak is near the target's peak, averaged over keypoints.
+
+    The same number as ``mmpose.evaluation.functional.pose_pck_accuracy`` (whose distance divides
+    x by the height and y by the width), without leaving the device: a number to watch, read only
+    when it is logged. Shapes as for a loss; the ``threshold`` is a share of the heatmap.
+    """
+    height, width = output.shape[-2:]
+    # By two Python numbers: a tensor of them would be a copy that waits for the GPU.
+    dx, dy = (_peaks(output) - _peaks(target)).unbind(dim=-1)
+    distance = torch.hypot(dx / height, dy / width)
+    labelled = weights > 0
+    count = labelled.sum(dim=0)
+    share = ((distance < threshold) & labelled).sum(dim=0) / count.clamp(min=1)
+    return share.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _peaks(heatmaps: Tensor) -> Tensor:
+    """Position of the highest cell ``(B, K, 2)``; (-1, -1) where nothing is above zero."""
+    value, index = heatmaps.flatten(2).max(dim=2)
+    width = heatmaps.shape[-1]
+    position = torch.stack([index % width, index // width], dim=-1)
+    return torch.where(value[..., None] > 0, position, -1).float()

@@ -11,9 +11,7 @@ from typing import Any
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
-from torch import Tensor
-
-from .units import UnitLayers
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -51,10 +49,13 @@ class MSPNNeck(BaseModule):
             raise ValueError(f"eval_units is {eval_units!r}, expected 'last' or 'all'")
         norm_cfg = dict(norm_cfg or dict(type='BN'))
         self.eval_units = eval_units
-        self.stages = UnitLayers(
-            num_stages,
-            num_units,
-            lambda: ConvModule(unit_channels, unit_channels, 1, norm_cfg=norm_cfg),
+        self.num_units = num_units
+        self.stages: Any = nn.ModuleList(
+            nn.ModuleList(
+                ConvModule(unit_channels, unit_channels, 1, norm_cfg=norm_cfg)
+                for _ in range(num_units)
+            )
+            for _ in range(num_stages)
         )
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
@@ -67,16 +68,15 @@ class MSPNNeck(BaseModule):
             The same in training mode; in evaluation mode with ``eval_units='last'`` only
             ``[[last unit of the last stage]]``.
         """
-        convs = self.stages.by_stage()
-        if len(features) != len(convs) or len(features[0]) != self.stages.num_units:
+        if len(features) != len(self.stages) or len(features[0]) != self.num_units:
             raise ValueError(
                 f'the backbone gives {len(features)} stages of {len(features[0])} units, but the '
-                f'neck is built for {len(convs)} of {self.stages.num_units}; give both the '
-                'same num_stages and as many units as the backbone has levels'
+                f'neck is built for {len(self.stages)} of {self.num_units}; give both the same '
+                'num_stages and as many units as the backbone has levels'
             )
         if not self.training and self.eval_units == 'last':
-            return [[convs[-1][-1](features[-1][-1])]]
+            return [[self.stages[-1][-1](features[-1][-1])]]
         return [
             [conv(unit) for conv, unit in zip(stage, units, strict=True)]
-            for stage, units in zip(convs, features, strict=True)
+            for stage, units in zip(self.stages, features, strict=True)
         ]

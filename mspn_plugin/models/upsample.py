@@ -6,42 +6,19 @@ Shapes: B batch, C unit channels, h and w the size of a unit's level.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from functools import partial
+from typing import cast
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .downsample import NormCfg
-
-Skips = tuple[Tensor, Tensor]
-
-
-class StageOutput(NamedTuple):
-    """What a stage hands on.
-
-    Attributes:
-        units: ``(B, C, h, w)`` of every unit, coarsest first.
-        skips: The two that the next stage adds to each of its levels, finest first; empty if last.
-        cross: ``(B, stem, h, w)``, the next stage's input; ``None`` if last.
-    """
-
-    units: list[Tensor]
-    skips: list[Skips]
-    cross: Tensor | None
+from .downsample import NormCfg, Skips
 
 
 class UpsampleUnit(BaseModule):
-    """One unit: the level's features, plus the coarser unit's output resized to them.
-
-    Args:
-        in_channels: Channels of the level's output in the downsample path.
-        unit_channels: Channels of the unit.
-        has_coarser: Whether there is a coarser unit before this one.
-        feeds_next_stage: Whether to make cross-stage skips for the same level of the next stage.
-        norm_cfg: Normalisation of every convolution.
-    """
+    """One unit: the level's features, plus the coarser unit's output resized to them."""
 
     resize_last = False
     """Whether to convolve before resizing, a quarter of the work; for predictions only."""
@@ -64,61 +41,33 @@ class UpsampleUnit(BaseModule):
         self.lateral = conv(in_channels, unit_channels, relu=False)
         self.coarser = conv(unit_channels, unit_channels, relu=False) if has_coarser else None
         self.relu = nn.ReLU(inplace=True)
-        self.skip_down: ConvModule | None = None
-        self.skip_up: ConvModule | None = None
         if feeds_next_stage:
             self.skip_down = conv(in_channels, in_channels, relu=True)
             self.skip_up = conv(unit_channels, in_channels, relu=True)
 
     def forward(self, x: Tensor, coarser: Tensor | None) -> Tensor:
-        """Merges a level with the coarser unit.
-
-        Args:
-            x: ``(B, in, h, w)``, the level's output of the downsample path.
-            coarser: ``(B, C, any, any)``, the coarser unit's output.
-
-        Returns:
-            ``(B, C, h, w)``.
-        """
+        """Merges a level ``(B, in, h, w)`` with the coarser unit's output to ``(B, C, h, w)``."""
         out = self.lateral(x)
         if self.coarser is not None and coarser is not None:
+            resize = partial(F.interpolate, size=x.shape[-2:], mode='bilinear', align_corners=True)
             # Resize first, then convolve: the published order, and in training the statistics
             # of the normalisation depend on it. What comes out is the same in both orders.
-            if self.resize_last:
-                out.add_(_resize(self.coarser(coarser), x))
-            else:
-                out.add_(self.coarser(_resize(coarser, x)))
+            for step in (self.coarser, resize) if self.resize_last else (resize, self.coarser):
+                coarser = step(coarser)
+            out.add_(coarser)
         return self.relu(out)
 
     def skip(self, x: Tensor, out: Tensor) -> Skips:
         """The two that this level adds to the same level of the next stage (paper section 3.3).
 
-        Args:
-            x: ``(B, in, h, w)``, the level's output of the downsample path.
-            out: ``(B, C, h, w)``, this unit's output.
-
-        Returns:
-            ``(B, in, h, w)`` each. They are not added up here: the published code adds them to the
-            next stage's level one after the other, and only this order gives the same bits.
+        They are not added up here: the published code adds them to the next stage's level one
+        after the other, and only this order gives the same bits.
         """
-        if self.skip_down is None or self.skip_up is None:
-            raise ValueError('this unit belongs to the last stage and feeds no other')
         return self.skip_down(x), self.skip_up(out)
 
 
-def _resize(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode='bilinear', align_corners=True)
-
-
 class UpsamplePath(BaseModule):
-    """All units of a stage.
-
-    Args:
-        level_channels: Channels of the downsample path's levels, finest first.
-        unit_channels: Channels of every unit.
-        cross_channels: Channels that the next stage expects, or ``None`` for the last stage.
-        norm_cfg: Normalisation of every convolution.
-    """
+    """All units of a stage; with ``cross_channels`` also what the next stage starts from."""
 
     def __init__(
         self,
@@ -143,11 +92,16 @@ class UpsamplePath(BaseModule):
         if cross_channels is not None:
             self.cross = ConvModule(unit_channels, cross_channels, 1, norm_cfg=norm_cfg)
 
-    def forward(self, levels: Sequence[Tensor]) -> StageOutput:
+    def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Skips], Tensor | None]:
         """Runs the units from the coarsest level to the finest.
 
         Args:
             levels: Outputs of the downsample path, finest first.
+
+        Returns:
+            ``(B, C, h, w)`` of every unit, coarsest first; what the next stage adds to each of its
+            levels, finest first; and that stage's input. Of the last stage, an empty list and
+            ``None``.
         """
         outputs: list[Tensor] = []
         skips: list[Skips] = []
@@ -155,5 +109,4 @@ class UpsamplePath(BaseModule):
             outputs.append(unit(level, outputs[-1] if outputs else None))
             if self.cross is not None:
                 skips.append(cast(UpsampleUnit, unit).skip(level, outputs[-1]))
-        cross = self.cross(outputs[-1]) if self.cross is not None else None
-        return StageOutput(outputs, skips[::-1], cross)
+        return outputs, skips[::-1], self.cross(outputs[-1]) if self.cross is not None else None

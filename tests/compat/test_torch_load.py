@@ -3,21 +3,18 @@
 import os
 import pickle
 import struct
-import subprocess
 import zipfile
 
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
-from torch.utils.data import Dataset
+from evil import Reduced
+from mmengine.logging import HistoryBuffer, MessageHub
 
-from mspn_plugin.compat import Gap, torch_load
+from mspn_plugin.compat import torch_load
 
-GAP = torch_load.install()
-pytestmark = pytest.mark.skipif(not GAP.active, reason=GAP.detail)
+GAPS = torch_load.install()
+pytestmark = pytest.mark.skipif(not GAPS[0].active, reason=GAPS[0].detail)
 
 # What the docstring of the module promises; anything more is a decision, not an accident.
 NAMES = {
@@ -32,97 +29,41 @@ NAMES = {
 }
 
 
-class TinyModel(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(2, 1)
-
-    def forward(self, inputs, mode='loss'):
-        return {'loss': self.layer(torch.stack(list(inputs))).square().mean()}
-
-
-class TinyData(Dataset):
-    # what MMPose's datasets put into the checkpoint
-    metainfo = {
-        'dataset_name': 'tiny',
-        'sigmas': np.array([0.026, 0.025], dtype=np.float32),
-        'colors': np.arange(6, dtype=np.uint8).reshape(2, 3),
-        'flip': np.array([1, 0]),
-        'seen': np.array([True, False]),
-    }
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        return {'inputs': torch.tensor([float(index), 1.0])}
+# what MMPose's datasets put into the checkpoint
+METAINFO = {
+    'dataset_name': 'tiny',
+    'sigmas': np.array([0.026, 0.025], dtype=np.float32),
+    'colors': np.arange(6, dtype=np.uint8).reshape(2, 3),
+    'flip': np.array([1, 0]),
+    'seen': np.array([True, False]),
+}
 
 
-def tiny_runner(work_dir, name, max_epochs, **kwargs):
-    return Runner(
-        TinyModel(),
-        str(work_dir),
-        train_dataloader={
-            'batch_size': 2,
-            'dataset': TinyData(),
-            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
-        },
-        train_cfg={'by_epoch': True, 'max_epochs': max_epochs},
-        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},
-        param_scheduler=[
-            {'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'end': 2},
-            {'type': 'CosineAnnealingLR', 'T_max': 3, 'by_epoch': True},
-        ],
-        custom_hooks=[{'type': 'EMAHook'}],
-        default_hooks={'logger': {'type': 'LoggerHook', 'interval': 1}},
-        experiment_name=name,
-        **kwargs,
-    )
-
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    """A runner after one epoch, and the path of its checkpoint."""
-    folder = tmp_path_factory.mktemp('run')
-    runner = tiny_runner(folder, folder.name, max_epochs=1)
-    runner.message_hub.update_info('best', np.float32(0.25))
-    runner.train()
-    return runner, folder / 'epoch_1.pth'
-
-
-def test_a_checkpoint_of_mmengine_loads_with_equal_content(trained):
-    runner, path = trained
-    loaded = torch.load(path, weights_only=True)
-    # the file is our own, so it may be read without any restriction to compare
-    free = torch.load(path, weights_only=False)
-    assert loaded.keys() == free.keys()
-    for name, value in free['state_dict'].items():
-        assert torch.equal(loaded['state_dict'][name], value)
-    assert loaded['param_schedulers'] == free['param_schedulers']
+def test_what_mmengine_writes_loads_with_equal_content(tmp_path):
+    """A whole run's own checkpoints load in the tests of resuming."""
+    hub = MessageHub('compat')
+    hub.update_info('best', np.float32(0.25))
+    for loss in (3.0, 2.0, 1.0):
+        hub.update_scalar('train/loss', loss, count=2)
+    content = dict(meta=dict(dataset_meta=METAINFO), message_hub=hub.state_dict())
+    torch.save(dict(content, state_dict=torch.nn.Linear(2, 1).state_dict()), tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
     meta = loaded['meta']['dataset_meta']
-    for name, value in TinyData.metainfo.items():
+    assert loaded['state_dict'].keys() == {'weight', 'bias'} and meta.keys() == METAINFO.keys()
+    for name, value in METAINFO.items():
         assert type(meta[name]) is type(value)
         np.testing.assert_array_equal(meta[name], value)
         assert getattr(meta[name], 'dtype', None) == getattr(value, 'dtype', None)
     assert loaded['message_hub']['runtime_info']['best'] == np.float32(0.25)
-    buffers = loaded['message_hub']['log_scalars']
-    assert 'train/loss' in buffers
-    for name, buffer in runner.message_hub.log_scalars.items():
-        assert type(buffers[name]) is HistoryBuffer
-        for ours, original in zip(buffers[name].data, buffer.data, strict=True):
-            assert type(ours) is np.ndarray and ours.dtype == original.dtype
-            np.testing.assert_array_equal(ours, original)
-        assert buffers[name].statistics('mean') == buffer.statistics('mean')
-        assert buffers[name].statistics('current') == buffer.current()
-
-
-def test_training_resumes(trained):
-    _, path = trained
-    runner = tiny_runner(path.parent, 'resumed', max_epochs=2, load_from=str(path), resume=True)
-    runner.train()
-    assert (runner.epoch, runner.iter) == (2, 4)
-    assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 4
-    assert (path.parent / 'epoch_2.pth').is_file()
+    buffer, original = (
+        loaded['message_hub']['log_scalars']['train/loss'],
+        hub.get_scalar('train/loss'),
+    )
+    assert type(buffer) is HistoryBuffer
+    for ours, theirs in zip(buffer.data, original.data, strict=True):
+        assert type(ours) is np.ndarray and ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    assert buffer.statistics('mean') == original.mean() and buffer.statistics('current') == 1
 
 
 @pytest.mark.parametrize('code', list('?bhilqBHILQefdgFDG'))
@@ -157,16 +98,6 @@ def test_arrays_written_under_numpy_1_load(tmp_path):
     assert loaded['b'].mean() == 1.5 and loaded['s'] == 7
 
 
-class Reduced:
-    """Pickles as the call of a function."""
-
-    def __init__(self, function, *args):
-        self.how = (function, args)
-
-    def __reduce__(self):
-        return self.how
-
-
 def name_of(module, name):
     """The opcode that fetches a global, in a pickle written by hand."""
     return f'c{module}\n{name}\n'.encode()
@@ -190,21 +121,9 @@ ONE, EMPTY = b'K\x01\x85', b'K\x00\x85'  # shapes
 
 
 def malicious(canary):
-    """Returns, by kind, pickles that run a command, reach a function or follow a forged address."""
-    import builtins
-    import functools
-
-    command = f'touch {canary}'
-    write = f'open({str(canary)!r}, "w")'
+    """By kind: pickles that reach too far; tests/security has those that run commands."""
     calls = {
-        'os.system': Reduced(os.system, command),
-        'subprocess': Reduced(subprocess.call, ['touch', str(canary)]),
-        'eval': Reduced(eval, write),
-        'exec': Reduced(exec, write),
-        'open': Reduced(open, str(canary), 'w'),
-        'object array': np.array([Reduced(os.system, command)], dtype=object),
-        'partial': Reduced(functools.partial, os.system, command),
-        'import': Reduced(builtins.__import__, 'os'),
+        'object array': np.array([Reduced(os.system, f'touch {canary}')], dtype=object),
         'numpy.load': Reduced(np.load, str(canary)),
         'getattr, another class': Reduced(getattr, torch.Tensor, 'min'),
         'getattr, another name': Reduced(getattr, HistoryBuffer, '__init__'),
@@ -216,15 +135,11 @@ def malicious(canary):
         'record array': np.zeros(2, dtype=[('a', 'i4')]).view(np.recarray),
         'array of text': np.array(['a']),
     }
+    buffer = name_of('mmengine.logging.history_buffer', 'HistoryBuffer')
     by_hand = {
         'array over an address': call(NDARRAY, ONE, text('O'), ADDRESS),
         'array over an address, NEWOBJ': NDARRAY + b'(' + ONE + text('O') + ADDRESS + b't\x81',
-        'array of another class': call(
-            RECONSTRUCT,
-            name_of('mmengine.logging.history_buffer', 'HistoryBuffer'),
-            EMPTY,
-            text('b'),
-        ),
+        'array of another class': call(RECONSTRUCT, buffer, EMPTY, text('b')),
         'type of objects': call(DTYPE, text('O')),
         'class of the type of objects': call(name_of('numpy.dtypes', 'ObjectDType')),
         'class of a type': call(name_of('numpy.dtypes', 'Float64DType')),
@@ -239,21 +154,10 @@ def malicious(canary):
 
 @pytest.mark.parametrize('kind', malicious('unused'))
 def test_a_file_that_wants_more_is_refused(kind, tmp_path):
-    canary = tmp_path / 'canary'
-    save_pickle(tmp_path / 'evil.pth', malicious(canary)[kind])
+    save_pickle(tmp_path / 'evil.pth', malicious(tmp_path / 'canary')[kind])
     with pytest.raises((pickle.UnpicklingError, TypeError)):
         torch.load(tmp_path / 'evil.pth', weights_only=True)
-    assert not canary.exists()
-
-
-@pytest.mark.parametrize(
-    'kind', ['os.system', 'subprocess', 'eval', 'exec', 'open', 'object array']
-)
-def test_these_kinds_do_harm_without_the_restriction(kind, tmp_path):
-    """Otherwise the test above would prove nothing."""
-    canary = tmp_path / 'canary'
-    pickle.loads(malicious(canary)[kind])
-    assert canary.exists()
+    assert not (tmp_path / 'canary').exists()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +193,7 @@ def test_the_allow_list_holds_exactly_the_documented_names():
     before = torch.serialization.get_safe_globals()
     try:
         torch.serialization.clear_safe_globals()
-        assert torch_load.install() == torch_load.install() == GAP
+        assert torch_load.install() == torch_load.install() == GAPS
         names = sorted(name for _, name in torch.serialization.get_safe_globals())
     finally:
         torch.serialization.add_safe_globals(before)
@@ -303,13 +207,7 @@ def test_the_allow_list_holds_exactly_the_documented_names():
         assert name.rsplit('.', 1)[-1] in torch_load.__doc__
 
 
-@pytest.mark.parametrize('package', ['torch', 'mmengine'])
-def test_a_missing_package_is_told(package, monkeypatch):
-    monkeypatch.setattr('importlib.util.find_spec', lambda name: None if name == package else 1)
-    assert torch_load.install() == Gap('torch.load', False, f'{package} is not installed')
-
-
 def test_an_old_torch_needs_nothing(monkeypatch):
-    monkeypatch.setattr(torch, '__version__', '2.5.1+cpu')
+    monkeypatch.setattr(torch_load.torch, '__version__', '2.5.1+cpu')
     monkeypatch.setattr(torch.serialization, 'add_safe_globals', None)
-    assert not torch_load.install().active
+    assert not torch_load.install()[0].active

@@ -1,38 +1,41 @@
 """The demo from beginning to end on a handful of people, and what it takes up again."""
 
-from __future__ import annotations
-
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import pytest
+from demo.__main__ import same_run
 
 
 @pytest.mark.slow
-def test_demo_writes_numbers_pictures_and_a_curve(call_tool, people, tmp_path, capfd):
+def test_demo_writes_numbers_pictures_and_a_curve(people, tmp_path):
     out = tmp_path / 'out'
-    call_tool('demo', '--data', people, '--out', out, '--epochs', '1')
+    command = [sys.executable, '-P', '-m', 'demo', '--epochs', '1', '--data', people, '--out', out]
+    environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2] / 'examples'))
+    printed = subprocess.run(
+        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     assert len(json.loads((out / 'metrics.json').read_text())) == 10
     assert cv2.imread(str(out / 'training_curve.png')).std() > 5
     overview = cv2.imread(str(out / 'pictures' / 'overview.jpg'))
     assert overview.shape[0] >= 480 and overview.std() > 10
     assert len(list((out / 'pictures').glob('*_poses.jpg'))) == 3
-    printed = capfd.readouterr().out
-    assert 'AP         OKS 0.50:0.95' in printed and 'mim train mspn_plugin' in printed
-    assert 'mim train mmdet' in printed and 'AP with detected boxes' in printed
-    detected = list((out / 'detected' / 'pictures').glob('*.jpg'))
-    assert len(detected) == len(list((people / 'val2017').iterdir()))
-    record = json.loads((out / 'training' / 'run.json').read_text())
-    assert record['epochs'] == 1 and record['data'] == str(people)
+    for line in ('coco/AP ', 'mim train mspn_plugin', 'mim train mmdet', 'AP with detected boxes'):
+        assert line in printed
+    assert len(list((out / 'detected' / 'pictures').glob('*.jpg'))) == 3
+    run = json.loads((out / 'training' / 'run.json').read_text())
+    assert (run['epochs'], run['data']) == (1, str(people))
 
 
-def test_only_the_same_training_is_taken_up_again(load_tool, tmp_path):
-    same_run = load_tool('demo').same_run
+def test_only_the_same_training_is_taken_up_again(tmp_path):
     work = tmp_path / 'training'
     assert not same_run(work, {'epochs': 1})
     (work / 'epoch_1.pth').write_text('weights')
     assert same_run(work, {'epochs': 1})
     assert not same_run(work, {'epochs': 2})
     assert not (work / 'epoch_1.pth').exists()
-    kept = [path for path in tmp_path.iterdir() if path != work]
-    assert [path.read_text() for path in kept[0].glob('*.pth')] == ['weights']
+    assert [path.read_text() for path in tmp_path.glob('training-*/epoch_1.pth')] == ['weights']

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmpose.registry import KEYPOINT_CODECS, TRANSFORMS
 
-from mspn_plugin.heatmaps import MultiLevelHeatmap
+import mspn_plugin  # noqa: F401
 
 CODEC = dict(type='MultiLevelHeatmap', input_size=(96, 128), heatmap_size=(24, 32))
 
@@ -17,11 +17,7 @@ def test_encode_then_render_then_decode_returns_to_the_same_cell():
     rng = np.random.default_rng(1)
     joints = rng.uniform([12, 12], [83, 115], (1, 40, 2))  # blurs stay inside
     encoded = codec.encode(joints, np.ones((1, 40)))
-    maps = codec.renderer()(
-        torch.from_numpy(encoded['keypoint_cells']),
-        torch.from_numpy(encoded['keypoint_weights']),
-        4,
-    )
+    maps = codec.renderer()(*(torch.from_numpy(value) for value in encoded.values()), 4)
     keypoints, scores = codec.batch_decode(maps)
     assert keypoints[0].shape == (1, 40, 2) and scores[0].shape == (1, 40)
     assert np.abs(keypoints[0] - joints).max() <= 4  # a cell is 4 pixels
@@ -31,18 +27,14 @@ def test_encode_then_render_then_decode_returns_to_the_same_cell():
 
 
 def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps():
-    pipeline = [
-        TRANSFORMS.build(dict(type='GenerateTarget', encoder=CODEC)),
-        TRANSFORMS.build(dict(type='PackPoseInputs')),
-    ]
     sample = dict(
         img=np.zeros((128, 96, 3), np.uint8),
         keypoints=np.full((1, 17, 2), 40.0, np.float32),
         keypoints_visible=np.ones((1, 17), np.float32),
         dataset_keypoint_weights=np.ones(17, np.float32),
     )
-    for transform in pipeline:
-        sample = transform(sample)
+    for step in (dict(type='GenerateTarget', encoder=CODEC), dict(type='PackPoseInputs')):
+        sample = TRANSFORMS.build(step)(sample)
     labels = sample['data_samples'].gt_instance_labels
     assert labels.keypoint_cells.tolist() == [[[10, 10]] * 17]
     assert labels.keypoint_weights.shape == (1, 17)
@@ -52,17 +44,13 @@ def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps():
 
 def test_use_dataset_keypoint_weights_takes_effect():
     """MMPose ignores it for its own multi-level targets."""
-    transform = TRANSFORMS.build(
-        dict(type='GenerateTarget', encoder=CODEC, use_dataset_keypoint_weights=True)
+    settings = dict(type='GenerateTarget', encoder=CODEC, use_dataset_keypoint_weights=True)
+    sample = dict(
+        keypoints=np.full((1, 2, 2), 40.0),
+        keypoints_visible=np.ones((1, 2)),
+        dataset_keypoint_weights=np.array([0.5, 1.5], np.float32),
     )
-    sample = transform(
-        dict(
-            keypoints=np.full((1, 2, 2), 40.0),
-            keypoints_visible=np.ones((1, 2)),
-            dataset_keypoint_weights=np.array([0.5, 1.5], np.float32),
-        )
-    )
-    assert sample['keypoint_weights'].tolist() == [[0.5, 1.5]]
+    assert TRANSFORMS.build(settings)(sample)['keypoint_weights'].tolist() == [[0.5, 1.5]]
 
 
 @pytest.mark.parametrize(
@@ -77,4 +65,4 @@ def test_use_dataset_keypoint_weights_takes_effect():
 )
 def test_wrong_settings_are_explained(change, words):
     with pytest.raises(ValueError, match=words):
-        MultiLevelHeatmap(**{**{k: v for k, v in CODEC.items() if k != 'type'}, **change})
+        KEYPOINT_CODECS.build({**CODEC, **change})

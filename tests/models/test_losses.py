@@ -1,44 +1,33 @@
-"""OHKM against a loop over samples and keypoints, and its cost in operators."""
+"""Losses against loops over people and keypoints, and the head's against both published rules."""
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
-from torch.utils._python_dispatch import TorchDispatchMode
+from mmpose.structures import PoseDataSample
 
-from mspn_plugin.models import OHKMMSELoss
-from mspn_plugin.models.losses import MeanMSELoss
+from mspn_plugin import get_config
+from mspn_plugin.models.losses import KeypointMeanMSELoss, OHKMMSELoss
 
-
-def loop(output, target, weights, topk):
-    """Each sample's mean of the largest ``topk`` keypoint errors, then the mean over samples."""
-    total = 0.0
-    for pred, goal, weight in zip(output, target, weights, strict=True):
-        errors = sorted(
-            (
-                float(((p - g) ** 2).double().mean() * w)
-                for p, g, w in zip(pred, goal, weight, strict=True)
-            ),
-            reverse=True,
-        )
-        count = min(topk, len(errors))
-        total += sum(errors[:count]) / count
-    return total / len(output)
+WIDTH, HEIGHT, KEYPOINTS, PEOPLE = 12, 16, 17, 2
+KERNELS = (15, 11, 9, 7, 5)
+CODEC = dict(type='MultiLevelHeatmap', input_size=(48, 64), heatmap_size=(WIDTH, HEIGHT))
+MINED = dict(type='OHKMMSELoss', topk=8)
 
 
-class CountOperators(TorchDispatchMode):
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
+def hardest(errors, topk=8):
+    """Mean of each person's largest errors, then over people."""
+    people = [sorted(person, key=torch.Tensor.item, reverse=True)[:topk] for person in errors]
+    return sum(sum(person) / len(person) for person in people) / len(people)
 
 
-def batch(num=32, keypoints=17, seed=0):
-    generator = torch.Generator().manual_seed(seed)
+def batch(num=32, keypoints=17):
+    generator = torch.Generator().manual_seed(0)
     output = torch.randn(num, keypoints, 16, 12, generator=generator) * 60
     target = torch.rand(num, keypoints, 16, 12, generator=generator) * 255
     weights = (torch.rand(num, keypoints, generator=generator) > 0.4).float()
@@ -47,42 +36,25 @@ def batch(num=32, keypoints=17, seed=0):
 
 
 @pytest.mark.parametrize(('keypoints', 'topk'), [(17, 8), (17, 17), (17, 1), (4, 8), (1, 8)])
-def test_equals_the_loop(keypoints, topk):
-    output, target, weights = batch(keypoints=keypoints)
-    loss = OHKMMSELoss(topk)(output, target, weights)
-    assert loss.item() == pytest.approx(loop(output, target, weights, topk), rel=1e-5)
-
-
-def test_gradient_equals_the_loop():
-    output, target, weights = batch(num=3)
-    ours = output.clone().requires_grad_()
-    OHKMMSELoss(8)(ours, target, weights).backward()
-    theirs = output.clone().requires_grad_()
-    total = 0
-    for i in range(3):
-        errors = ((theirs[i] - target[i]) ** 2).mean(dim=(1, 2)) * weights[i]
-        total = total + torch.stack(sorted(errors, key=float, reverse=True)[:8]).sum() / 8
-    (total / 3).backward()
+def test_ohkm_and_its_gradient_equal_the_loop(keypoints, topk):
+    output, target, weights = batch(3, keypoints)
+    ours, theirs = output.clone().requires_grad_(), output.clone().requires_grad_()
+    loss = OHKMMSELoss(topk)(ours, target, weights)
+    expected = hardest(((theirs - target) ** 2).mean(dim=(2, 3)) * weights, topk)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    expected.backward()
     assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-9)
 
 
 def test_equals_mmpose_where_mmpose_works():
     output, target, weights = batch()
-    stock = MODELS.build(dict(type='KeypointOHKMMSELoss', use_target_weight=True, topk=8))
-    ours = OHKMMSELoss(8)(output, target, weights)
-    assert ours.item() == pytest.approx(stock(output, target, weights).item(), rel=1e-5)
-    stock = MODELS.build(dict(type='KeypointMSELoss', use_target_weight=True, loss_weight=0.25))
-    ours = MeanMSELoss(loss_weight=0.25)(output, target, weights)
-    assert ours.item() == pytest.approx(stock(output, target, weights).item(), rel=1e-5)
-
-
-def test_needs_few_operators():
-    output, target, weights = batch()
-    output.requires_grad_()
-    with CountOperators() as counter:
-        OHKMMSELoss(8)(output, target, weights).backward()
-    print(len(counter.names), counter.names)
-    assert len(counter.names) <= 60
+    for ours, kind in (
+        (OHKMMSELoss(8), dict(type='KeypointOHKMMSELoss', topk=8)),
+        (KeypointMeanMSELoss(loss_weight=0.25), dict(type='KeypointMSELoss', loss_weight=0.25)),
+    ):
+        stock = MODELS.build(dict(kind, use_target_weight=True))(output, target, weights)
+        assert ours(output, target, weights).item() == pytest.approx(stock.item(), rel=1e-5)
 
 
 def test_half_precision_does_not_overflow():
@@ -91,6 +63,143 @@ def test_half_precision_does_not_overflow():
     assert loss.item() == pytest.approx(90000)
 
 
-def test_topk_must_be_positive():
+def error(output, cell, kernel):
+    """Mean squared error of one heatmap; without a cell, nothing is to be drawn."""
+    goal = np.zeros((HEIGHT, WIDTH))
+    if cell is not None:
+        goal[int(cell[1]), int(cell[0])] = 1
+        goal = cv2.GaussianBlur(goal, (kernel, kernel), 0)
+        goal *= 255 / goal.max()
+    return ((output.double() - torch.from_numpy(goal)) ** 2).mean()
+
+
+def original_unit(maps, cells, visibility, kernel, mined):
+    """The original's loss of one unit: each costs, but what cannot be seen is not to be drawn."""
+    if mined:  # what has a label costs, seen or not
+        return mmpose_unit(maps, cells, visibility > 0, kernel, mined)
+    drawn = [
+        [cells[i, k] if visibility[i, k] > 1 else None for k in range(KEYPOINTS)]
+        for i in range(PEOPLE)
+    ]
+    return mmpose_unit(maps, drawn, torch.ones(PEOPLE, KEYPOINTS), kernel, mined)
+
+
+def mmpose_unit(maps, cells, weights, kernel, mined):
+    """MMPose's: the keypoints' errors times their weights, all of them or the 8 largest."""
+    errors = [
+        [error(maps[i, k], cells[i][k], kernel) * weights[i, k] for k in range(KEYPOINTS)]
+        for i in range(PEOPLE)
+    ]
+    return hardest(errors, 8 if mined else KEYPOINTS)
+
+
+def build(**settings):
+    torch.manual_seed(4)
+    return MODELS.build(dict(type='MultiStageHead', unit_channels=6, decoder=CODEC, **settings))
+
+
+def data(num_stages, values):
+    """Features and labels; every visibility of ``values`` occurs, in person 1 hardly any label."""
+    generator = torch.Generator().manual_seed(num_stages)
+    sizes = [(2, 2), (4, 3), (8, 6), (16, 12)]
+    feats = [
+        [torch.randn(PEOPLE, 6, *size, generator=generator, requires_grad=True) for size in sizes]
+        for _ in range(num_stages)
+    ]
+    cells = torch.rand(PEOPLE, KEYPOINTS, 2, generator=generator) * torch.tensor([12.0, 16.0])
+    choice = torch.randint(len(values), (PEOPLE, KEYPOINTS), generator=generator)
+    visibility = torch.tensor(values)[choice]
+    visibility[1, 3:] = 0
+    assert set(visibility.flatten().tolist()) == set(values)
+    samples = [PoseDataSample() for _ in range(PEOPLE)]
+    for i, sample in enumerate(samples):
+        sample.gt_instance_labels = InstanceData(
+            keypoint_cells=cells[i : i + 1], keypoint_weights=visibility[i : i + 1]
+        )
+    return feats, samples, cells.numpy(), visibility
+
+
+@pytest.mark.parametrize('num_stages', [1, 2, 3, 4])
+@pytest.mark.parametrize('coarse_to_fine', [True, False])
+@pytest.mark.parametrize('mined', [True, False])
+@pytest.mark.parametrize(
+    ('mean', 'rule', 'values'),
+    [
+        ('VisibleKeypointMSELoss', original_unit, (0.0, 1.0, 2.0)),
+        ('KeypointMeanMSELoss', mmpose_unit, (0.0, 0.5, 1.0)),
+    ],
+)
+def test_losses_and_gradients_equal_the_published_rule(
+    num_stages, coarse_to_fine, mined, mean, rule, values
+):
+    binary = rule is original_unit
+    head = build(
+        num_stages=num_stages,
+        coarse_to_fine=coarse_to_fine,
+        coarse_loss=dict(type=mean, loss_weight=0.25),
+        final_loss=dict(MINED, binary_weights=binary) if mined else dict(type=mean),
+    )
+    feats, samples, cells, visibility = data(num_stages, values)
+    losses = head.loss(feats, samples)
+    losses.pop('acc_pose')
+    expected = {}
+    for stage, maps in enumerate(head(feats)):
+        for unit in range(4):
+            finer = coarse_to_fine and stage == num_stages - 1
+            kernel = KERNELS[unit + 1 if finer else unit]
+            loss = rule(maps[unit], cells, visibility, kernel, mined=mined and unit == 3)
+            expected[f'loss_s{stage}_u{unit}'] = loss if unit == 3 else loss / 4
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5)
+    inputs = [*head.parameters(), *(x for stage in feats for x in stage)]
+    ours = torch.autograd.grad(sum(losses.values()), inputs)
+    theirs = torch.autograd.grad(sum(expected.values()), inputs)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine - other).norm() <= 1e-5 * other.norm()
+
+
+@pytest.mark.parametrize('visible', [False, True])
+@pytest.mark.parametrize(
+    'old', [dict(coarse_weight=0.5), dict(ohkm=False), dict(topk=3, coarse_weight=2)]
+)
+def test_the_settings_before_the_losses_are_understood(old, visible):
+    """Alone, or in a config whose base has new ones; the warning shows what to write."""
+    mean = 'VisibleKeypointMSELoss' if visible else 'KeypointMeanMSELoss'
+    base = dict(coarse_loss=dict(type=mean, loss_weight=0.25))
+    for start in (dict(coarse_targets='visible' if visible else 'labelled'), base):
+        with pytest.warns(FutureWarning, match='write instead: coarse_loss=') as caught:
+            head = build(**start, **old)
+        new = build(**eval(f'dict({str(caught[0].message).partition("instead: ")[2]})'))
+        for each in (head, new):
+            assert type(each.coarse_loss).__name__ == mean
+            assert each.coarse_loss.loss_weight == old.get('coarse_weight', 0.25)
+            final = each.final_loss
+            if 'ohkm' in old:
+                assert type(final).__name__ == mean and final.loss_weight == 1
+            else:
+                assert final.topk == old.get('topk', 8) and final.binary_weights == visible
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValueError, match="'seen'.*labelled, visible"):
+        build(coarse_targets='seen')
+    with pytest.raises(TypeError, match='num_keypoint'):
+        build(num_keypoint=3)
     with pytest.raises(ValueError, match='topk is 0'):
-        OHKMMSELoss(0)
+        build(final_loss=dict(MINED, topk=0))
+
+
+def test_heatmaps_and_losses_are_of_full_precision_under_autocast():
+    model = MODELS.build(Config.fromfile(get_config('mspn-tiny_1xb16-20e_coco-128x96')).model)
+    samples = data(1, (0.0, 1.0))[1]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        feats = model.extract_feat(torch.randn(2, 3, 128, 96))
+        losses = model.head.loss(feats, samples)
+        heatmaps = model.head(feats)[-1][-1]
+    assert feats[-1][-1].dtype == torch.bfloat16
+    assert heatmaps.dtype == torch.float32
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32 and loss.isfinite(), name
+    sum(loss for name, loss in losses.items() if 'loss' in name).backward()
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters() if p.grad is not None)

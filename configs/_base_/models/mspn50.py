@@ -14,6 +14,12 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
     ),
     neck=dict(type='MSPNNeck'),
-    head=dict(type='MultiStageHead', num_keypoints=17, ohkm=True, topk=8, coarse_to_fine=True),
+    head=dict(
+        type='MultiStageHead',
+        num_keypoints=17,
+        coarse_to_fine=True,
+        coarse_loss=dict(type='KeypointMeanMSELoss', loss_weight=0.25),
+        final_loss=dict(type='OHKMMSELoss', topk=8),
+    ),
     test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False),
 )

@@ -8,5 +8,8 @@ model = dict(
         std=[57.375, 57.12, 58.395],
         bgr_to_rgb=False,
     ),
-    head=dict(coarse_targets='visible'),
+    head=dict(
+        coarse_loss=dict(type='VisibleKeypointMSELoss'),
+        final_loss=dict(binary_weights=True),
+    ),
 )

@@ -8,43 +8,14 @@ folder `xtcocotools/` here is then loaded under that name; it builds on pycocoto
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 
-from .. import Gap
+from .. import Gap, StandIn, version
 
 NAME = 'xtcocotools'
-_FOLDER = Path(__file__).with_name(NAME)
-_INIT = str(_FOLDER / '__init__.py')
-
-
-class PackageFinder(MetaPathFinder):
-    """Answers for ``xtcocotools`` and for nothing else.
-
-    Python finds the submodules by itself, in the folder that the package's spec names.
-    """
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Returns an ordinary file spec of the folder `xtcocotools/` beside this file."""
-        if fullname != NAME:
-            return None
-        return importlib.util.spec_from_file_location(
-            fullname, _INIT, submodule_search_locations=[str(_FOLDER)]
-        )
-
-
-_FINDER = PackageFinder()
+_FINDER = StandIn(NAME, Path(__file__).with_name(NAME) / '__init__.py')
 
 
 def install() -> Gap:
@@ -57,31 +28,14 @@ def install() -> Gap:
         where the real one imports, and where pycocotools is missing too.
     """
     if _FINDER not in sys.meta_path:
-        if _foreign_origin() is None:
-            reason = 'xtcocotools is not installed'
-            place = len(sys.meta_path)
-        else:
-            error = _import_error()
-            if error is None:
-                return Gap(NAME, active=False, detail=f'xtcocotools {_version(NAME) or "found"}')
-            reason = f'xtcocotools does not import: {error}'
-            place = 0  # before the finder that would find the broken one again
+        reason = _import_error()
+        if reason is None:
+            return Gap(NAME, active=False, detail=f'xtcocotools {version(NAME) or "found"}')
         if importlib.util.find_spec('pycocotools') is None:
             detail = f'{reason}, and pycocotools is missing: pip install pycocotools'
             return Gap(NAME, active=False, detail=detail)
-        sys.meta_path.insert(place, _FINDER)
-    return Gap(NAME, active=True, detail=f'pycocotools {_version("pycocotools") or ""}'.strip())
-
-
-def _foreign_origin() -> str | None:
-    """Returns where an xtcocotools that is not ours would come from, without importing it."""
-    try:
-        spec = importlib.util.find_spec(NAME)
-    except ValueError:  # somebody's stand-in in sys.modules that has no __spec__
-        return 'sys.modules'
-    if spec is None or spec.origin == _INIT:
-        return None
-    return spec.origin or 'a folder without __init__.py'
+        sys.meta_path.insert(0, _FINDER)  # before the finder that would find a broken one again
+    return Gap(NAME, active=True, detail=f'pycocotools {version("pycocotools") or ""}'.strip())
 
 
 def _import_error() -> str | None:
@@ -98,12 +52,5 @@ def _import_error() -> str | None:
         for name in set(sys.modules) - before:
             if name == NAME or name.startswith(f'{NAME}.'):
                 del sys.modules[name]
-        return f'{type(error).__name__}: {error}'.splitlines()[0]
+        return f'xtcocotools does not import: {type(error).__name__}: {error}'.splitlines()[0]
     return None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None

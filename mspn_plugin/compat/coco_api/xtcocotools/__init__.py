@@ -1,4 +1,1 @@
-"""What MMPose uses of xtcocotools, on top of pycocotools; loaded under the name ``xtcocotools``.
-
-Nothing in this folder may import `mspn_plugin`: these modules stand in for a third-party package.
-"""
+"""What MMPose uses of xtcocotools, on pycocotools; it stands in, so it imports nothing of ours."""

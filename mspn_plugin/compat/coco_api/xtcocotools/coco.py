@@ -1,4 +1,4 @@
-"""`COCO` with the two leniencies of xtcocotools that MMPose relies on."""
+"""`COCO` with what MMPose relies on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ __all__ = ['COCO']
 class COCO(_PycocoCOCO):
     """An annotation file in COCO format.
 
-    It differs from pycocotools in that annotations may lack ``iscrowd`` (it counts as 0) and that a
-    result file may be empty (a model that finds nobody has AP 0, it is not an error).
+    It differs from pycocotools in that annotations may lack ``iscrowd``, which is then False, as
+    xtcocotools fills it. And a list of results may be empty, where the original fails too: a model
+    that finds nobody has AP 0, which is no error.
     """
 
     def createIndex(self) -> None:
         """Builds the look-up tables of images, categories and annotations."""
         for annotation in self.dataset.get('annotations', ()):
-            annotation.setdefault('iscrowd', 0)
+            annotation.setdefault('iscrowd', False)
         super().createIndex()
 
     def loadRes(self, resFile: Any) -> Any:
@@ -39,11 +40,7 @@ class COCO(_PycocoCOCO):
         if not (isinstance(resFile, list) and not resFile):
             return super().loadRes(resFile)
         results = COCO()
-        results.dataset = {
-            'info': copy.deepcopy(self.dataset.get('info', {})),
-            'images': list(self.dataset['images']),
-            'categories': copy.deepcopy(self.dataset.get('categories', [])),
-            'annotations': [],
-        }
+        kept = {key: copy.deepcopy(self.dataset.get(key, [])) for key in ('images', 'categories')}
+        results.dataset = {**kept, 'annotations': []}
         results.createIndex()
         return results

@@ -1,0 +1,81 @@
+"""What the demo shows of its training: pictures of poses, a plot of the curve, and one more AP."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib import pyplot as plt
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mspn.drawing import draw_people
+from mspn_plugin import get_config
+
+from mmpose.apis import inference_topdown, init_model  # isort: skip  # after the plugin
+
+HEIGHT = 480  # of a picture, in pixels: small images are enlarged, so that limbs stay apart
+SEEN = 0.6  # score of a keypoint worth drawing; an empty heatmap scores 0.5
+
+
+def draw_poses(config: str, checkpoint: Path, images: Path, truth: Path, out: Path) -> None:
+    """Draws the six images with the most people in a COCO keypoint file; ``out`` shows them all."""
+    content = json.loads(truth.read_text(encoding='utf-8'))
+    boxes: dict[int, list[list[float]]] = {image['id']: [] for image in content['images']}
+    for person in content['annotations']:
+        if any(person['keypoints'][2::3]) and not person.get('iscrowd'):
+            x, y, w, h = person['bbox']
+            boxes[person['image_id']].append([x, y, x + w, y + h])
+    crowded = [image for image in content['images'] if boxes[image['id']]]
+    crowded.sort(key=lambda image: -len(boxes[image['id']]))
+    model = init_model(get_config(config), str(checkpoint), device='cpu')
+    out.parent.mkdir(exist_ok=True)
+    tiles = []
+    for name, people in ((image['file_name'], boxes[image['id']]) for image in crowded[:6]):
+        image = cv2.imread(str(images / name))
+        scale = HEIGHT / image.shape[0]
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        poses = inference_topdown(model, image, np.array(people, np.float32) * scale)
+        tiles.append(draw_people(image, poses, model.dataset_meta, keypoint_thr=SEEN))
+        cv2.imwrite(str(out.with_name(f'{Path(name).stem}_poses.jpg')), tiles[-1])
+    rows = [np.hstack(tiles[i : i + 3]) for i in range(0, len(tiles), 3)]
+    width = max(row.shape[1] for row in rows)
+    sheet = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    cv2.imwrite(str(out), np.vstack(sheet))
+
+
+def plot_training(work_dir: Path, picture: Path) -> None:
+    """Draws loss and accuracy by iteration and AP by epoch, from the records of MMEngine."""
+    series: dict[str, dict[int, float]] = {'loss': {}, 'acc_pose': {}, 'coco/AP': {}}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # of a run killed while it wrote
+                record = json.loads(line)  # a resumed run repeats steps: the later one counts
+                for key in series.keys() & record.keys():
+                    series[key][record['step']] = record[key]
+    figure, axes = plt.subplots(1, 3, figsize=(12.6, 3.2))
+    titles = ('loss, all units together', 'accuracy on training crops', 'AP on validation people')
+    for axis, title, (key, values) in zip(axes, titles, series.items(), strict=True):
+        axis.plot(list(values), list(values.values()), marker='.', markersize=4)
+        axis.set(title=title, xlabel='epoch' if key == 'coco/AP' else 'iteration')
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=120)
+
+
+def pose_ap(annotations: Path, results: Path) -> float:
+    """AP over OKS 0.50:0.95 of a file in COCO's keypoint results format, by pycocotools."""
+    if not json.loads(results.read_text(encoding='utf-8')):
+        return 0.0  # pycocotools cannot read an empty list
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        evaluation = COCOeval(truth, truth.loadRes(str(results)), 'keypoints')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0])
