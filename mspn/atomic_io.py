@@ -10,22 +10,20 @@ from pathlib import Path
 from .errors import InputError
 
 _REMEDY = 'make room, or write elsewhere'
-
-PARTIAL = '.partial'
-"""What the name of a file that is being written ends in; it begins with a dot."""
+PARTIAL = '.partial'  # what the name of a file that is being written ends in, after a dot
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path, *, remedy: str = _REMEDY) -> Iterator[Path]:
+def whole_file(path: str | Path, *, remedy: str = _REMEDY, sync: bool = True) -> Iterator[Path]:
     """Lets the caller write a file that appears under its name only when it is complete.
 
     Args:
         path: Its place; its folder is made if need be.
         remedy: What the user can do if it cannot be written.
+        sync: Whether it must outlive a loss of power; waiting for the disk takes milliseconds.
 
     Yields:
-        Where to write. When the block ends well the file is synced to the disk and renamed; when it
-        does not, it is removed, and what stood at `path` before is untouched.
+        Where to write. If the block fails, what stood at `path` before is untouched.
 
     Raises:
         InputError: The file cannot be written, as on a full disk.
@@ -35,16 +33,12 @@ def whole_file(path: str | Path, *, remedy: str = _REMEDY) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with partial.open('r+b') as file:
-            os.fsync(file.fileno())
+        if sync:
+            _sync(partial)
         partial.replace(path)
-        # So that the new name outlives a loss of power; some network file systems refuse.
-        with contextlib.suppress(OSError):
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        with contextlib.suppress(OSError):  # some network file systems refuse
+            if sync:
+                _sync(path.parent)
     except OSError as error:
         raise InputError(
             f'{path} cannot be written ({error.strerror or error}); what was there before is '
@@ -55,7 +49,17 @@ def whole_file(path: str | Path, *, remedy: str = _REMEDY) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_whole(path: str | Path, content: bytes, *, remedy: str = _REMEDY) -> None:
+def write_whole(
+    path: str | Path, content: bytes, *, remedy: str = _REMEDY, sync: bool = True
+) -> None:
     """Writes a file's whole content; arguments and errors as for `whole_file`."""
-    with whole_file(path, remedy=remedy) as partial:
+    with whole_file(path, remedy=remedy, sync=sync) as partial:
         partial.write_bytes(content)
+
+
+def _sync(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

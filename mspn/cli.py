@@ -8,104 +8,74 @@ cannot be used, which one line on stderr says, 130 stopped by the keyboard.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import importlib
+import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import exit_with_sentence
 from .version import __version__
 
 _CONFIG = 'path of a config, or the name of one of this package'
-_CHECKPOINT = 'the weights: a file or a URL'
+_SWITCH = argparse.BooleanOptionalAction
 
 
-def fraction(text: str) -> float:
-    """Reads an option's value from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a number from 0 to 1')
-    return value
+def _number(kind: type, low: float, high: float, what: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low <= (value := kind(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f'{text} is not {what}')
+
+    return read
 
 
-def positive(text: str) -> int:
-    """Reads an option's value, a whole number from 1 on."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a whole number from 1 on')
-    return value
+fraction = _number(float, 0, 1, 'a number from 0 to 1')
+score = _number(float, 0, 1e9, 'a number from 0 on')  # a perfect heatmap's keypoint has 1.5
+positive = _number(int, 1, math.inf, 'a whole number from 1 on')
 
 
-def _settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        metavar='KEY=VALUE',
-        help='override settings of the config, such as train_dataloader.batch_size=16',
-    )
+def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], ...]:
+    """What adds an argument with a value, and what adds one without."""
+    return parser.add_argument, functools.partial(parser.add_argument, action='store_true')
+
+
+def _cfg_options(parser: argparse.ArgumentParser) -> None:
+    what = 'override settings of the config, such as train_dataloader.batch_size=16'
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help=what)
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     """Adds what training and evaluation have in common."""
-    add = parser.add_argument
+    add, flag = _adders(parser)
     add('--work-dir', help='folder for logs and results (default: work_dirs/<config>)')
-    add(
-        '--data-root',
-        metavar='FOLDER',
-        help="read the data from this folder in COCO's layout instead of the config's",
-    )
-    add(
-        '--gt-boxes',
-        action='store_true',
-        help='evaluate with the annotated boxes instead of the file of detected ones',
-    )
-    add(
-        '--blank-bad-images',
-        action='store_true',
-        help='evaluate black images in place of those that cannot be read, instead of failing',
-    )
-    _settings(parser)
-    add(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
+    add('--data-root', metavar='FOLDER', help="the data set in COCO's layout, not the config's")
+    flag('--gt-boxes', help='evaluate with the annotated boxes instead of those of a detector')
+    flag('--blank-bad-images', help='evaluate black images for unreadable ones, instead of failing')
+    _cfg_options(parser)
+    launchers = ['none', 'pytorch', 'slurm', 'mpi']
+    add('--launcher', choices=launchers, default='none', help='what started the processes')
     # torch.distributed.launch passes it, torchrun sets the environment variable instead.
     add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add, flag = _adders(parser)
     add('config', help=_CONFIG)
     _run_options(parser)
-    add(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from a checkpoint, or from the newest one in the work folder if none is named',
-    )
-    add(
-        '--amp',
-        nargs='?',
-        const='fp16',
-        choices=['fp16', 'bf16'],
-        help='mixed precision, fp16 if none is named (needs a GPU)',
-    )
-    add(
-        '--bad-images',
-        type=fraction,
-        metavar='FRACTION',
-        help='training goes on if no more than this part of its samples has an image that cannot '
-        'be read (default: 0.001; one image may be bad in any case)',
-    )
-    add('--no-validate', action='store_true', help='do not evaluate while training')
-    add(
-        '--auto-scale-lr',
-        action='store_true',
-        help="scale the learning rate to the actual total batch, from the config's base batch",
-    )
+    what = 'go on from a checkpoint, or from the newest one in the work folder if none is named'
+    add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=what)
+    what = 'mixed precision, fp16 if none is named (needs a GPU)'
+    add('--amp', nargs='?', const='fp16', choices=['fp16', 'bf16'], help=what)
+    what = 'go on if no more of the samples than this have unreadable images (default: 0.001, or 1)'
+    add('--bad-images', type=fraction, metavar='FRACTION', help=what)
+    flag('--no-validate', help='do not evaluate while training')
+    flag('--auto-scale-lr', help="scale the learning rate from the config's base batch to this one")
 
 
 def _test(parser: argparse.ArgumentParser) -> None:
@@ -115,71 +85,91 @@ def _test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
 
 
+def _predict(parser: argparse.ArgumentParser) -> None:
+    add, _ = _adders(parser)
+    add('input', help='an image, a folder of images, a video, or webcam:0')
+    pair = dict(nargs=2, metavar=('CONFIG', 'WEIGHTS'))
+    add('--model', required=True, help='the pose model: a config, and a file or a URL', **pair)
+    add, flag = _adders(parser.add_mutually_exclusive_group(required=True))
+    add(
+        '--detector', help="boxes from this detector of MMDet, by its config's path or name", **pair
+    )
+    what = 'boxes from COCO detections; the names of the images end in their ids'
+    add('--boxes', type=Path, metavar='FILE', help=what)
+    flag('--whole-image', help='one person fills each image')
+    predict_options(parser)
+
+
+def predict_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what `mspn predict`, ``tools/infer.py`` and ``tools/topdown_demo.py`` share."""
+    add, flag = _adders(parser)
+    add('--out', type=Path, metavar='FOLDER', help='default: results/<name of the input>')
+    flag('--overwrite', help='replace results of an earlier run')
+    add('--pictures', action=_SWITCH, default=True, help='write pictures, or the video')
+    add('--json', '--save-json', action=_SWITCH, default=True, help='write the people as JSON')
+    flag('--show', help='show every picture in a window; q or Esc ends the run')
+    flag('--heatmaps', '--show-heatmaps', help='lay the heatmaps over the pictures')
+    flag('--draw-boxes', help='draw boxes and scores too')
+    flag('--limit-to-detections', help='leave out images of which the file of boxes has none')
+    for name, kind, default, what in (
+        ('keypoint', score, 0.0, 'draw only keypoints with this score; where nothing is seen: 0.5'),
+        ('person', score, 0.0, 'draw only people with this score; the JSON has all'),
+        ('score', score, 0.0, "leave out people below; the box's times the mean of the keypoints'"),
+        ('bbox', fraction, 0.3, 'leave out boxes of the detector with a lower score'),
+        ('nms', fraction, 0.3, 'of two boxes that overlap more, leave out the one of lower score'),
+        ('oks', fraction, 0.9, 'of two poses more alike (object keypoint similarity) likewise'),
+    ):
+        add(f'--{name}-thr', type=kind, default=default, metavar='X', help=f'{what} ({default})')
+    add('--det-cat-id', type=int, default=0, metavar='N', help="the detector's index of people (0)")
+    for name, number, what in (
+        (
+            'det-every',
+            1,
+            'detect in every Nth frame of a film; between them boxes follow the poses',
+        ),
+        ('batch-size', 64, 'people in a batch; as many images wait in memory'),
+        ('det-batch-size', 8, 'frames in a batch of the detector'),
+    ):
+        add(f'--{name}', type=positive, default=number, metavar='N', help=f'{what} ({number})')
+    add('--device', help='cpu, cuda or cuda:N (default: cuda if there is one)')
+    add('--det-device', metavar='DEVICE', help='another one for the detector')
+    add('--pose-device', metavar='DEVICE', help='another one for the pose model')
+    _cfg_options(parser)
+    parser.set_defaults(results='predictions.json', picture='pictures/{name}')
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add, _ = _adders(parser)
     add('annotations', type=Path, help='the COCO keypoint file')
     add('images', type=Path, help='the folder that its file names start from')
     skeleton = parser.add_mutually_exclusive_group()
-    skeleton.add_argument(
-        '--metainfo',
-        type=Path,
-        metavar='FILE',
-        help='check this skeleton too: a Python file with dataset_info, which is run',
-    )
-    skeleton.add_argument(
-        '--config', metavar='CONFIG', help=f'check the skeleton of this config too: {_CONFIG}'
-    )
+    what = 'check this skeleton too: a Python file with dataset_info, which is run'
+    skeleton.add_argument('--metainfo', type=Path, metavar='FILE', help=what)
+    skeleton.add_argument('--config', help=f'check the skeleton of this config too: {_CONFIG}')
     add('--report', type=Path, metavar='FILE', help='write all of it as JSON')
-    add(
-        '--jobs',
-        type=positive,
-        default=os.cpu_count(),
-        metavar='N',
-        help='processes that decode images (default: one per core)',
-    )
-    add(
-        '--decode',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='decode the images, or only look whether they are there',
-    )
+    what = 'processes that decode images (default: one per core)'
+    add('--jobs', type=positive, default=os.cpu_count(), metavar='N', help=what)
+    what = 'decode the images, or only look whether they are there'
+    add('--decode', action=_SWITCH, default=True, help=what)
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        'source',
-        metavar='SRC',
-        help="weights of MMPose's, Megvii's or MindSpore's MSPN: a file or a URL",
-    )
+    add, flag = _adders(parser)
+    what = "weights of MMPose's, Megvii's or MindSpore's MSPN: a file or a URL"
+    add('source', metavar='SRC', help=what)
     add('target', metavar='DST', type=Path, help='the file to write, .pth or .safetensors')
-    add('--overwrite', action='store_true', help='replace DST if it exists')
+    flag('--overwrite', help='replace DST if it exists')
 
 
 def _split(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        '--annotations',
-        type=Path,
-        required=True,
-        metavar='FOLDER',
-        help="COCO's annotations of 2014: the folder with person_keypoints_{train,val}2014.json",
-    )
-    add(
-        '--minival-ids',
-        type=Path,
-        required=True,
-        metavar='FILE',
-        help='ids of the minival images: a JSON list of numbers, or a text file with one per line',
-    )
-    add(
-        '--out',
-        type=Path,
-        required=True,
-        metavar='FOLDER',
-        help='where to make gt_json/: the folder with train2014/ and val2014/',
-    )
-    add('--overwrite', action='store_true', help='replace files that are there')
+    add, flag = _adders(parser)
+    for name, metavar, what in (
+        ('annotations', 'FOLDER', 'where person_keypoints_{train,val}2014.json of COCO lie'),
+        ('minival-ids', 'FILE', 'ids of the minival images, as a JSON list or one per line'),
+        ('out', 'FOLDER', 'where to make gt_json/: the folder with train2014/ and val2014/'),
+    ):
+        add(f'--{name}', type=Path, required=True, metavar=metavar, help=what)
+    flag('--overwrite', help='replace files that are there')
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
@@ -187,81 +177,42 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 
 # Name: what it does, its arguments, and the module whose `run(args)` does it.
-_Command = tuple[str, Callable[[argparse.ArgumentParser], None], str]
-_COMMANDS: dict[str, _Command] = {
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
+    'predict': ('find the poses of people', _predict, 'mspn_plugin.commands.predict'),
     'train': ('train a model', _train, 'mspn_plugin.commands.train'),
     'test': ('evaluate a model', _test, 'mspn_plugin.commands.test'),
-    'check': (
-        'check a COCO keypoint data set',
-        _check,
-        'mspn_plugin.commands.check',
-    ),
-    'convert': (
-        'convert foreign MSPN weights, and say which settings they need',
-        _convert,
-        'mspn_plugin.commands.convert',
-    ),
-    'doctor': (
-        'say what is missing here, and how to mend it',
-        _doctor,
-        'mspn.doctor',
-    ),
-}
-# Scripts in tools/ that no subcommand stands for.
-_TOOLS: dict[str, _Command] = {
+    'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),
+    'convert': ('convert foreign MSPN weights', _convert, 'mspn_plugin.commands.convert'),
+    'doctor': ('say what is missing here, and how to mend it', _doctor, 'mspn.doctor'),
     'make_coco2014_split': (
         'divide COCO 2014 as the original MSPN does: train + val without minival, and minival',
         _split,
         'mspn_plugin.commands.split_coco2014',
     ),
 }
+_TOOLS = ('make_coco2014_split',)  # which `mspn -h` does not list
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog='mspn', description='MSPN: poses of people, from a photo to a model of your own.'
-    )
+    what = 'MSPN: poses of people, from a photo to a model of your own.'
+    parser = argparse.ArgumentParser(prog='mspn', description=what)
     parser.add_argument('--version', action='version', version=f'mspn {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
     for name, (what, add_arguments, module) in _COMMANDS.items():
-        command = commands.add_parser(name, help=what, description=f'{what.capitalize()}.')
+        more: Any = {} if name in _TOOLS else dict(help=what)
+        command = commands.add_parser(name, description=f'{what.capitalize()}.', **more)
         add_arguments(command)
         command.set_defaults(module=module)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command; exits if the status is not 0.
-
-    Args:
-        argv: The arguments; ``None`` means those of the process.
-    """
+    """Runs the command with these arguments, or the process's; exits if the status is not 0."""
     args = make_parser().parse_args(argv)
-    exit_with_sentence(lambda: _run(args))()
+    exit_with_sentence(lambda: importlib.import_module(args.module).run(args))()
 
 
 def tool(name: str) -> Callable[[], None]:
-    """Makes the ``main`` of a script in ``tools/``.
-
-    Args:
-        name: Of a subcommand, or of a tool that is none.
-
-    Returns:
-        A function that runs with the arguments of the process, and exits if the status is not 0.
-    """
-    what, add_arguments, module = {**_COMMANDS, **_TOOLS}[name]
-
-    @exit_with_sentence
-    def run() -> int | None:
-        parser = argparse.ArgumentParser(description=f'{what.capitalize()}.')
-        add_arguments(parser)
-        parser.set_defaults(module=module)
-        return _run(parser.parse_args())
-
-    return run
-
-
-def _run(args: argparse.Namespace) -> int | None:
-    status: int | None = importlib.import_module(args.module).run(args)
-    return status
+    """Makes the ``main`` of a script in ``tools/``, which is the subcommand of that name."""
+    return lambda: main([name, *sys.argv[1:]])

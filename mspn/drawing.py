@@ -1,21 +1,19 @@
-"""Poses and heatmaps, drawn over the image that they were found in.
+"""Poses and heatmaps over the image that they were found in: the one style of all drawings here.
 
-Shapes: K keypoints, H and W heatmap size, h and w image size. Colours are blue, green, red.
+Shapes: K keypoints, L limbs, H and W heatmap size, h and w image size. Colours: blue, green, red.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from mmpose.structures import PoseDataSample
-
-from mspn_plugin.apis.people import instance_score
 
 from .errors import InputError
+from .media import decode
+from .poses import Pose
 
 Colour = tuple[int, int, int]
 
@@ -23,8 +21,8 @@ Colour = tuple[int, int, int]
 LEFT: Colour = (255, 166, 46)
 RIGHT: Colour = (20, 140, 255)
 MIDDLE: Colour = (228, 228, 228)
-_DARK: Colour = (24, 20, 20)
-_WHITE: Colour = (255, 255, 255)
+_SIDES = ('left_', 'right_')
+_DARK = np.array((24.0, 20.0, 20.0))
 
 _FAINT, _STRONG = 0.5, 1.3  # scores: an empty map gives 0.5, and a perfect peak 1.5
 _OPACITY = (0.12, 0.95)  # of a faint and of a strong part
@@ -37,8 +35,8 @@ _TRANSLUCENT = 0.8  # opacity where a heatmap is strongest
 
 def draw_people(
     image: np.ndarray,
-    people: Sequence[PoseDataSample],
-    meta: dict[str, Any],
+    people: Sequence[Pose],
+    meta: Mapping[str, Any],
     *,
     keypoint_thr: float = 0.0,
     person_thr: float = 0.0,
@@ -47,31 +45,28 @@ def draw_people(
 ) -> np.ndarray:
     """Draws the skeletons of people.
 
-    Limbs of the left side are blue, those of the right side orange, the others light grey. The
-    surer the network is of a keypoint, the larger, whiter and less transparent it is; a limb is as
-    transparent as the less certain of its ends. Smaller people come to lie over larger ones.
+    Limbs of the left side are blue, those of the right side orange, the others light grey; where no
+    keypoint's name tells a side, the colours are those of ``meta``. The surer the network is of a
+    keypoint, the larger, whiter and less transparent it is; a limb is as transparent as the less
+    certain of its ends. Smaller people come to lie over larger ones.
 
     Args:
-        image: ``(h, w, 3)`` uint8.
-        people: One person each, as `infer_people` gives them.
+        image: ``(h, w, 3)`` uint8, which is not changed.
+        people: Those in it. Keypoints that are not finite, or further outside than the image is
+            large, are not drawn.
         meta: What the keypoints are: a model's or data set's parsed ``dataset_meta``.
         keypoint_thr: Leaves out keypoints with a lower score, and limbs that end there.
-        person_thr: Leaves out people whose score, as `instance_score` gives it, is lower.
+        person_thr: Leaves out people with a lower score.
         boxes: Whether to draw each person's box and number, the index in ``people``.
         scores: Whether to write each person's score.
-
-    Returns:
-        A new image. Keypoints that are not finite, or further outside than the image is large, are
-        not in it.
 
     Raises:
         InputError: The image is not of that kind, or ``meta`` is for other keypoints.
     """
-    picture = _copy(image)
-    limits = (picture.shape[1], picture.shape[0])
-    skeleton = _skeleton(meta)
+    picture = decode(image, 'the image').copy()
+    limits, skeleton = np.array(picture.shape[1::-1]), _skeleton(meta)
     figures = [_figure(person, limits, keypoint_thr, len(skeleton.joints)) for person in people]
-    order = [i for i, person in enumerate(people) if instance_score(person) >= person_thr]
+    order = [i for i, person in enumerate(people) if person.score >= person_thr]
     order.sort(key=lambda index: -figures[index].size)
     for index in order:
         if boxes:
@@ -79,129 +74,96 @@ def draw_people(
         _draw_figure(picture, figures[index], skeleton)
     for index in order:
         text = [str(index)] if boxes else []
-        text += [f'{instance_score(people[index]):.2f}'] if scores else []
+        text += [f'{people[index].score:.2f}'] if scores else []
         if text:
             _write(picture, '  '.join(text), figures[index])
     return picture
 
 
-def overlay_heatmaps(image: np.ndarray, people: Sequence[PoseDataSample]) -> np.ndarray:
+def overlay_heatmaps(image: np.ndarray, people: Sequence[Pose]) -> np.ndarray:
     """Lays the heatmaps of people over their image: the maximum over all keypoints and people.
 
-    Args:
-        image: ``(h, w, 3)`` uint8.
-        people: As `infer_people` gives them if the model's ``test_cfg.output_heatmaps`` is set:
-            with ``pred_fields.heatmaps`` ``(K, H, W)``, 255 for a perfect peak.
-
-    Returns:
-        A new image, unchanged where no heatmap rises, and from violet over red to yellow where
-        one does.
+    The image ``(h, w, 3)`` uint8 is unchanged where no heatmap rises, and in the picture that comes
+    back it is violet over red to yellow where one does.
 
     Raises:
         InputError: The image is not of that kind, or a person has no heatmaps.
     """
-    picture = _copy(image)
+    picture = decode(image, 'the image').copy()
     highest = np.zeros(picture.shape[:2], np.uint8)
     for index, person in enumerate(people):
-        if 'pred_fields' not in person or 'heatmaps' not in person.pred_fields:
+        if person.heatmaps is None or person.region is None:
             raise InputError(
                 f'person {index} has no heatmaps; set model.test_cfg.output_heatmaps to True'
             )
-        _raise_to_heatmaps(highest, person)
-    colours, opacity = _heat_tables()
-    _blend(picture, cv2.applyColorMap(highest, colours), cv2.LUT(highest, opacity))
+        _raise_to_heatmaps(highest, person.heatmaps, person.region)
+    # For every height the opacity, and the colour times the opacity.
+    height = np.linspace(0, 1, 256)
+    opacity = _TRANSLUCENT * np.clip((height - 0.03) / 0.6, 0, 1)
+    levels = np.round(60 + 180 * height).astype(np.uint8)  # without the map's dark end
+    colours = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO) * opacity[:, None, None]
+    layer = cv2.applyColorMap(highest, np.round(colours).astype(np.uint8))
+    _blend(picture, layer, cv2.LUT(highest, np.round(255 * opacity).astype(np.uint8)))
     return picture
 
 
-def limb_colour(start: int, end: int, meta: dict[str, Any]) -> Colour:
-    """The colour of the side that a limb belongs to.
-
-    Args:
-        start: A keypoint, and
-        end: another or the same one.
-        meta: As for `draw_people`; names start with ``left_`` or ``right_``.
-
-    Returns:
-        `LEFT` or `RIGHT` if the limb's ends name only that side, or else `MIDDLE`.
-    """
+def limb_colour(start: int, end: int, meta: Mapping[str, Any]) -> Colour:
+    """`LEFT` or `RIGHT`, if two keypoints' names tell that side alone, or else `MIDDLE`."""
     names = [meta['keypoint_id2name'][k] for k in (start, end)]
-    left, right = (any(n.startswith(side) for n in names) for side in ('left_', 'right_'))
+    left, right = (any(name.startswith(side) for name in names) for side in _SIDES)
     return MIDDLE if left == right else LEFT if left else RIGHT
 
 
-@dataclass(frozen=True)
-class _Skeleton:
-    """What connects the keypoints, and the colours.
-
-    Attributes:
-        links: ``(L, 2)``, the keypoints that are a limb's ends.
-        limbs: ``(L, 3)``, colours of the limbs.
-        joints: ``(K, 3)``, colours of the keypoints.
-    """
-
-    links: np.ndarray
-    limbs: np.ndarray
-    joints: np.ndarray
+class _Skeleton(NamedTuple):
+    links: np.ndarray  # (L, 2), the limbs' ends
+    limbs: np.ndarray  # (L, 3), their colours
+    joints: np.ndarray  # (K, 3), the keypoints' colours
 
 
-def _skeleton(meta: dict[str, Any]) -> _Skeleton:
-    links = [tuple(link) for link in meta['skeleton_links']]
-    return _Skeleton(
-        np.array(links, int).reshape(-1, 2),
-        np.array([limb_colour(a, b, meta) for a, b in links], float).reshape(-1, 3),
-        np.array([limb_colour(k, k, meta) for k in range(meta['num_keypoints'])], float),
-    )
+def _skeleton(meta: Mapping[str, Any]) -> _Skeleton:
+    links = np.array(meta['skeleton_links'], int).reshape(-1, 2)
+    if any(name.startswith(_SIDES) for name in meta['keypoint_name2id']):
+        limbs: Any = [limb_colour(start, end, meta) for start, end in links.tolist()]
+        joints: Any = [limb_colour(k, k, meta) for k in range(meta['num_keypoints'])]
+    else:  # MMPose's are red, green, blue
+        limbs, joints = (
+            np.reshape(meta[key], (-1, 3))[:, ::-1]
+            for key in ('skeleton_link_colors', 'keypoint_colors')
+        )
+    return _Skeleton(links, np.reshape(limbs, (-1, 3)).astype(float), np.array(joints, float))
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """A person as it is drawn.
-
-    Attributes:
-        points: ``(K, 2)`` in image pixels.
-        shown: ``(K,)``, which of them to draw.
-        strength: ``(K,)`` from 0, faint, to 1.
-        box: x1, y1, x2, y2, if there is one.
-        size: Of the person, in image pixels.
-    """
+class _Figure(NamedTuple):
+    """A person as it is drawn: in image pixels, ``strength`` ``(K,)`` from 0, faint, to 1."""
 
     points: np.ndarray
     shown: np.ndarray
     strength: np.ndarray
     box: np.ndarray | None
     size: float
-
-    @property
-    def width(self) -> float:
-        """Width of a limb, in pixels."""
-        return float(np.clip(self.size / 65, 1.0, 16.0))
-
-    @property
-    def outline(self) -> float:
-        """Width of the dark line around everything, in pixels."""
-        return 0.4 + 0.2 * self.width
+    width: float  # of a limb
+    outline: float  # of the dark line around everything
 
 
-def _figure(
-    person: PoseDataSample, limits: tuple[int, int], keypoint_thr: float, num_keypoints: int
-) -> _Figure:
-    found = person.pred_instances
-    points = np.asarray(found.keypoints[0], np.float64)
-    score = np.asarray(found.keypoint_scores[0], np.float64)
+def _figure(person: Pose, limits: np.ndarray, keypoint_thr: float, num_keypoints: int) -> _Figure:
+    arrays = (person.keypoints, person.scores, person.box)
+    points, score, box = (np.asarray(values, np.float64) for values in arrays)
     if len(points) != num_keypoints:
         raise InputError(
             f'a person has {len(points)} keypoints, but meta is for {num_keypoints}; give the '
             'dataset_meta of the model that found the person'
         )
-    near = np.all((points > np.negative(limits)) & (points < np.multiply(limits, 2)), axis=1)
+    near = ((points > -limits) & (points < 2 * limits)).all(axis=1)
     strength = np.clip((score - _FAINT) / (_STRONG - _FAINT), 0, 1)
-    box = np.asarray(found.bboxes[0], np.float64) if 'bboxes' in found else None
-    if box is not None and not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
-        box = None
+    has_box = np.isfinite(box).all() and (box[2:] > box[:2]).all()
     # The smaller of both: a box may be the whole image, and a keypoint may be anywhere.
-    sizes = [] if box is None else [float((box[2:] - box[:2]).max())]
+    sizes = [float((box[2:] - box[:2]).max())] if has_box else []
     sizes += [1.2 * float(np.ptp(points[near], axis=0).max())] if near.any() else []
-    return _Figure(points, near & (score >= keypoint_thr), strength, box, min(sizes, default=0.0))
+    shown = near & (score >= keypoint_thr)
+    size = min(sizes, default=0.0)
+    width = float(np.clip(size / 65, 1.0, 16.0))
+    drawn_box = box if has_box else None
+    return _Figure(points, shown, strength, drawn_box, size, width, 0.4 + 0.2 * width)
 
 
 def _draw_figure(picture: np.ndarray, figure: _Figure, skeleton: _Skeleton) -> None:
@@ -210,39 +172,30 @@ def _draw_figure(picture: np.ndarray, figure: _Figure, skeleton: _Skeleton) -> N
     if not len(joints):
         return
     margin = 2 * figure.width + figure.outline + 2
-    limits = np.array(picture.shape[1::-1])
-    low, high = (
-        np.clip(corner, 0, limits).astype(int)
-        for corner in (
-            figure.points[joints].min(axis=0) - margin,
-            figure.points[joints].max(axis=0) + margin + 1,
-        )
-    )
-    if (high <= low).any():
+    shown = figure.points[joints]
+    low, region = _region(picture, shown.min(axis=0) - margin, shown.max(axis=0) + margin + 1)
+    if not region.size:
         return
-    layer = np.zeros((*(high - low)[::-1], 4), np.uint8)
+    layer = np.zeros((*region.shape[:2], 4), np.uint8)
     points, strength = figure.points - low, figure.strength
-    limbs = np.flatnonzero(figure.shown[skeleton.links].all(axis=1))
     # OpenCV replaces what it draws over, transparency included: the strongest comes last.
     joints = joints[np.argsort(strength[joints], kind='stable')]
+    limbs = np.flatnonzero(figure.shown[skeleton.links].all(axis=1))
     weaker = strength[skeleton.links].min(axis=1)
     limbs = limbs[np.argsort(weaker[limbs], kind='stable')]
     links = skeleton.links[limbs]
 
     widths = _widths(figure, links)
     wide = widths[links].max(axis=1)
-    for extra, colours in ((2 * figure.outline, np.array(_DARK)), (0.0, skeleton.limbs[limbs])):
+    for extra, colours in ((2 * figure.outline, _DARK), (0.0, skeleton.limbs[limbs])):
         _draw_lines(layer, points[links], wide + extra, _paints(colours, weaker[limbs]))
     sure = strength[joints]
     white = skeleton.joints[joints] + (255 - skeleton.joints[joints]) * sure[:, None]
     radii = widths[joints] * (0.55 + 0.4 * sure) + 0.1
-    _draw_circles(  # each with its outline below it
-        layer,
-        points[joints].repeat(2, axis=0),
-        np.stack([radii + figure.outline, radii], axis=1).ravel(),
-        np.stack([_paints(np.array(_DARK), sure), _paints(white, sure)], axis=1).reshape(-1, 4),
-    )
-    region = picture[low[1] : high[1], low[0] : high[0]]
+    paints = np.stack([_paints(_DARK, sure), _paints(white, sure)], axis=1)
+    for centre, radius, (dark, paint) in zip(points[joints], radii, paints, strict=True):
+        _draw_circle(layer, centre, radius + figure.outline, dark)
+        _draw_circle(layer, centre, radius, paint)
     _blend(region, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3))
 
 
@@ -255,22 +208,12 @@ def _widths(figure: _Figure, links: np.ndarray) -> np.ndarray:
 
 
 def _paints(colours: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Colours times their opacity, and the opacity from 0 to 255.
-
-    Args:
-        colours: ``(n, 3)``, or ``(3,)`` for all.
-        strength: ``(n,)``.
-
-    Returns:
-        ``(n, 4)``.
-    """
+    """Colours times their opacity, and the opacity from 0 to 255: ``(n, 4)``."""
     opacity = (_OPACITY[0] + (_OPACITY[1] - _OPACITY[0]) * strength**0.5)[:, None]
     return np.hstack([opacity * colours, 255 * opacity])
 
 
-def _draw_lines(
-    layer: np.ndarray, ends: np.ndarray, widths: np.ndarray, paints: np.ndarray
-) -> None:
+def _draw_lines(layer: np.ndarray, ends: np.ndarray, widths: Any, paints: np.ndarray) -> None:
     """Draws n lines from ``(n, 2, 2)``, ``(n,)`` and ``(n, 4)``."""
     start, end = ends[:, 0], ends[:, 1]
     along = end - start
@@ -281,13 +224,9 @@ def _draw_lines(
         cv2.fillConvexPoly(layer, corner, paint, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_circles(
-    layer: np.ndarray, centres: np.ndarray, radii: np.ndarray, paints: np.ndarray
-) -> None:
-    """Draws n filled circles from ``(n, 2)``, ``(n,)`` and ``(n, 4)``."""
-    sizes = _fixed(np.maximum(radii - _SPREAD[1], 0.2)).tolist()
-    for centre, size, paint in zip(_fixed(centres).tolist(), sizes, paints.tolist(), strict=True):
-        cv2.circle(layer, centre, size, paint, -1, cv2.LINE_AA, _SHIFT)
+def _draw_circle(layer: np.ndarray, centre: np.ndarray, radius: float, paint: np.ndarray) -> None:
+    size = int(_fixed(np.maximum(radius - _SPREAD[1], 0.2)))
+    cv2.circle(layer, _fixed(centre).tolist(), size, paint.tolist(), -1, cv2.LINE_AA, _SHIFT)
 
 
 def _fixed(values: np.ndarray) -> np.ndarray:
@@ -300,18 +239,15 @@ def _draw_box(picture: np.ndarray, figure: _Figure) -> None:
     limits = np.tile(picture.shape[1::-1], 2)
     x1, y1, x2, y2 = np.clip(np.round(figure.box), -9, limits + 9).astype(int).tolist()
     thickness = max(1, round(figure.width / 5))
-    cv2.rectangle(picture, (x1 - 1, y1 - 1), (x2 + 1, y2 + 1), _DARK, thickness)
+    cv2.rectangle(picture, (x1 - 1, y1 - 1), (x2 + 1, y2 + 1), _DARK.tolist(), thickness)
     cv2.rectangle(picture, (x1, y1), (x2, y2), MIDDLE, thickness)
 
 
 def _write(picture: np.ndarray, text: str, figure: _Figure) -> None:
     """Writes white on a dark patch, above the box or else above the keypoints."""
-    if figure.box is not None:
-        corner = figure.box[:2]
-    elif figure.shown.any():
-        corner = figure.points[figure.shown].min(axis=0)
-    else:
+    if figure.box is None and not figure.shown.any():
         return
+    corner = figure.points[figure.shown].min(axis=0) if figure.box is None else figure.box[:2]
     scale = float(np.clip(figure.size / 550, 0.4, 1.5))
     (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
     width, height = width + 6, height + below + 4
@@ -319,62 +255,35 @@ def _write(picture: np.ndarray, text: str, figure: _Figure) -> None:
     x, y = np.clip(np.round(corner - (0, height)), 0, limit).astype(int).tolist()
     patch = picture[y : y + height, x : x + width]
     patch[...] = cv2.convertScaleAbs(patch, alpha=0.25)
-    cv2.putText(picture, text, (x + 3, y + height - below), _FONT, scale, _WHITE, 1, cv2.LINE_AA)
+    place = (x + 3, y + height - below)
+    cv2.putText(picture, text, place, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _raise_to_heatmaps(highest: np.ndarray, person: PoseDataSample) -> None:
+def _raise_to_heatmaps(highest: np.ndarray, heatmaps: np.ndarray, region: np.ndarray) -> None:
     """Raises ``(h, w)`` uint8, in place, to a person's heatmaps where these are higher."""
-    heatmap = np.nan_to_num(person.pred_fields.numpy().heatmaps.max(axis=0)).astype(np.float32)
+    heatmap = np.nan_to_num(heatmaps.max(axis=0)).astype(np.float32)
     # Smooth and small first, then quick and large.
     heatmap = cv2.resize(heatmap, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     heatmap = np.clip(heatmap, 0, 255).astype(np.uint8)
-    cells = np.array(heatmap.shape[::-1])
-    scale = np.asarray(person.metainfo['input_scale'], np.float64)
-    corner = np.asarray(person.metainfo['input_center'], np.float64) - 0.5 * scale
-    limits = np.array(highest.shape[::-1])
-    low = np.clip(np.ceil(corner), 0, limits).astype(int)
-    high = np.clip(np.floor(corner + scale) + 1, 0, limits).astype(int)
-    if (high <= low).any():
+    low, covered = _region(highest, np.ceil(region[:2]), np.floor(region[2:]) + 1)
+    if not covered.size:
         return
     # From pixels of the region to cells; the first cell's centre lies half a cell from the corner.
-    per_pixel = cells / scale
-    offset = (low - corner) * per_pixel - 0.5
-    warp = np.array([[per_pixel[0], 0, offset[0]], [0, per_pixel[1], offset[1]]])
-    width, height = (high - low).tolist()
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    spread = cv2.warpAffine(
-        heatmap, warp, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    region = highest[low[1] : high[1], low[0] : high[0]]
-    np.maximum(region, spread, out=region)
+    per_pixel = np.array(heatmap.shape[::-1]) / (region[2:] - region[:2])
+    warp = np.column_stack([np.diag(per_pixel), (low - region[:2]) * per_pixel - 0.5])
+    flags, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, covered.shape[::-1]
+    spread = cv2.warpAffine(heatmap, warp, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    np.maximum(covered, spread, out=covered)
 
 
-def _heat_tables() -> tuple[np.ndarray, np.ndarray]:
-    """For every height the colour times its opacity ``(256, 1, 3)``, and the opacity ``(256,)``."""
-    height = np.linspace(0, 1, 256)
-    opacity = _TRANSLUCENT * np.clip((height - 0.03) / 0.6, 0, 1)
-    levels = np.round(60 + 180 * height).astype(np.uint8)  # without the map's dark end
-    colours = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO)
-    dimmed = np.round(colours * opacity[:, None, None]).astype(np.uint8)
-    return dimmed, np.round(255 * opacity).astype(np.uint8)
+def _region(picture: np.ndarray, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What of a region lies inside a picture: its corner, and a view of it."""
+    limits = picture.shape[1::-1]
+    (x1, y1), (x2, y2) = (np.clip(corner, 0, limits).astype(int) for corner in (low, high))
+    return np.array((x1, y1)), picture[y1:y2, x1:x2]
 
 
 def _blend(region: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> None:
-    """Lays a layer over a region, in place.
-
-    Args:
-        region: ``(h, w, 3)``.
-        colours: ``(h, w, 3)``, multiplied by the opacity.
-        opacity: ``(h, w)`` from 0 to 255.
-    """
+    """Lays colours, multiplied by their opacity of 0 to 255, over a region, in place."""
     behind = cv2.cvtColor(cv2.bitwise_not(opacity), cv2.COLOR_GRAY2BGR)
     region[...] = cv2.add(cv2.multiply(region, behind, scale=1 / 255), colours)
-
-
-def _copy(image: np.ndarray) -> np.ndarray:
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
-        found = getattr(image, 'shape', type(image).__name__)
-        raise InputError(f'the image is {found}; expected an array (h, w, 3), blue green red')
-    if image.dtype != np.uint8:
-        raise InputError(f'the image is of type {image.dtype}; expected uint8, from 0 to 255')
-    return image.copy()

@@ -33,11 +33,7 @@ def _sentence(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """A text on one line, for a terminal.
-
-    Names come from files of others: one with a line break, a terminal's control codes or half a
-    surrogate pair is written as Python would escape it.
-    """
+    """A text on one line, for a terminal: control codes in strangers' names are escaped."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -45,11 +41,8 @@ def exit_with_sentence(main: Callable[[], int | None]) -> Callable[[], None]:
     """Decorates a script's ``main``: what ends it is a status, and one line on stderr.
 
     Args:
-        main: The function that the script calls; it may give an exit status.
-
-    Returns:
-        The function to call instead. An `InputError`, or the sentence in which the training half
-        says what it lacks, is printed and ends the process with status 2.
+        main: It may give an exit status. For an `InputError`, or what the training half lacks, the
+            status is 2.
     """
 
     @functools.wraps(main)

@@ -1,41 +1,188 @@
-"""The results of a run over frames: pictures or a video, and predictions as JSON."""
+"""What a run over frames writes: pictures or a video, and people as COCO's keypoint results."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
+import cv2
 import numpy as np
-from mmpose.structures import PoseDataSample
 
-from .coco_results import ResultsFile, coco_results
+from .atomic_io import write_whole
 from .errors import InputError
-from .media import Film, Frame, Media, PictureFolder, VideoFile, picture_name
+from .media import Frame, Media, open_capture
+from .poses import Pose
+
+PERSON = 1  # COCO's category of people
+_WRITTEN_AS_THEY_ARE = frozenset('.bmp .jpeg .jpg .png .tif .tiff .webp'.split())
+
+
+def coco_results(people: Iterable[Pose], image_id: int) -> list[dict[str, Any]]:
+    """Writes the people of an image as COCO's keypoint results, which `pycocotools` evaluates.
+
+    Returns:
+        One entry per person: ``image_id``, ``category_id``, ``keypoints`` (3 K numbers: x, y,
+        score), ``score`` (the person's) and ``bbox`` (x, y, width, height in image pixels).
+
+    Raises:
+        InputError: A person's numbers are not finite.
+    """
+    results = []
+    for person in people:
+        numbers = np.column_stack([person.keypoints, person.scores]).ravel().tolist()
+        if not np.isfinite(numbers).all():
+            raise InputError(
+                f'the keypoints of a person in image {image_id} are not finite numbers; the '
+                "model's weights are probably damaged, so take another checkpoint"
+            )
+        keypoints = [round(number, 5 if i % 3 == 2 else 3) for i, number in enumerate(numbers)]
+        x1, y1, x2, y2 = np.asarray(person.box, np.float64).tolist()
+        box = [round(number, 3) for number in (x1, y1, x2 - x1, y2 - y1)]
+        entry = dict(image_id=image_id, category_id=PERSON, keypoints=keypoints)
+        results.append(entry | dict(score=round(person.score, 5), bbox=box))
+    return results
+
+
+def picture_name(name: str) -> str:
+    """The name under which a picture is written: formats that are rare become ``.png``."""
+    return name if Path(name).suffix.lower() in _WRITTEN_AS_THEY_ARE else f'{name}.png'
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Writes a picture whole, or raises an `InputError`; see `picture_name` for its name."""
+    encoded, content = cv2.imencode(path.suffix.lower(), pixels)
+    if not encoded:
+        height, width = pixels.shape[:2]
+        raise InputError(f'{path} cannot be written: the format holds no {width}x{height} pixels')
+    write_whole(path, content.tobytes(), sync=False)
+
+
+class _GrowingFile:
+    """A file that grows under a name of its own and is moved to its place when it is complete.
+
+    As a context manager. If the block ends with an exception, or the process is killed, what there
+    is stays under that name, unless it is nothing; a file at `path` is then as it was.
+
+    Attributes:
+        path: Where the complete file goes; a file there is replaced.
+        partial: Where it grows: ``walk.partial.mp4`` for ``walk.mp4``.
+        count: What has been written so far: entries, or frames.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.partial = self.path.with_name(f'{self.path.stem}.partial{self.path.suffix}')
+        self.count = 0
+
+
+class ResultsFile(_GrowingFile):
+    """A JSON list, valid after every `write`."""
+
+    _END = b'\n]\n'
+
+    def __enter__(self) -> ResultsFile:
+        self.partial.write_bytes(b'')
+        self.count = self._size = 0  # the size is without the closing bracket
+        self._append('[')
+        return self
+
+    def write(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Adds entries, all or none; a number that is not finite is a ValueError."""
+        lines = [json.dumps(entry, allow_nan=False) for entry in entries]
+        if lines:
+            self._append((',\n' if self.count else '\n') + ',\n'.join(lines))
+            self.count += len(lines)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            os.replace(self.partial, self.path)
+            return
+        with contextlib.suppress(OSError):
+            self._append('')  # over what an interrupted or failed write may have left
+            if not self.count:
+                self.partial.unlink()
+
+    def _append(self, text: str) -> None:
+        with self.partial.open('r+b') as file:
+            file.seek(self._size)
+            file.write(text.encode() + self._END)
+            file.truncate()
+        self._size += len(text.encode())
+
+
+class VideoFile(_GrowingFile):
+    """A video ``.mp4`` without sound, which plays even if the run ended early.
+
+    The format needs even numbers of pixels, so the last column or row of others is left out.
+
+    Raises:
+        InputError: When entered, if there can be no such video, and when left, if it is damaged.
+    """
+
+    def __init__(self, path: str | Path, *, frame_rate: float, size: tuple[int, int]) -> None:
+        super().__init__(path)
+        self._rate, self._size, self._pixels = frame_rate, size, f'{size[0]}x{size[1]}'
+
+    def __enter__(self) -> VideoFile:
+        self.count, code = 0, cv2.VideoWriter.fourcc(*'mp4v')
+        self._writer = cv2.VideoWriter(str(self.partial), code, self._rate, self._size)
+        if not self._writer.isOpened():
+            raise InputError(
+                f'no video of {self._pixels} pixels can be written to {self.partial}; expected a '
+                'folder that can be written to and the ending .mp4'
+            )
+        return self
+
+    def write(self, pixels: np.ndarray) -> None:
+        """Adds a frame; one of another size, which OpenCV would leave out, is an InputError."""
+        height, width = pixels.shape[:2]
+        if (width, height) != self._size:
+            raise InputError(
+                f'frame {self.count} has {width}x{height} pixels, but those before it '
+                f'{self._pixels}; a video has one size, so cut the source there'
+            )
+        self._writer.write(pixels)
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._writer.release()
+        if not self.count:
+            self.partial.unlink(missing_ok=True)
+        elif kind is None:
+            # OpenCV does not say when a disk is full; the file does.
+            capture = open_capture(str(self.partial))
+            stored = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+            if stored != self.count or not capture.read()[0]:
+                raise InputError(
+                    f'the video {self.partial} holds {stored} frames, but {self.count} were '
+                    'written; make room on the disk and run again'
+                )
+            capture.release()
+            os.replace(self.partial, self.path)
 
 
 class Outputs:
     """Writes what is wanted of every frame; nothing appears under its name before it is complete.
 
-    As a context manager. ``predictions.json`` holds COCO's keypoint results. Its ``image_id`` is
-    the number of the frame in a film; for images the number that is the file's name if all of them
-    have one, as in COCO, and else the place in the source. For images there is also ``image``, the
-    file's name. Pictures lie in ``pictures/``, and a film is ``<name>.mp4``.
-
-    Attributes:
-        places: What is there when a run has ended as it should.
-        draws: Whether `write` needs a picture.
+    As a context manager; if its block ends early, it says what is kept. The list of people holds
+    COCO's keypoint results, and for images their names (``image``). A film becomes ``<name>.mp4``.
 
     Args:
         source: What the frames come from.
-        folder: Where to write; made if it is not there.
-        pictures: Whether to write pictures, or the video.
-        predictions: Whether to write ``predictions.json``.
+        folder: Where to write; it is made when the outputs are entered.
+        results: Name of the list of people; None for none.
+        picture: Names of the pictures, where ``{name}`` is the source's and ``{id}`` the frame's;
+            None for neither pictures nor a video.
         overwrite: Whether results of another run may be replaced.
 
     Raises:
-        InputError: There are results already, a result would replace its source, or the folder
-            cannot be made.
+        InputError: There are results already, a result would replace its source, or, when it is
+            entered, the folder cannot be made.
     """
 
     def __init__(
@@ -43,109 +190,66 @@ class Outputs:
         source: Media,
         folder: Path,
         *,
-        pictures: bool = True,
-        predictions: bool = True,
+        results: str | None = 'predictions.json',
+        picture: str | None = 'pictures/{name}',
         overwrite: bool = False,
     ) -> None:
-        self._source = source
-        self._ids = _numbers_in_names(source)
-        self._json = ResultsFile(folder / 'predictions.json') if predictions else None
-        self._video: VideoFile | None = None
-        self._pictures: PictureFolder | None = None
-        if pictures and isinstance(source, Film):
+        self.folder, self._written, self._images = folder, 0, source.size is None
+        self._json = ResultsFile(folder / results) if results else None
+        self._video, self._pictures = None, dict[int, Path]()
+        if picture and source.size is not None:
             path = folder / f'{source.name}.mp4'
             self._video = VideoFile(path, frame_rate=source.frame_rate, size=source.size)
-        elif pictures:
-            self._pictures = PictureFolder(folder / 'pictures')
+        elif picture:
+            for id, path in source.numbered():
+                self._pictures[id] = folder / picture.format(name=picture_name(path.name), id=id)
         self._files = [file for file in (self._json, self._video) if file]
-        self._open = contextlib.ExitStack()
-        self.draws = pictures
-        self.places = [file.path for file in self._files]
-        targets = list(self.places)
-        if self._pictures:
-            self.places.append(self._pictures.folder)
-            targets += [self._pictures.folder / picture_name(p.name) for p in source.paths]
-        _check(source, targets, overwrite=overwrite)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f'the folder {folder} cannot be made: {error.strerror}; write to another one'
-            ) from error
+        self._folders = sorted({path.parent for path in self._pictures.values()})
+        targets = [file.path for file in self._files]
+        self.places = targets + self._folders  # what is there when all is done
+        targets += self._pictures.values()
+        inputs = {path.resolve() for path in source.paths}
+        for target in targets:
+            if target.resolve() in inputs:
+                raise InputError(f'the result would replace its source {target}; write elsewhere')
+            if target.exists() and not overwrite:
+                raise InputError(
+                    f'{target} exists; write to another folder, or allow overwriting (--overwrite)'
+                )
 
     def __enter__(self) -> Outputs:
-        """Opens the files.
-
-        Raises:
-            InputError: The folder cannot be written to.
-        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f'the folder {self.folder} cannot be made: {error.strerror}; write to another one'
+            ) from error
         with contextlib.ExitStack() as stack:
             for file in self._files:
-                try:
-                    file.partial.unlink(missing_ok=True)  # of another run
-                    stack.enter_context(file)
-                except OSError as error:
-                    raise InputError(
-                        f'{file.partial} cannot be written: {error.strerror}; write to another '
-                        'folder'
-                    ) from error
+                stack.enter_context(file)
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
+    def __exit__(self, kind: type[BaseException] | None, *raised: Any) -> None:
+        self._open.__exit__(kind, *raised)
+        kept = [file.partial for file in self._files if file.count and file.partial.exists()]
+        kept += self._folders if self._written else []
+        if kind and kept:
+            names = ', '.join(map(str, kept))
+            print(f'ended after {self._written} frames, which are kept: {names}', file=sys.stderr)
 
-    def write(self, frame: Frame, people: list[PoseDataSample], picture: np.ndarray | None) -> None:
-        """Adds a frame.
-
-        Args:
-            frame: One of the source's.
-            people: Those in it.
-            picture: What to write for it; None if nothing is drawn.
+    def write(self, frame: Frame, people: Sequence[Pose], picture: np.ndarray) -> None:
+        """Adds a frame of the source, its people, and what it looks like with them.
 
         Raises:
-            InputError: It cannot be written, or a prediction is not a number.
+            InputError: The picture cannot be written, or a prediction is not a number.
+            OSError: Another file cannot be written.
         """
         if self._json:
-            entries = coco_results(people, self._ids[frame.index] if self._ids else frame.index)
-            if not isinstance(self._source, Film):
-                entries = [dict(entry, image=frame.name) for entry in entries]
-            try:
-                self._json.write(entries)
-            except OSError as error:
-                raise InputError(
-                    f'{self._json.partial} cannot be written: {error.strerror}; make room there, '
-                    'or write to another folder'
-                ) from error
-        if self._pictures and picture is not None:
-            self._pictures.write(frame.name, picture)
-        if self._video and picture is not None:
+            more = dict(image=frame.name) if self._images else {}
+            self._json.write(entry | more for entry in coco_results(people, frame.id))
+        if self._video:
             self._video.write(picture)
-
-    def kept(self) -> list[Path]:
-        """What is there of a run that ended early."""
-        kept = [file.partial for file in self._files if file.count and file.partial.exists()]
-        return kept + ([self._pictures.folder] if self._pictures and self._pictures.count else [])
-
-
-def _numbers_in_names(source: Media) -> list[int]:
-    """The numbers that the files' names are; empty if any is something else."""
-    stems = [] if isinstance(source, Film) else [path.stem for path in source.paths]
-    numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
-    return numbers if len(set(numbers)) == len(stems) else []
-
-
-def _check(source: Media, targets: list[Path], *, overwrite: bool) -> None:
-    inputs = {path.resolve() for path in source.paths}
-    for target in targets:
-        if target.resolve() in inputs:
-            raise InputError(f'the result would replace its source {target}; write elsewhere')
-        if target.exists() and not overwrite:
-            raise InputError(
-                f'{target} exists; write to another folder, or allow overwriting (--overwrite)'
-            )
+        elif self._pictures:
+            write_picture(self._pictures[frame.id], picture)
+        self._written += 1

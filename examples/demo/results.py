@@ -15,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mspn.drawing import draw_people
 from mspn_plugin import get_config
+from mspn_plugin.apis import pose_of
 
 from mmpose.apis import inference_topdown, init_model  # isort: skip  # after the plugin
 
@@ -39,7 +40,8 @@ def draw_poses(config: str, checkpoint: Path, images: Path, truth: Path, out: Pa
         image = cv2.imread(str(images / name))
         scale = HEIGHT / image.shape[0]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        poses = inference_topdown(model, image, np.array(people, np.float32) * scale)
+        found = inference_topdown(model, image, np.array(people, np.float32) * scale)
+        poses = [pose_of(person) for person in found]
         tiles.append(draw_people(image, poses, model.dataset_meta, keypoint_thr=SEEN))
         cv2.imwrite(str(out.with_name(f'{Path(name).stem}_poses.jpg')), tiles[-1])
     rows = [np.hstack(tiles[i : i + 3]) for i in range(0, len(tiles), 3)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mspn.errors import InputError, listed
-from mspn.images import read_image
+from mspn.media import read_image
 
 from ..datasets.guarded_loading import truncation
 from .problems import Problem

@@ -1,5 +1,5 @@
 """Inference on images and boxes: what a service calls."""
 
-from .people import infer_people
+from .predictor import Item, PosePredictor, infer_people, pose_of
 
-__all__ = ['infer_people']
+__all__ = ['Item', 'PosePredictor', 'infer_people', 'pose_of']

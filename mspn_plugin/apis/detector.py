@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import nms
 
 from mspn.errors import InputError, listed
@@ -26,7 +26,6 @@ from ..checkpoints.files import read_checkpoint, weights_in
 from ..checkpoints.metadata import check_beside_weights
 from ..zoo import get_config
 
-_CONFIG_FOLDERS = (('mmdet', 'configs'), ('mmpose', 'demo/mmdetection_cfg'))  # of a package's .mim
 # Buffers that a network computes anew, or that official files have in one version and not in
 # another. No prediction depends on a file having them.
 _HARMLESS = re.compile(r'num_batches_tracked$|^data_preprocessor\.|position_ids$')
@@ -34,14 +33,7 @@ _SMALLEST = 1.0  # width and height of a person's box, in pixels
 
 
 class PersonDetector:
-    """Finds people in images.
-
-    It may be used by turns with a pose model, whose registries are those of another package:
-    MMEngine's default scope is as it was after every call.
-
-    Attributes:
-        category: Index of the category that is kept.
-        category_name: Its name, as the weights' file has it; empty if unknown.
+    """Finds people in images, beside a pose model: MMEngine's default scope stays as it is.
 
     Args:
         config: Path of an MMDet config, or the name of one that comes with MMDet, such as
@@ -68,111 +60,85 @@ class PersonDetector:
         score_thr: float = 0.3,
         nms_thr: float = 0.3,
     ) -> None:
-        for name, value in (('score_thr', score_thr), ('nms_thr', nms_thr)):
+        for name, value in dict(score_thr=score_thr, nms_thr=nms_thr).items():
             if not 0 <= value <= 1:
                 raise InputError(f"the detector's {name} is {value}; expected 0 to 1")
         check_device(device)
-        self.category, self._score_thr, self._nms_thr = category, score_thr, nms_thr
+        self._category, self._score_thr, self._nms_thr = category, score_thr, nms_thr
         cfg = read_detector_config(config)
         loaded = read_checkpoint(str(weights))
         self._scope = cfg.get('default_scope') or 'mmdet'
         with DefaultScope.overwrite_default_scope(self._scope):
-            self.model: Any = _build(cfg, str(config))
+            self.model, self._pipeline = _build(cfg, str(config))
             _load_weights(self.model, loaded, f'{weights}', f'{config}')
-            self._pipeline = _array_pipeline(cfg)
         self.model.to(device)
-        counts = [getattr(part, 'num_classes', None) for part in self.model.modules()]
-        last = max((count for count in counts if isinstance(count, int)), default=1) - 1
+        counts = [getattr(part, 'num_classes', 1) for part in self.model.modules()]
+        last = max(count for count in counts if isinstance(count, int)) - 1
         if not 0 <= category <= last:
             raise InputError(
                 f'the detector {config} has the categories 0 to {last}, and {category} is none of '
                 'them; give the index of the people'
             )
-        names = _category_names(loaded)
-        self.category_name = names[category] if category < len(names) else ''
 
     def detect(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Finds the people in some images, which make one batch.
-
-        Args:
-            images: Pixels ``(h, w, 3)`` uint8, blue green red; the sizes may differ.
+        """Finds the people in a batch of images ``(h, w, 3)`` uint8 BGR, whose sizes may differ.
 
         Returns:
             For each image boxes ``(N, 4)`` float32, x1 y1 x2 y2 in pixels, and scores ``(N,)``
             float32 from 0 to 1, the highest first.
 
         Raises:
-            InputError: The model finds no boxes but something else.
+            InputError: The model finds something else than boxes.
         """
         if not images:
             return []
         with DefaultScope.overwrite_default_scope(self._scope), torch.no_grad():
             data = [self._pipeline(dict(img=image, img_id=0)) for image in images]
             found = self.model.test_step(pseudo_collate(data))
-        return [
-            self._people(sample, image.shape[1::-1])
-            for sample, image in zip(found, images, strict=True)
-        ]
+        return [self._people(s, i.shape[1::-1]) for s, i in zip(found, images, strict=True)]
 
     def _people(self, sample: Any, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         instances = sample.get('pred_instances')
         if instances is None or not {'bboxes', 'scores', 'labels'} <= set(instances.keys()):
-            raise InputError(
-                'the detector gives no boxes with scores and categories; take a config of an '
-                'MMDet object detector'
-            )
+            raise InputError('the detector gives no boxes with scores and categories; take another')
         boxes, scores = instances.bboxes.float(), instances.scores.float()
-        kept = (instances.labels == self.category) & (scores >= self._score_thr)
+        kept = (instances.labels == self._category) & (scores >= self._score_thr)
         kept &= boxes.isfinite().all(dim=1) & scores.isfinite()
         # MMDet cuts boxes off at the border of the padded image; the picture ends before that.
         boxes = torch.minimum(boxes[kept].clamp(min=0), boxes.new_tensor([*size, *size]))
         scores = scores[kept].clamp(0, 1)
         order = nms(boxes, scores, self._nms_thr)
-        boxes, scores = boxes[order].cpu().numpy(), scores[order].cpu().numpy()
-        usable = usable_boxes(boxes, size)
-        return boxes[usable], scores[usable]
+        found, marks = boxes[order].cpu().numpy(), scores[order].cpu().numpy()
+        usable = usable_boxes(found, size)
+        return found[usable], marks[usable]
 
 
 def usable_boxes(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Which of the boxes ``(N, 4)`` have an area and meet the image of this width and height."""
-    x1, y1, x2, y2 = boxes.T
-    width, height = size
+    (x1, y1, x2, y2), (width, height) = boxes.T, size
     large = (x2 - x1 >= _SMALLEST) & (y2 - y1 >= _SMALLEST)
     return large & (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height)
 
 
 def check_device(device: str) -> None:
-    """Checks that a device can be used.
-
-    Raises:
-        InputError: It cannot.
-    """
+    """Raises an `InputError` if a device cannot be used."""
     try:
-        usable = torch.zeros(1, device=device).cpu().numel() == 1
+        if torch.zeros(1, device=device).cpu().numel() == 1:
+            return
     except (RuntimeError, AssertionError, NotImplementedError):
-        usable = False
-    if not usable:
-        here = [f'cuda:{index}' for index in range(torch.cuda.device_count())]
-        raise InputError(
-            f'the device {device!r} cannot be used; this machine has {", ".join(["cpu", *here])}'
-        )
+        pass
+    here = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+    raise InputError(f'the device {device!r} cannot be used; this machine has {", ".join(here)}')
 
 
 def read_detector_config(config: str | Path) -> Config:
-    """Reads a detector's config.
-
-    Args:
-        config: A path, or the name of a config of MMDet or of this package, with or without
-            ``.py``.
+    """Reads a config by its path, or by its name in MMDet or this package, with or without ``.py``.
 
     Raises:
         InputError: There is no such config, or it describes no detector.
     """
     if importlib.util.find_spec('mmdet') is None:
-        raise InputError(
-            'MMDet is not installed, so there is no detector; `python -m mspn_plugin.doctor` says '
-            'how to install it'
-        )
+        raise InputError('MMDet is not installed, so there is no detector; `mspn doctor` says how')
     path = Path(config) if Path(config).is_file() else _shipped_config(str(config))
     if path is None:
         raise InputError(
@@ -183,8 +149,8 @@ def read_detector_config(config: str | Path) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, so anything can happen in it
         raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
-    kind = cfg.get('model', {}).get('type')
-    if kind is None or 'test_dataloader' not in cfg or cfg.get('default_scope') == 'mmpose':
+    scope = cfg.get('default_scope')
+    if 'type' not in cfg.get('model', {}) or 'test_dataloader' not in cfg or scope == 'mmpose':
         raise InputError(
             f'{path} describes no MMDet detector; the config and weights of the detector come '
             'before those of the pose model'
@@ -196,23 +162,21 @@ def _shipped_config(name: str) -> Path | None:
     """A config of this package, of MMDet, or of MMPose's demos."""
     with contextlib.suppress(InputError):
         return Path(get_config(name))
-    file = name.removesuffix('.py') + '.py'
-    for package, folder in _CONFIG_FOLDERS:
-        spec = importlib.util.find_spec(package)
-        for location in (spec.submodule_search_locations or []) if spec else []:
-            found = sorted((Path(location) / '.mim' / folder).rglob(Path(file).name))
-            found = [path for path in found if path.as_posix().endswith(f'/{file}')]
-            if found:
-                return found[0]
-    return None
+    file, found = name.removesuffix('.py') + '.py', []
+    for package, folder in (('mmdet', 'configs'), ('mmpose', 'demo/mmdetection_cfg')):
+        place = Path(importlib.import_module(package).__path__[0], '.mim', folder)
+        found += sorted(place.rglob(Path(file).name))
+    return next((path for path in found if path.as_posix().endswith(f'/{file}')), None)
 
 
-def _build(cfg: Config, name: str) -> nn.Module:
-    """MMDet's own way to a detector, with random weights and without its warnings of them."""
+def _build(cfg: Config, name: str) -> tuple[Any, Any]:
+    """MMDet's own way to a detector with random weights, and its pipeline for pixels in memory."""
+    from mmcv.transforms import Compose
     from mmdet.apis import init_detector
     from mmdet.models.detectors.base import BaseDetector
+    from mmdet.utils import get_test_pipeline_cfg
 
-    with warnings.catch_warnings(record=True):  # it sets a filter of its own
+    with warnings.catch_warnings(record=True):  # of random weights
         try:
             model = init_detector(cfg, None, device='cpu')
         except Exception as error:  # anything can be wrong in a config
@@ -221,54 +185,27 @@ def _build(cfg: Config, name: str) -> nn.Module:
         raise InputError(
             f'{name} describes a {type(model).__name__}; expected the config of an MMDet detector'
         )
-    return model
+    steps = get_test_pipeline_cfg(cfg.copy())
+    steps[0].type = 'mmdet.LoadImageFromNDArray'
+    return model, Compose(steps)
 
 
 def _load_weights(model: nn.Module, loaded: Any, weights: str, config: str) -> None:
-    """Loads all of the weights, or none.
-
-    Raises:
-        InputError: They are not those of the model.
-    """
-    given = dict(weights_in(loaded, weights))
+    """Loads all of the weights, or raises an `InputError`."""
+    given, own = dict(weights_in(loaded, weights)), model.state_dict()
     check_beside_weights(loaded, weights)
     holder = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
     state: Any = OrderedDict(given)  # a plain dict cannot have the modules' versions, by which ...
     state._metadata = getattr(holder, '_metadata', None)  # ... MMDet translates older files
     try:
         left = [name for names in model.load_state_dict(state, strict=False) for name in names]
-        left = [name for name in left if not _HARMLESS.search(name)]
     except RuntimeError as error:  # a weight of another shape
         left = [str(error).splitlines()[-1].strip()]
-    if not left:
+    if not (left := [name for name in left if not _HARMLESS.search(name)]):
         return
-    shapes = [_shapes(given), _shapes(model.state_dict())]
+    shapes = [{n: v.shape for n, v in w.items() if not _HARMLESS.search(n)} for w in (given, own)]
     problems = differences(*shapes) or listed(left)
     raise InputError(
-        f'the checkpoint {weights} does not fit the detector {config}: {problems}; give the '
-        'config that belongs to it, or another checkpoint'
+        f'the checkpoint {weights} does not fit the detector {config}: {problems}; give the config '
+        'that belongs to it, or another checkpoint'
     )
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {n: tuple(value.shape) for n, value in weights.items() if not _HARMLESS.search(n)}
-
-
-def _array_pipeline(cfg: Config) -> Any:
-    """MMDet's test pipeline for pixels in memory, as its `inference_detector` makes it."""
-    from mmcv.transforms import Compose
-    from mmdet.utils import get_test_pipeline_cfg
-
-    steps = get_test_pipeline_cfg(cfg.copy())
-    steps[0].type = 'mmdet.LoadImageFromNDArray'
-    return Compose(steps)
-
-
-def _category_names(loaded: Any) -> Sequence[str]:
-    meta = loaded.get('meta') if isinstance(loaded, Mapping) else None
-    meta = meta if isinstance(meta, Mapping) else {}
-    given = meta.get('dataset_meta') or meta
-    data = {str(k).lower(): v for k, v in given.items()} if isinstance(given, Mapping) else {}
-    names = data.get('classes')
-    names = (names,) if isinstance(names, str) else names
-    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()

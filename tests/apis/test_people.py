@@ -11,8 +11,8 @@ import pytest
 from mmpose.apis import inference_topdown
 
 from mspn_plugin import InputError
-from mspn_plugin.apis import infer_people
-from mspn_plugin.apis.people import instance_score
+from mspn_plugin.apis import Item, PosePredictor, infer_people
+from mspn_plugin.apis.predictor import pose_of
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +38,6 @@ def crowd(tmp_path_factory):
 
 
 def assert_same(found, wanted):
-    assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         a, b = one.pred_instances, other.pred_instances
         assert np.abs(a.keypoints - b.keypoints).max() < 0.01
@@ -58,11 +57,11 @@ def test_equals_inference_topdown_image_by_image(model, crowd, batch_size):
 
 def test_every_image_is_decoded_once(model, crowd, monkeypatch):
     paths, boxes = crowd
-    decoded, real = [], mmcv.imread
-    monkeypatch.setattr(mmcv, 'imread', lambda path: decoded.append(path) or real(path))
-    monkeypatch.setattr(mmcv, 'imfrombytes', lambda *_, **__: pytest.fail('decoded again'))
+    decoded, real = [], cv2.imdecode
+    monkeypatch.setattr(cv2, 'imdecode', lambda *some: decoded.append(len(some[0])) or real(*some))
+    monkeypatch.setattr(mmcv, 'imread', lambda *_, **__: pytest.fail('decoded again'))
     infer_people(model, paths, boxes)
-    assert sorted(decoded) == sorted(str(path) for path in paths)
+    assert decoded == [path.stat().st_size for path in paths]
 
 
 def test_one_image_as_path_or_array(model, crowd):
@@ -91,13 +90,13 @@ def test_scores_and_threshold(model, crowd):
     for people, given in zip(everybody, scores, strict=True):
         found = [float(person.pred_instances.bbox_scores[0]) for person in people]
         assert found == pytest.approx(given.tolist())
-    marks = sorted(instance_score(person) for people in everybody for person in people)
+    marks = sorted(pose_of(person).score for people in everybody for person in people)
     threshold = marks[len(marks) // 2]
     kept = infer_people(model, paths, boxes, box_scores=scores, score_thr=threshold)
     assert sum(map(len, kept)) == sum(mark > threshold for mark in marks)
     person = everybody[0][0].pred_instances
     mean = person.bbox_scores[0] * person.keypoint_scores.mean()
-    assert instance_score(everybody[0][0]) == pytest.approx(float(mean))
+    assert pose_of(everybody[0][0]).score == pytest.approx(float(mean))
 
 
 @pytest.mark.parametrize(('threads', 'ahead'), [(0, 0), (1, 8), (2, 9)])
@@ -139,24 +138,43 @@ def test_a_camera_is_not_read_ahead(model, crowd):
 
 
 @pytest.mark.parametrize('threads', [0, 1, 3])
-def test_what_came_before_a_bad_image_is_not_lost(model, crowd, threads):
+def test_what_came_before_an_error_is_not_lost(model, crowd, threads):
     paths, boxes = crowd
-    images = iter([*paths[:3], paths[0].with_name('no.jpg'), *paths[4:]])
-    results = infer_people(model, images, boxes, threads=threads)
-    good = [next(results) for _ in range(3)]
-    with pytest.raises(InputError, match='image 3 .*does not exist'):
-        next(results)
-    for people, wanted in zip(good, infer_people(model, paths[:3], boxes[:3]), strict=True):
-        assert_same(people, wanted)
+
+    def broken():
+        yield from paths[:3]
+        raise OSError('the disk is gone')
+
+    missing = [*paths[:3], paths[0].with_name('no.jpg'), *paths[4:]]
+    for images, given, error, words in (
+        (iter(missing), boxes, InputError, 'image 3 .*does not exist'),
+        (iter(paths), boxes[:3], InputError, 'more images than boxes'),
+        (broken(), boxes, OSError, 'the disk is gone'),
+    ):
+        results = infer_people(model, images, given, threads=threads)
+        good = [next(results) for _ in range(3)]
+        with pytest.raises(error, match=words):
+            next(results)
+        for people, wanted in zip(good, infer_people(model, paths[:3], boxes[:3]), strict=True):
+            assert_same(people, wanted)
 
 
-@pytest.mark.parametrize('threads', [0, 1, 3])
-def test_what_came_before_the_end_of_the_boxes_is_not_lost(model, crowd, threads):
+def test_the_predictor(model, crowd):
+    """Made once: `predict` for an image, `stream` for many, whose items come back."""
     paths, boxes = crowd
-    results = infer_people(model, iter(paths), boxes[:4], threads=threads)
-    assert [len(next(results)) for _ in range(4)] == [len(each) for each in boxes[:4]]
-    with pytest.raises(InputError, match='more images than boxes'):
-        next(results)
+    predictor = PosePredictor(model, batch_size=4)
+    wanted = [predictor.predict(path, each) for path, each in zip(paths, boxes, strict=True)]
+    assert all(isinstance(people, list) for people in wanted)
+    items = [
+        Item(path, each, key=number)
+        for number, (path, each) in enumerate(zip(paths, boxes, strict=True))
+    ]
+    for item, (same, people), expected in zip(items, predictor.stream(items), wanted, strict=True):
+        assert same is item
+        assert_same(people, expected)
+    assert predictor.predict(paths[0]) == [] and list(predictor.stream([])) == []
+    with pytest.raises(InputError, match='image 1 .*does not exist'):
+        list(predictor.stream([items[0], Item('no.jpg')]))
 
 
 @pytest.mark.parametrize(
@@ -189,19 +207,16 @@ def test_other_bad_input_is_explained(model, crowd, tmp_path):
     ):
         with pytest.raises(InputError, match=f'image 0.*{words}'):
             infer_people(model, image, 'whole_image')
-    with pytest.raises(InputError, match='more images than boxes'):
-        infer_people(model, paths[:2], boxes[:1])
-    with pytest.raises(InputError, match='more boxes or scores than images'):
-        infer_people(model, paths[:1], boxes[:2])
-    with pytest.raises(InputError, match=r'shape \(1, 3\); expected \(N, 4\)'):
-        infer_people(model, paths[0], [[1, 2, 3]])
-    with pytest.raises(InputError, match='scores of the shape'):
-        infer_people(model, paths[0], boxes[0], box_scores=[0.5] * (len(boxes[0]) + 1))
-    with pytest.raises(InputError, match='expected 0 to 1'):
-        infer_people(model, paths[0], boxes[0][:1], box_scores=[1.5])
-    with pytest.raises(InputError, match='not numbers'):
-        infer_people(model, paths[0], [['a', 0, 1, 1]])
-    with pytest.raises(InputError, match="'whole_image'"):
-        infer_people(model, paths[0], 'everything')
+    for images, given, more, words in (
+        (paths[:2], boxes[:1], {}, 'more images than boxes'),
+        (paths[:1], boxes[:2], {}, 'more boxes or scores than images'),
+        (paths[0], [[1, 2, 3]], {}, r'shape \(1, 3\); expected \(N, 4\)'),
+        (paths[0], boxes[0], dict(box_scores=[0.5] * 99), 'scores of the shape'),
+        (paths[0], boxes[0][:1], dict(box_scores=[1.5]), 'expected 0 to 1'),
+        (paths[0], [['a', 0, 1, 1]], {}, 'not numbers'),
+        (paths[0], 'everything', {}, "'whole_image'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            infer_people(model, images, given, **more)
     with pytest.raises(ValueError, match='batch_size'):
         infer_people(model, paths[0], boxes[0], batch_size=0)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mmengine.structures import InstanceData
 from mmpose.apis import init_model
-from mmpose.structures import PoseDataSample
 
 from mspn.media import Frame
+from mspn.poses import Pose
 from mspn_plugin import get_config
+from mspn_plugin.apis import PosePredictor
 from mspn_plugin.apis.pipeline import distinct, follow, people_in_frames
 
 
 @pytest.fixture(scope='module')
 def model():
     return init_model(get_config('mspn-tiny_1xb16-20e_coco-128x96'), device='cpu')
+
+
+@pytest.fixture(scope='module')
+def predictor(model):
+    return PosePredictor(model)
 
 
 def make_frames(count):
@@ -30,10 +35,10 @@ class Detector:
     def __init__(self, *counts):
         self.counts, self.batches = list(counts), []
 
-    def detect(self, images):
-        self.batches.append(len(images))
+    def __call__(self, frames):
+        self.batches.append(len(frames))
         found = []
-        for _ in images:
+        for _ in frames:
             count = self.counts.pop(0)
             boxes = [[3.0 * k, 2.0 * k, 3.0 * k + 40, 2.0 * k + 50] for k in range(count)]
             scores = np.linspace(1, 0.5, count, dtype=np.float32)
@@ -45,63 +50,52 @@ COUNTS = (2, 0, 5, 1, 0, 0, 3)
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, 64])
-@pytest.mark.parametrize('det_batch_size', [1, 3, 20])
-def test_batches_change_nothing(model, batch_size, det_batch_size):
-    detector = Detector(*COUNTS)
-    sizes = dict(batch_size=batch_size, det_batch_size=det_batch_size)
-    found = list(people_in_frames(make_frames(7), detector, model, **sizes))
-    one_by_one = people_in_frames(make_frames(7), Detector(*COUNTS), model, at_once=True)
+@pytest.mark.parametrize('find_batch', [1, 3, 20])
+def test_batches_change_nothing(model, batch_size, find_batch):
+    find, predictor = Detector(*COUNTS), PosePredictor(model, batch_size=batch_size)
+    found = list(people_in_frames(make_frames(7), find, predictor, find_batch=find_batch))
+    one_by_one = people_in_frames(make_frames(7), Detector(*COUNTS), predictor, at_once=True)
     for (frame, people), (same, expected), count in zip(found, one_by_one, COUNTS, strict=True):
         assert frame.name == same.name and np.array_equal(frame.pixels, same.pixels)
         assert len(people) == len(expected) == count
         for person, other in zip(people, expected, strict=True):
-            mine, theirs = person.pred_instances, other.pred_instances
-            np.testing.assert_allclose(mine.keypoints, theirs.keypoints, atol=0.01)
-            np.testing.assert_allclose(mine.bboxes, theirs.bboxes)
-            np.testing.assert_allclose(mine.bbox_scores, theirs.bbox_scores)
-    assert sum(detector.batches) == 7 and max(detector.batches) == min(det_batch_size, 7)
+            np.testing.assert_allclose(person.keypoints, other.keypoints, atol=0.01)
+            np.testing.assert_allclose(person.box, other.box)
+            np.testing.assert_allclose(person.box_score, other.box_score)
+    assert sum(find.batches) == 7 and max(find.batches) == min(find_batch, 7)
 
 
-def test_nothing_is_read_ahead_of_a_camera(model):
+def test_nothing_is_read_ahead_of_a_camera(predictor):
     frames = make_frames(9)
-    results = people_in_frames(frames, Detector(1, 1), model, at_once=True)
-    assert next(results)[0].index == 0
-    assert next(frames).index == 1
+    results = people_in_frames(frames, Detector(1, 1), predictor, at_once=True)
+    assert next(results)[0].id == 0
+    assert next(frames).id == 1
 
 
-def test_no_frames_and_nobody(model):
-    assert list(people_in_frames(iter(()), Detector(), model)) == []
-    found = list(people_in_frames(make_frames(3), Detector(0, 0, 0), model))
+def test_no_frames_nobody_and_low_scores(model, predictor):
+    assert list(people_in_frames(iter(()), Detector(), predictor)) == []
+    found = list(people_in_frames(make_frames(3), Detector(0, 0, 0), predictor))
     assert [people for _, people in found] == [[], [], []]
-
-
-def test_low_scores_are_left_out(model):
-    found = people_in_frames(make_frames(1), Detector(5), model, score_thr=99)
+    found = people_in_frames(make_frames(1), Detector(5), PosePredictor(model, score_thr=99))
     assert [people for _, people in found] == [[]]
 
 
-def test_boxes_follow_between_detections(model):
-    detector = Detector(2, 3, 1)
-    found = list(people_in_frames(make_frames(7), detector, model, det_every=3))
-    assert detector.batches == [1, 1, 1]
+def test_boxes_follow_between_detections(predictor):
+    find = Detector(2, 3, 1)
+    found = list(people_in_frames(make_frames(7), find, predictor, find_every=3))
+    assert find.batches == [1, 1, 1]
     assert [len(found[index][1]) for index in (0, 3, 6)] == [2, 3, 1]
     for (_, before), (frame, people) in zip(found, found[1:], strict=False):
-        if frame.index % 3:
+        if frame.id % 3:
             boxes, scores = follow(before, (80, 60))
             assert len(people) == len(boxes)
             for person, box, score in zip(people, boxes, scores, strict=True):
-                np.testing.assert_allclose(person.pred_instances.bboxes[0], box)
-                np.testing.assert_allclose(person.pred_instances.bbox_scores[0], score)
+                np.testing.assert_allclose(person.box, box)
+                np.testing.assert_allclose(person.box_score, score)
 
 
 def person(points, scores, *, box=(10, 20, 50, 90), box_score=0.8):
-    instances = InstanceData(
-        keypoints=np.array([points], np.float32),
-        keypoint_scores=np.array([scores], np.float32),
-        bboxes=np.array([box], np.float32),
-        bbox_scores=np.array([box_score], np.float32),
-    )
-    return PoseDataSample(pred_instances=instances)
+    return Pose(*(np.array(values, np.float32) for values in (points, scores, box)), box_score)
 
 
 CORNERS = [(30, 40), (70, 40), (30, 140), (70, 140)]
@@ -112,10 +106,7 @@ def test_a_box_is_the_extent_of_the_good_keypoints():
     boxes, scores = follow([stray], (640, 480))
     np.testing.assert_allclose(boxes, [[24, 25, 76, 155]], atol=1e-4)
     np.testing.assert_allclose(scores, [0.8])
-
-
-def test_a_box_stays_if_the_pose_is_lost():
-    lost = person(CORNERS, [1, 0.5, 0.5, 0.5])
+    lost = person(CORNERS, [1, 0.5, 0.5, 0.5])  # its box stays
     assert follow([lost], (640, 480))[0].tolist() == [[10, 20, 50, 90]]
 
 

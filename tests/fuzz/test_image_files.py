@@ -1,5 +1,9 @@
 """Images with a few bytes changed: pixels, or one sentence, and no frame is lost in silence."""
 
+from __future__ import annotations
+
+from argparse import Namespace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,12 +14,12 @@ from mmpose.registry import TRANSFORMS
 from mutations import mutated_bytes
 
 from mspn.detections import Detections
-from mspn.images import decode, read_image
-from mspn.media import IMAGE_SUFFIXES, open_media
+from mspn.media import IMAGE_SUFFIXES, decode, open_media, read_image
 from mspn_plugin import InputError, get_config
 from mspn_plugin.annotations.image_files import decoding_problems
 from mspn_plugin.annotations.records import UNKNOWN
 from mspn_plugin.apis import infer_people
+from mspn_plugin.commands import predict
 
 KINDS = ('jpg', 'png', 'webp', 'bmp', 'tiff', 'ppm')
 
@@ -110,16 +114,17 @@ def test_people_in_images(data, path, contents, trial, model):
 
 
 @given(data=st.data())
-def test_the_feed_of_the_tool(data, path, contents, load_tool):
-    """tools/infer.py loses neither an image nor a box: it uses it or names it in its summary."""
-    tool = load_tool('infer')
+def test_boxes_of_a_file(data, path, contents, monkeypatch, capfd):
+    """`mspn predict --boxes` uses every image and every box, or names it at the end."""
     place = path.with_name('numbered')
     place.mkdir(exist_ok=True)
     (place / '1.jpg').write_bytes(contents['jpg'])
     (place / '2.jpg').write_bytes(a_mutation(data, contents))
-    images, unnumbered = tool.find_images(place)
     box = np.array([[5, 5, 60, 80]], np.float32), np.array([0.5], np.float32)
-    tally = tool.Tally()
-    feed = tool.Feed(images, Detections({1: box, 2: box}, 0), tally)
-    used = [len(boxes) for _, boxes in zip(feed.images(), feed.boxes(), strict=False)]
-    assert not unnumbered and sum(used) + len(tally.outside) + len(tally.unreadable) == 2
+    monkeypatch.setattr(predict, 'read_detections', lambda _: Detections({1: box, 2: box}, 0))
+    source = open_media(place)
+    args = Namespace(boxes='file', input=place, limit_to_detections=False)
+    find = predict._BoxesOfFile(args, source)
+    used = sum(len(boxes) for frame in source for boxes, _ in find([frame]))
+    assert used + len(find._outside) + len(source.unreadable) == 2
+    capfd.readouterr()

@@ -11,13 +11,13 @@ from mmpose.registry import DATASETS
 from mutations import VALUES, mutated_bytes, mutated_json
 
 from mspn.detections import read_detections
+from mspn.poses import check_boxes
 from mspn_plugin.annotations.keypoint_file import (
     check_annotations,
     check_dataset,
     check_mpii_annotations,
 )
 from mspn_plugin.annotations.problems import ERRORS
-from mspn_plugin.apis.boxes import check_boxes
 
 KEYPOINTS = [5, 5, 2, 0, 0, 0, 9.5, 9, 1] + [1, 2, 2] * 14
 PERSON = dict(category_id=1, bbox=[2, 3, 20, 20], num_keypoints=16, area=200.0, iscrowd=0)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
-import torch
-from mmengine.structures import InstanceData, PixelData
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.structures import PoseDataSample
 
 from mspn.drawing import LEFT, MIDDLE, RIGHT, draw_people, limb_colour, overlay_heatmaps
 from mspn.errors import InputError
+from mspn.poses import Pose
 
 COCO = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
 MPII = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/mpii.py'))
@@ -25,20 +25,13 @@ def canvas(width=400, height=400):
 
 def person(points, *, meta=COCO, score=SURE, box=(50, 50, 350, 350), box_score=1.0):
     """A person of whom the network found only ``points``: name -> (x, y) or (x, y, score)."""
-    keypoints = np.full((1, meta['num_keypoints'], 2), np.nan, np.float32)
-    scores = np.zeros((1, meta['num_keypoints']), np.float32)
+    keypoints = np.full((meta['num_keypoints'], 2), np.nan, np.float32)
+    scores = np.zeros(meta['num_keypoints'], np.float32)
     for name, (x, y, *own) in points.items():
         index = meta['keypoint_name2id'][name]
-        keypoints[0, index] = x, y
-        scores[0, index] = own[0] if own else score
-    sample = PoseDataSample()
-    sample.pred_instances = InstanceData(
-        keypoints=keypoints,
-        keypoint_scores=scores,
-        bboxes=np.array([box], np.float32),
-        bbox_scores=np.array([box_score], np.float32),
-    )
-    return sample
+        keypoints[index] = x, y
+        scores[index] = own[0] if own else score
+    return Pose(keypoints, scores, np.array(box, np.float32), box_score)
 
 
 def arm(side, x, **kwargs):
@@ -56,6 +49,18 @@ def painted(picture, plain=GREY):
 def test_a_limb_has_the_colour_of_its_side(side, colour, meta):
     picture = draw_people(canvas(), [arm(side, 200, meta=meta)], meta)
     np.testing.assert_allclose(picture[200, 200], colour, atol=20)
+
+
+def test_keypoints_without_sides_have_the_colours_of_their_metainfo():
+    red, green = [250, 10, 20], [30, 220, 40]  # as MMPose has them: red first
+    keypoints = {i: dict(name=n, id=i, type='', swap='', color=red) for i, n in enumerate('ab')}
+    skeleton = {0: dict(link=('a', 'b'), id=0, color=green)}
+    more = dict(dataset_name='own', joint_weights=[1, 1], sigmas=[0.1, 0.1], paper_info={})
+    meta = parse_pose_metainfo(dict(keypoint_info=keypoints, skeleton_info=skeleton, **more))
+    someone = person({'a': (200, 100, 1.0), 'b': (200, 300, 1.0)}, meta=meta)
+    picture = draw_people(canvas(), [someone], meta).astype(int)
+    np.testing.assert_allclose(picture[200, 200], green[::-1], atol=25)
+    assert picture[100, 200, 2] > picture[100, 200, :2].max() + 40  # lighter, but red
 
 
 def test_a_limb_between_the_sides_has_neither_colour():
@@ -170,7 +175,7 @@ def test_limbs_are_visible_on_any_background(plain):
 def test_smaller_people_lie_over_larger_ones():
     small = arm('right', 200, box=(150, 90, 250, 310))
     large = arm('left', 200, box=(0, 0, 400, 400))
-    large.pred_instances.keypoints[0, COCO['keypoint_name2id']['nose']] = 200, 20
+    large.keypoints[COCO['keypoint_name2id']['nose']] = 200, 20
     for people in ([small, large], [large, small]):
         picture = draw_people(canvas(), people, COCO)
         np.testing.assert_allclose(picture[200, 200], RIGHT, atol=20)
@@ -178,11 +183,11 @@ def test_smaller_people_lie_over_larger_ones():
 
 def test_the_image_and_the_people_stay_as_they_are():
     image, someone = canvas(), arm('left', 200)
-    before = someone.pred_instances.keypoints.copy()
+    before = someone.keypoints.copy()
     picture = draw_people(image, [someone], COCO, boxes=True, scores=True)
     assert (image == GREY).all()
     assert picture.shape == image.shape and picture.dtype == np.uint8
-    np.testing.assert_array_equal(someone.pred_instances.keypoints, before)
+    np.testing.assert_array_equal(someone.keypoints, before)
     assert draw_people(image, [], COCO) is not image
     assert (draw_people(image, [], COCO) == GREY).all()
 
@@ -212,8 +217,8 @@ def test_labels_stay_inside_the_image():
 def test_points_far_outside_do_no_harm(far, box):
     someone = arm('left', 200, box=box)
     of = COCO['keypoint_name2id']
-    someone.pred_instances.keypoints[0, of['left_wrist']] = far, 200
-    someone.pred_instances.keypoint_scores[0, of['left_wrist']] = SURE
+    someone.keypoints[of['left_wrist']] = far, 200
+    someone.scores[of['left_wrist']] = SURE
     picture = draw_people(canvas(), [someone], COCO, boxes=True, scores=True)
     np.testing.assert_allclose(picture[200, 200], LEFT, atol=20)
 
@@ -255,16 +260,9 @@ def with_heatmaps(cells, *, center=(200, 200), scale=(150, 200), size=(48, 64), 
     """A person with one heatmap for each of ``cells``, a peak at x, y of each."""
     y, x = np.mgrid[: size[1], : size[0]]
     maps = [height * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 8) for u, v in cells]
-    sample = arm('left', 200)
-    sample.set_metainfo(
-        dict(
-            input_center=np.array(center, np.float32),
-            input_scale=np.array(scale, np.float32),
-            input_size=(4 * size[0], 4 * size[1]),
-        )
-    )
-    sample.pred_fields = PixelData(heatmaps=torch.tensor(np.array(maps), dtype=torch.float32))
-    return sample
+    half = 0.5 * np.array(scale)
+    region = np.concatenate([center - half, center + half])
+    return dataclasses.replace(arm('left', 200), heatmaps=np.float32(maps), region=region)
 
 
 def rise(picture):

@@ -1,31 +1,15 @@
-"""Sources of frames, and what pictures are written to."""
+"""Sources of frames."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
+from films import Camera, grey, write_video
 from PIL import Image
 
-from mspn.media import PictureFolder, VideoFile, open_media, picture_name
-from mspn_plugin import InputError
-
-
-def grey(level, size=(64, 48)):
-    return np.full((size[1], size[0], 3), level, np.uint8)
-
-
-def write_video(path, count, *, rate=25.0, size=(64, 48)):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
-    for index in range(count):
-        writer.write(grey(20 * index, size))
-    writer.release()
-    return path
-
-
-def read_levels(path):
-    """The mean brightness of every frame of a video."""
-    return [round(float(frame.pixels.mean()), -1) for frame in open_media(path)]
+from mspn.errors import InputError
+from mspn.media import open_media
 
 
 def test_an_image(tmp_path):
@@ -34,7 +18,7 @@ def test_an_image(tmp_path):
     source = open_media(path)
     assert (source.kind, source.name, source.num_frames, source.size) == ('image', 'one', 1, None)
     (frame,) = source
-    assert (frame.name, frame.index) == ('one.png', 0)
+    assert (frame.name, frame.id) == ('one.png', 0)
     assert np.array_equal(frame.pixels, cv2.imread(str(path)))
 
 
@@ -60,15 +44,16 @@ def test_a_camera_that_was_turned(tmp_path):
 
 
 def test_an_image_without_suffix_and_one_of_a_numbered_series(tmp_path):
-    for name in ('img_001.jpg', 'img_002.jpg'):
+    for name in ('img_001.jpg', 'img_007.jpg'):
         cv2.imwrite(str(tmp_path / name), grey(9))
     assert [frame.name for frame in open_media(tmp_path / 'img_001.jpg')] == ['img_001.jpg']
-    plain = (tmp_path / 'img_001.jpg').rename(tmp_path / 'plain')
+    assert [frame.id for frame in open_media(tmp_path)] == [1, 7]
+    plain = (tmp_path / 'img_007.jpg').rename(tmp_path / 'plain')
     assert open_media(plain).kind == 'image'
 
 
 def test_a_folder_is_sorted_and_goes_on_after_a_broken_image(tmp_path):
-    for level, name in enumerate(('c.jpg', 'a.jpeg', 'd.bmp')):
+    for level, name in enumerate(('c1.jpg', 'a.jpeg', 'd.bmp')):
         cv2.imwrite(str(tmp_path / name), grey(50 * level))
     (tmp_path / 'b.jpg').write_text('not an image')
     (tmp_path / 'd.png').touch()
@@ -77,8 +62,8 @@ def test_a_folder_is_sorted_and_goes_on_after_a_broken_image(tmp_path):
     (tmp_path / 'e.jpg').mkdir()
     source = open_media(tmp_path)
     assert (source.kind, source.num_frames) == ('folder', 5)
-    found = [(frame.name, frame.index) for frame in source]
-    assert found == [('a.jpeg', 0), ('c.jpg', 2), ('d.bmp', 3)]
+    found = [(frame.name, frame.id) for frame in source]
+    assert found == [('a.jpeg', 0), ('c1.jpg', 2), ('d.bmp', 3)]
     assert source.unreadable == ['b.jpg', 'd.png']
     assert len(list(source)) == 3 and len(source.unreadable) == 2  # once more
 
@@ -96,8 +81,8 @@ def test_a_video(tmp_path):
     assert (source.kind, source.name, source.size) == ('video', 'walk', (64, 48))
     assert source.num_frames == 10 and source.frame_rate == pytest.approx(29.97)
     frames = list(source)
-    assert [frame.index for frame in frames] == list(range(10))
-    assert frames[3].name == 'walk_000003' and source.num_read == 10
+    assert [frame.id for frame in frames] == list(range(10))
+    assert frames[3].name == 'walk_000003'
     assert [round(frame.pixels.mean() / 20) for frame in frames] == list(range(10))
     with pytest.raises(ValueError, match='open it again'):
         list(source)
@@ -116,6 +101,8 @@ def test_a_video(tmp_path):
         ('webcam:', 'names no camera; expected webcam:0'),
         ('webcam:front', 'names no camera; expected webcam:0'),
         ('webcam:97', 'the camera webcam:97 cannot be opened; connect it'),
+        ('http://host/a.mp4', 'is an address, and nothing is fetched'),
+        ('rtsp://host/a', 'is an address, and nothing is fetched'),
     ],
 )
 def test_what_cannot_be_opened(tmp_path, name, expected):
@@ -127,46 +114,8 @@ def test_what_cannot_be_opened(tmp_path, name, expected):
     whole = write_video(tmp_path / 'whole.mp4', 9).read_bytes()
     (tmp_path / 'cut.mp4').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=expected) as caught:
-        open_media(name if name.startswith('webcam') else tmp_path / name)
+        open_media(name if ':' in name else tmp_path / name)
     assert '\n' not in str(caught.value) and name in str(caught.value)
-
-
-class SilentCapture:
-    """A video that opens and has no frames, as some decoders answer."""
-
-    def __init__(self, source):
-        pass
-
-    def isOpened(self):
-        return True
-
-    def read(self):
-        return False, None
-
-    def release(self):
-        pass
-
-
-def test_a_source_that_opens_and_gives_no_frame(tmp_path, monkeypatch):
-    path = write_video(tmp_path / 'walk.mp4', 3)
-    monkeypatch.setattr(cv2, 'VideoCapture', SilentCapture)
-    with pytest.raises(InputError, match='walk.mp4 has 0 frames that can be read'):
-        open_media(path)
-    with pytest.raises(InputError, match='webcam:0 gives no picture'):
-        open_media('webcam:0')
-
-
-class Camera(SilentCapture):
-    """A camera that knows neither its rate nor its length, and is unplugged after 4 frames."""
-
-    left = 4
-
-    def read(self):
-        self.left -= 1
-        return (True, grey(0)) if self.left >= 0 else (False, None)
-
-    def get(self, what):
-        return -1.0
 
 
 def test_a_camera(monkeypatch):
@@ -177,71 +126,10 @@ def test_a_camera(monkeypatch):
     assert [frame.name for frame in source][::3] == ['webcam3_000000', 'webcam3_000003']
 
 
-def test_pictures_are_written_whole_and_keep_their_names(tmp_path):
-    folder = PictureFolder(tmp_path / 'new' / 'pictures')
-    assert folder.write('a.png', grey(7)).name == 'a.png'
-    assert folder.write('b.JPG', grey(7)).name == 'b.JPG'
-    assert folder.write('b.ppm', grey(7)).name == picture_name('b.ppm') == 'b.ppm.png'
-    assert folder.count == 3
-    assert sorted(path.name for path in folder.folder.iterdir()) == ['a.png', 'b.JPG', 'b.ppm.png']
-    assert all(np.array_equal(f.pixels, grey(7)) for f in open_media(folder.folder))
-
-    (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match=r'file/a\.png cannot be written'):
-        PictureFolder(tmp_path / 'file').write('a.png', grey(7))
-
-
-def test_a_video_is_written_with_its_rate_and_size(tmp_path):
-    path = tmp_path / 'out.mp4'
-    with VideoFile(path, frame_rate=30000 / 1001, size=(64, 48)) as video:
-        for index in range(7):
-            video.write(grey(30 * index))
-        assert not path.exists() and video.partial.name == 'out.partial.mp4'
-    assert [file.name for file in tmp_path.iterdir()] == ['out.mp4']
-    source = open_media(path)
-    assert source.frame_rate == pytest.approx(29.97, abs=0.001)
-    assert (source.size, source.num_frames) == ((64, 48), 7)
-    assert read_levels(path) == [30 * index for index in range(7)]
-
-
-def test_an_interrupted_video_plays_under_its_own_name(tmp_path):
-    path = write_video(tmp_path / 'out.mp4', 5)
-    before = path.read_bytes()
-    video = VideoFile(path, frame_rate=10, size=(64, 48))
-    with pytest.raises(KeyboardInterrupt), video:
-        video.write(grey(0))
-        video.write(grey(100))
-        raise KeyboardInterrupt
-    assert path.read_bytes() == before
-    assert read_levels(video.partial) == [0, 100]
-
-    with pytest.raises(KeyboardInterrupt), video:  # again, before the first frame
-        raise KeyboardInterrupt
-    assert not video.partial.exists()
-
-
-def test_a_video_of_no_frames_is_not_written(tmp_path):
-    with VideoFile(tmp_path / 'out.mp4', frame_rate=10, size=(64, 48)):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_odd_sizes_lose_their_last_row_and_column(tmp_path):
-    with VideoFile(tmp_path / 'out.mp4', frame_rate=10, size=(65, 49)) as video:
-        video.write(grey(0, (65, 49)))
-    assert open_media(tmp_path / 'out.mp4').size == (64, 48)
-
-
-def test_a_video_that_cannot_be_written(tmp_path):
-    video = VideoFile(tmp_path / 'no' / 'out.mp4', frame_rate=10, size=(64, 48))
-    with pytest.raises(InputError, match='no video of 64x48 pixels can be written'), video:
-        pass
-    video = VideoFile(tmp_path / 'out.mp4', frame_rate=10, size=(64, 48))
-    with pytest.raises(InputError, match='frame 1 has 32x48 pixels, but those before it 64'), video:
-        video.write(grey(0))
-        video.write(grey(0, (32, 48)))
-    assert video.partial.exists()
-    with pytest.raises(InputError, match='holds 1 frames, but 2 were written'), video:
-        video.write(grey(0))
-        video.count = 2  # as if the disk had been full
-    assert video.partial.exists() and not video.path.exists()
+def test_a_source_that_opens_and_gives_no_frame(tmp_path, monkeypatch):
+    path = write_video(tmp_path / 'walk.mp4', 3)
+    monkeypatch.setattr(cv2, 'VideoCapture', type('Silent', (Camera,), dict(left=0)))
+    with pytest.raises(InputError, match='walk.mp4 has 0 frames that can be read'):
+        open_media(path)
+    with pytest.raises(InputError, match='webcam:0 gives no picture'):
+        open_media('webcam:0')

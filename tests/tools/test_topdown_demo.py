@@ -1,4 +1,4 @@
-"""tools/topdown_demo.py: detector and pose model on images, folders and videos."""
+"""tools/topdown_demo.py, `mspn predict --detector`: on images, folders, videos and cameras."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 
 import cv2
+import films
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from mspn import outputs
 from mspn.media import open_media
-from mspn_plugin.apis import media
 from mspn_plugin.apis.detector import PersonDetector
 
 mmdet_apis = pytest.importorskip('mmdet.apis')
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'topdown_demo.py'
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 LONG = 'MSPN_TEST_MINUTES' in os.environ
 MINUTES = float(os.environ.get('MSPN_TEST_MINUTES', '0.5'))
 """Length of the video whose memory is measured; the bar is for 10."""
@@ -36,161 +36,148 @@ def some(untrained_models):
     return (*untrained_models, '--bbox-thr', 0, '--nms-thr', 0.2, '--device', 'cpu')
 
 
-def write_video(path, count, *, rate=12.5, size=(64, 48)):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
-    for index in range(count):
-        frame = np.full((size[1], size[0], 3), 90, np.uint8)
-        cv2.circle(frame, (3 * index % size[0], size[1] // 2), size[1] // 4, (30, 200, 250), -1)
-        writer.write(frame)
-    writer.release()
-    return path
+@pytest.fixture
+def demo(call_tool, tmp_path):
+    def demo(models, source, *options):
+        call_tool('topdown_demo', *models, '--input', source, '--out', tmp_path / 'out', *options)
+
+    return demo
 
 
-def predictions(folder):
-    return json.loads((folder / 'predictions.json').read_text())
+@pytest.fixture
+def fails(demo, capsys):
+    """Runs the tool, expects a sentence and the status, and returns the last lines."""
+
+    def fails(*arguments, status=2):
+        with pytest.raises(SystemExit) as caught:
+            demo(*arguments)
+        assert caught.value.code == status
+        message = capsys.readouterr().err.strip()
+        assert 'error: ' in message.splitlines()[-1] and 'Traceback' not in message
+        return message
+
+    return fails
 
 
-def test_a_folder_in_coco_s_layout(call_tool, some, people, tmp_path, capsys):
-    images = tmp_path / 'images'
+def walk(path, count, size=(64, 48)):
+    frames = (films.grey(90, size) for _ in range(count))
+    disc = (size[0] // 2, size[1] // 2), size[1] // 4, (30, 200, 250), -1
+    return films.write_video(path, (cv2.circle(f, *disc) for f in frames), rate=12.5, size=size)
+
+
+def predictions(folder, name='predictions.json'):
+    return json.loads((folder / name).read_text())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_in_coco_s_layout(demo, some, people, tmp_path, capsys):
+    images, out = tmp_path / 'images', tmp_path / 'out'
     shutil.copytree(people / 'val2017', images)
     (images / '99.jpg').write_text('not an image')
-    out = tmp_path / 'out'
-    call_tool('topdown_demo', *some, '--input', images, '--out', out, '--draw-boxes')
+    demo(some, images, '--draw-boxes')
     printed, bar = capsys.readouterr()
     found = predictions(out)
     assert f'{len(found)} people in 3 images' in printed
     assert '1 images could not be read: 99.jpg' in printed
     assert f'written: {out / "predictions.json"}' in printed
     assert f'{len(found)} people, ' in bar and 'people/s' in bar
-    assert {entry['image'] for entry in found} == {p.name for p in (people / 'val2017').iterdir()}
+    assert sorted({entry['image'] for entry in found}) == names(people / 'val2017')
     assert all(int(Path(entry['image']).stem) == entry['image_id'] for entry in found)
     truth = COCO(people / 'annotations' / 'person_keypoints_val2017.json')
     assert len(truth.loadRes(str(out / 'predictions.json')).anns) == len(found) > 3
     for path in (people / 'val2017').iterdir():
         before, after = cv2.imread(str(path)), cv2.imread(str(out / 'pictures' / path.name))
         assert before.shape == after.shape and np.abs(before.astype(int) - after).max() > 60
-    assert len(list((out / 'pictures').iterdir())) == 3
+    assert len(names(out / 'pictures')) == 3
 
 
-def test_an_image_with_heatmaps_and_no_json(call_tool, some, people, tmp_path):
+def test_an_image_with_heatmaps_and_no_json(demo, some, people, tmp_path):
     image = next((people / 'val2017').iterdir())
     named = shutil.copy(image, tmp_path / 'somebody.jpg')
-    common = [*some, '--input', named, '--out', tmp_path / 'out']
-    call_tool('topdown_demo', *common, '--show-heatmaps', '--no-save-json')
+    demo(some, named, '--show-heatmaps', '--no-save-json')
     (written,) = (tmp_path / 'out').rglob('*.*')
     assert written == tmp_path / 'out' / 'pictures' / 'somebody.jpg'
-    call_tool('topdown_demo', *common, '--no-pictures')
+    demo(some, named, '--no-pictures')
     assert {(e['image_id'], e['image']) for e in predictions(tmp_path / 'out')} == {(0, named.name)}
 
 
 @pytest.mark.parametrize(('every', 'detections'), [(1, 10), (4, 3)])
-def test_a_video(call_tool, some, tmp_path, monkeypatch, every, detections):
+def test_a_video(demo, some, tmp_path, monkeypatch, every, detections):
     detect, seen = PersonDetector.detect, []
-
-    def counted(self, images):
-        seen.extend(images)
-        return detect(self, images)
-
+    counted = lambda self, images: seen.extend(images) or detect(self, images)  # noqa: E731
     monkeypatch.setattr(PersonDetector, 'detect', counted)
-    video = write_video(tmp_path / 'walk.mp4', 10)
-    arguments = [*some, '--input', video, '--out', tmp_path / 'out', '--det-every', every]
-    call_tool('topdown_demo', *arguments, '--det-batch-size', 4)
+    video = walk(tmp_path / 'walk.mp4', 10)
+    demo(some, video, '--det-every', every, '--det-batch-size', 4)
     assert len(seen) == detections
     drawn = open_media(tmp_path / 'out' / 'walk.mp4')
     assert (drawn.size, drawn.frame_rate, drawn.num_frames) == ((64, 48), 12.5, 10)
     found = predictions(tmp_path / 'out')
     assert {entry['image_id'] for entry in found} == set(range(10)) and 'image' not in found[0]
-    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['predictions.json', 'walk.mp4']
+    assert names(tmp_path / 'out') == ['predictions.json', 'walk.mp4']
 
 
-class Camera:
-    """A camera whose user presses Ctrl-C during the fourth frame."""
-
-    frames = 0
-
-    def __init__(self, source):
-        self.real = None if isinstance(source, int) else CAPTURE(source)
-
-    def isOpened(self):
-        return True if self.real is None else self.real.isOpened()
-
-    def get(self, what):
-        return 0.0 if self.real is None else self.real.get(what)
-
-    def read(self):
-        if self.real is not None:
-            return self.real.read()
-        Camera.frames += 1
-        if Camera.frames > 3:
-            raise KeyboardInterrupt
-        return True, np.full((48, 64, 3), 60 * Camera.frames, np.uint8)
-
-    def release(self):
-        pass
+def test_a_video_that_is_cut_in_the_middle_is_said(demo, some, tmp_path, capsys, monkeypatch):
+    whole = open_media(walk(tmp_path / 'walk.mp4', 12))
+    frames = list(whole)[:7]
+    monkeypatch.setattr('mspn.media._film_frames', lambda *_: iter(frames))
+    demo(some, tmp_path / 'walk.mp4')
+    assert 'ended after 7 of the 12 frames that it announces' in capsys.readouterr().out
 
 
-CAPTURE = cv2.VideoCapture
+def test_a_camera_runs_until_the_keyboard_stops_it(demo, some, tmp_path, monkeypatch, capsys):
+    capture = cv2.VideoCapture
 
+    class Stopped(films.Camera):
+        left = 3
 
-def test_a_camera_runs_until_the_keyboard_stops_it(call_tool, some, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(media.cv2, 'VideoCapture', Camera)
-    arguments = [*some, '--input', 'webcam:0', '--out', tmp_path / 'out']
-    call_tool('topdown_demo', *arguments)
+        def read(self):
+            if self.left == 0:
+                raise KeyboardInterrupt  # during the fourth frame
+            return super().read()
+
+    opened = lambda s: Stopped(s) if isinstance(s, int) else capture(s)  # noqa: E731
+    monkeypatch.setattr(cv2, 'VideoCapture', opened)
+    demo(some, 'webcam:0')
     assert 'people in 3 frames' in capsys.readouterr().out
-    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [
-        'predictions.json',
-        'webcam0.mp4',
-    ]
+    assert names(tmp_path / 'out') == ['predictions.json', 'webcam0.mp4']
 
 
-def test_results_are_replaced_only_on_demand(call_tool, capsys, some, tmp_path):
-    video = write_video(tmp_path / 'walk.mp4', 2)
-    arguments = [*some, '--input', video, '--out', tmp_path / 'out']
-    call_tool('topdown_demo', *arguments)
-    message = fails(call_tool, capsys, *arguments)
+def test_results_are_replaced_only_on_demand(demo, fails, call_tool, some, tmp_path):
+    video = walk(tmp_path / 'walk.mp4', 2)
+    demo(some, video)
+    message = fails(some, video)
     assert 'predictions.json exists' in message and '--overwrite' in message
-    call_tool('topdown_demo', *arguments, '--overwrite', '--score-thr', 99)
+    demo(some, video, '--overwrite', '--score-thr', 99)
     assert predictions(tmp_path / 'out') == []
     # Never the source, though.
-    arguments = [*some, '--input', video, '--out', tmp_path, '--overwrite']
-    assert 'would replace its source' in fails(call_tool, capsys, *arguments)
+    assert 'replace its source' in fails(some, video, '--out', tmp_path, '--overwrite')
     assert open_media(video).num_frames == 2
 
 
-def test_what_was_done_is_kept_and_named(call_tool, some, tmp_path, monkeypatch, capsys):
+def test_what_was_done_is_kept_and_named(demo, fails, some, tmp_path, monkeypatch):
     """A run that ends early leaves a video that plays and a JSON that can be read."""
-    write = media.VideoFile.write
+    write = outputs.VideoFile.write
 
     def failing(self, pixels):
         if self.count == 3:
             raise OSError(28, 'No space left on device')
         write(self, pixels)
 
-    monkeypatch.setattr(media.VideoFile, 'write', failing)
-    video, out = write_video(tmp_path / 'walk.mp4', 9), tmp_path / 'out'
-    with pytest.raises(OSError, match='No space'):
-        call_tool('topdown_demo', *some, '--input', video, '--out', out)
+    video, out = walk(tmp_path / 'walk.mp4', 9), tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs.VideoFile, 'write', failing)
+        message = fails(some, video)
     named = f'{out / "predictions.partial.json"}, {out / "walk.partial.mp4"}'
-    assert f'ended after 3 frames, which are kept: {named}' in capsys.readouterr().err
-    entries = json.loads((out / 'predictions.partial.json').read_text())
-    assert {entry['image_id'] for entry in entries} >= {0, 1, 2}
-    assert len(list(open_media(out / 'walk.partial.mp4'))) == 3
-    assert len(list(out.iterdir())) == 2
-
-    monkeypatch.undo()  # and the next run starts anew
-    monkeypatch.setattr(sys, 'argv', [])
-    call_tool('topdown_demo', *some, '--input', video, '--out', out)
-    assert sorted(p.name for p in out.iterdir()) == ['predictions.json', 'walk.mp4']
-
-
-def fails(call_tool, capsys, *arguments):
-    """Calls the tool, expects one sentence and status 2, and returns the sentence."""
-    with pytest.raises(SystemExit) as caught:
-        call_tool('topdown_demo', *arguments)
-    assert caught.value.code == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith('error: ')
-    return message
+    assert f'ended after 3 frames, which are kept: {named}' in message
+    assert f'error: {out} cannot be read or written: No space' in message
+    found = predictions(out, 'predictions.partial.json')
+    assert {entry['image_id'] for entry in found} >= {0, 1, 2}
+    assert len(list(open_media(out / 'walk.partial.mp4'))) == 3 and len(names(out)) == 2
+    demo(some, video)  # starts anew
+    assert names(out) == ['predictions.json', 'walk.mp4']
 
 
 @pytest.mark.parametrize(
@@ -202,13 +189,14 @@ def fails(call_tool, capsys, *arguments):
         (['--input', 'broken.jpg'], 'cannot be read as an image'),
         (['--input', 'none.mp4'], 'none.mp4 cannot be read'),
         (['--input', 'broken'], 'none of the 1 images in broken can be read'),
+        (['--input', 'http://host/a.mp4'], 'http://host/a.mp4 is an address'),
         (['--input', 'webcam:97'], 'the camera webcam:97 cannot be opened'),
         (['--out', 'broken.jpg'], 'the folder broken.jpg cannot be made: File exists'),
-        (['--det-every', 0], '--det-every is 0; expected at least 1'),
+        (['--det-every', 0], '--det-every: 0 is not a whole number from 1'),
         (['--input', 'images', '--det-every', 2], 'needs a video or a camera'),
-        (['--batch-size', 0], '--batch-size is 0'),
-        (['--bbox-thr', 2], '--bbox-thr is 2.0; expected 0 to 1'),
-        (['--nms-thr', -1], '--nms-thr is -1.0; expected 0 to 1'),
+        (['--batch-size', 0], '--batch-size: 0 is not'),
+        (['--bbox-thr', 2], '--bbox-thr: 2 is not a number from 0 to 1'),
+        (['--nms-thr', -1], '--nms-thr: -1 is not a number from 0 to 1'),
         (['--no-pictures', '--no-save-json'], 'leave nothing to do'),
         (['--det-cat-id', 3], 'categories 0 to 0, and 3 is none of them'),
         (['--device', 'toaster'], "the device 'toaster' cannot be used"),
@@ -217,81 +205,74 @@ def fails(call_tool, capsys, *arguments):
         (['--cfg-options', 'model.head.x=1'], 'cannot be built as a pose model'),
     ],
 )
-def test_bad_input(call_tool, capsys, untrained_models, tmp_path, monkeypatch, options, expected):
+def test_bad_input(fails, untrained_models, tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
     for folder in ('empty', 'images', 'broken'):
         (tmp_path / folder).mkdir()
     for name in ('text.mp4', 'broken.jpg', 'broken/a.jpg'):
         (tmp_path / name).write_text('neither image nor video')
     cv2.imwrite('images/a.png', np.zeros((9, 9, 3), np.uint8))
-    write_video('none.mp4', 0)
-    video = write_video('walk.mp4', 1)
-    options = options if '--input' in options else [*options, '--input', video]
-    options = options if '--out' in options else [*options, '--out', 'out']
-    assert expected in fails(call_tool, capsys, *untrained_models, *options)
+    walk('none.mp4', 0)
+    assert expected in fails(untrained_models, walk('walk.mp4', 1), *options)
     assert not [path for path in Path('out').rglob('*') if path.is_file()]
 
 
-def test_models_that_do_not_belong_together(call_tool, capsys, untrained_models, tmp_path):
+def test_models_that_do_not_belong_together(fails, untrained_models, tmp_path):
     det_config, det_weights, pose_config, pose_weights = untrained_models
-    video = ['--input', write_video(tmp_path / 'walk.mp4', 1), '--out', tmp_path / 'out']
-    for wrong, expected in (
-        (('nothing', det_weights, pose_config, pose_weights), 'detector config nothing does not'),
-        ((det_config, 'no.pth', pose_config, pose_weights), 'checkpoint no.pth does not exist'),
-        ((det_config, pose_weights, pose_config, pose_weights), 'does not fit the detector'),
-        ((pose_config, det_weights, pose_config, pose_weights), 'come before those of the pose'),
-        (
-            (det_config, det_weights, 'nothing', pose_weights),
-            'the config nothing.py does not exist',
-        ),
-        ((det_config, det_weights, pose_config, det_weights), 'does not fit the config'),
-        ((det_config, det_weights, det_config, pose_weights), 'describes no pose model'),
+    video = walk(tmp_path / 'walk.mp4', 1)
+    for place, wrong, expected in (
+        (0, 'nothing', 'detector config nothing does not'),
+        (1, 'no.pth', 'checkpoint no.pth does not exist'),
+        (1, pose_weights, 'does not fit the detector'),
+        (0, pose_config, 'come before those of the pose'),
+        (2, 'nothing', 'the config nothing.py does not exist'),
+        (3, det_weights, 'does not fit the config'),
+        (2, det_config, 'describes no pose model'),
     ):
-        assert expected in fails(call_tool, capsys, *wrong, *video)
+        models = [*untrained_models[:place], wrong, *untrained_models[place + 1 :]]
+        assert expected in fails(models, video)
     assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
 
 
-def test_show_without_a_display(call_tool, capsys, untrained_models, tmp_path, monkeypatch):
-    video = ['--input', write_video(tmp_path / 'walk.mp4', 1), '--show']
+def test_show_without_a_display(fails, untrained_models, tmp_path, monkeypatch):
+    def no_window(*_):
+        raise cv2.error('nobody is at home')
+
+    show = (untrained_models, walk(tmp_path / 'walk.mp4', 1), '--show')
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '  GUI:      NONE\n')
-    assert 'opencv-python-headless has none' in fails(call_tool, capsys, *untrained_models, *video)
+    assert 'opencv-python-headless has none' in fails(*show)
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '  GUI:      QT5\n')
     monkeypatch.setattr(sys, 'platform', 'linux')
     monkeypatch.delenv('DISPLAY', raising=False)
     monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
-    assert 'DISPLAY names none' in fails(call_tool, capsys, *untrained_models, *video)
-
-    def no_window(*_):
-        raise cv2.error('nobody is at home')
-
+    assert 'DISPLAY names none' in fails(*show)
     monkeypatch.setenv('DISPLAY', ':97')
     monkeypatch.setattr(cv2, 'namedWindow', no_window)
-    assert '--show cannot open a window' in fails(call_tool, capsys, *untrained_models, *video)
+    assert '--show cannot open a window' in fails(*show)
 
 
-@pytest.mark.parametrize(('key', 'status'), [(ord('x'), None), (ord('q'), 130)])
-def test_show(call_tool, some, tmp_path, monkeypatch, key, status):
-    shown = []
+@pytest.mark.parametrize(('key', 'shown'), [(ord('x'), 3), (ord('q'), 1)])
+def test_show(demo, some, tmp_path, monkeypatch, key, shown):
+    pictures = []
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '')
     monkeypatch.setenv('DISPLAY', ':97')
     monkeypatch.setattr(cv2, 'namedWindow', lambda *_: None)
-    monkeypatch.setattr(cv2, 'imshow', lambda _, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, 'imshow', lambda _, picture: pictures.append(picture))
     monkeypatch.setattr(cv2, 'waitKey', lambda _: key)
-    video = ['--input', write_video(tmp_path / 'walk.mp4', 3), '--out', tmp_path / 'out', '--show']
-    if status is None:
-        call_tool('topdown_demo', *some, *video)
-        assert len(shown) == 3
+    video = walk(tmp_path / 'walk.mp4', 3)
+    if shown == 3:
+        demo(some, video, '--show')
     else:
-        with pytest.raises(SystemExit) as caught:
-            call_tool('topdown_demo', *some, *video)
-        assert caught.value.code == status and len(shown) == 1
+        with pytest.raises(SystemExit, match='130'):
+            demo(some, video, '--show')
         assert (tmp_path / 'out' / 'walk.partial.mp4').is_file()
+    assert len(pictures) == shown
 
 
 @pytest.mark.slow
 def test_a_killed_run_keeps_what_it_has(some, tmp_path):
     """A job that its queue ends gets SIGTERM."""
-    video, out = write_video(tmp_path / 'walk.mp4', 3000), tmp_path / 'out'
+    video, out = walk(tmp_path / 'walk.mp4', 3000), tmp_path / 'out'
     command = [sys.executable, '-W', 'ignore', TOOL, *some, '--input', video, '--out', out]
     command += ['--det-every', 3]
     process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
@@ -309,12 +290,11 @@ def test_a_killed_run_keeps_what_it_has(some, tmp_path):
 
 
 MEASURE = """
-import importlib.util, json, resource, sys
-import mspn_plugin
-from mspn_plugin.apis import media
+import json, resource, runpy, sys
+from mspn import media
 
-result, tool, *arguments = sys.argv[1:]
-sizes, read = [], media.Film.__iter__
+result, *sys.argv = sys.argv[1:]
+sizes, read = [], media.Media.__iter__
 
 def measured(film):
     for frame in read(film):
@@ -322,12 +302,8 @@ def measured(film):
         sizes.append(pages * resource.getpagesize())
         yield frame
 
-media.Film.__iter__ = measured
-spec = importlib.util.spec_from_file_location('tool', tool)
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-sys.argv = [tool, *arguments]
-module.main()
+media.Media.__iter__ = measured
+runpy.run_path(sys.argv[0], run_name='__main__')
 json.dump(sizes, open(result, 'w'))
 """
 
@@ -337,12 +313,10 @@ json.dump(sizes, open(result, 'w'))
 @pytest.mark.parametrize('options', [[], ['--det-every', 5]][: 2 if LONG else 1])
 def test_memory_does_not_grow_with_the_length_of_a_video(some, tmp_path, options):
     """After a tenth of the video, the first of ten minutes, memory grows by less than 50 MB."""
-    count = round(MINUTES * 60 * 10)
-    video = write_video(tmp_path / 'long.mp4', count, rate=10, size=(640, 480))
-    script, result = tmp_path / 'measure.py', tmp_path / 'sizes.json'
-    script.write_text(MEASURE)
-    command = [sys.executable, '-W', 'ignore', script, result, TOOL, *some, '--input', video]
-    command += ['--out', tmp_path / 'out', '--batch-size', 16, *options]
+    count, result = round(MINUTES * 60 * 10), tmp_path / 'sizes.json'
+    video = walk(tmp_path / 'long.mp4', count, size=(640, 480))
+    command = [sys.executable, '-W', 'ignore', '-c', MEASURE, result, TOOL, *some]
+    command += ['--input', video, '--out', tmp_path / 'out', '--batch-size', 16, *options]
     done = subprocess.run([*map(str, command)], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     sizes = np.array(json.loads(result.read_text())) / 2**20

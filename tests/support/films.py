@@ -1,0 +1,41 @@
+"""Pictures and films that tests make."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def grey(level, size=(64, 48)):
+    return np.full((size[1], size[0], 3), level, np.uint8)
+
+
+def write_video(path, frames, *, rate=25.0, size=(64, 48)):
+    """Writes frames: as many grey ones, each lighter than the one before, or those given."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
+    for frame in (grey(20 * i, size) for i in range(frames)) if isinstance(frames, int) else frames:
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+class Camera:
+    """In place of `cv2.VideoCapture`: knows neither its rate nor its length, and ends early."""
+
+    left = 4
+
+    def __init__(self, source):
+        pass
+
+    def isOpened(self):
+        return True
+
+    def read(self):
+        self.left -= 1
+        return (True, grey(60 * self.left)) if self.left >= 0 else (False, None)
+
+    def get(self, what):
+        return -1.0
+
+    def release(self):
+        pass
