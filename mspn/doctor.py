@@ -89,8 +89,9 @@ class Report:
         self.versions[name] = ' + '.join(found.values()) or None
         fatal = name not in OPTIONAL
         if not found:
-            self.add(f'{name} is not installed{"" if fatal else f" ({why})"}', mend, fatal=fatal)
-            return
+            return self.add(
+                f'{name} is not installed' + f' ({why})' * (not fatal), mend, fatal=fatal
+            )
         for known, version in found.items():
             if not fits(version, bounds):
                 self.add(f'{known} is {version}, wanted is {bounds} ({why})', mend, fatal=fatal)
@@ -164,9 +165,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'machine\n  {platform.platform()}\n  {report.device}\n  {sys.executable}')
     for gap in report.gaps:
         print(f'gap {gap["name"]}, {"closed" if gap["active"] else "left alone"}: {gap["detail"]}')
-    for problem in sorted(report.problems, key=lambda problem: not problem['fatal']):
-        print('ERROR:' if problem['fatal'] else 'warning:', problem['what'], end='; ')
-        print('mend it with:', problem['mend'])
+    for p in sorted(report.problems, key=lambda p: not p['fatal']):
+        print(f'{"ERROR" if p["fatal"] else "warning"}: {p["what"]}; mend it with: {p["mend"]}')
     if not report.problems:
         print('no problems: every component is registered')
     return int(not report.ok)
