@@ -17,7 +17,6 @@ import sys
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .version import __version__
 
@@ -58,8 +57,8 @@ class Report:
     ok: bool = True
     versions: dict[str, str | None] = field(default_factory=dict)
     device: str = 'unknown, because torch does not import'
-    gaps: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[dict] = field(default_factory=list)
+    problems: list[dict] = field(default_factory=list)
 
     def add(self, what: str, mend: str, *, fatal: bool = True) -> None:
         """Adds a problem."""
@@ -89,9 +88,8 @@ class Report:
         self.versions[name] = ' + '.join(found.values()) or None
         fatal = name not in OPTIONAL
         if not found:
-            return self.add(
-                f'{name} is not installed' + f' ({why})' * (not fatal), mend, fatal=fatal
-            )
+            what = f'{name} is not installed' + f' ({why})' * (not fatal)
+            return self.add(what, mend, fatal=fatal)
         for known, version in found.items():
             if not fits(version, bounds):
                 self.add(f'{known} is {version}, wanted is {bounds} ({why})', mend, fatal=fatal)
