@@ -17,7 +17,6 @@ import sys
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .version import __version__
 
@@ -58,8 +57,8 @@ class Report:
     ok: bool = True
     versions: dict[str, str | None] = field(default_factory=dict)
     device: str = 'unknown, because torch does not import'
-    gaps: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[dict] = field(default_factory=list)
+    problems: list[dict] = field(default_factory=list)
 
     def add(self, what: str, mend: str, *, fatal: bool = True) -> None:
         """Adds a problem."""
@@ -89,8 +88,8 @@ class Report:
         self.versions[name] = ' + '.join(found.values()) or None
         fatal = name not in OPTIONAL
         if not found:
-            self.add(f'{name} is not installed{"" if fatal else f" ({why})"}', mend, fatal=fatal)
-            return
+            what = f'{name} is not installed' + f' ({why})' * (not fatal)
+            return self.add(what, mend, fatal=fatal)
         for known, version in found.items():
             if not fits(version, bounds):
                 self.add(f'{known} is {version}, wanted is {bounds} ({why})', mend, fatal=fatal)
@@ -162,9 +161,8 @@ def run(args: argparse.Namespace) -> int:
     print(f'machine\n  {platform.platform()}\n  {report.device}\n  {sys.executable}')
     for gap in report.gaps:
         print(f'gap {gap["name"]}, {"closed" if gap["active"] else "left alone"}: {gap["detail"]}')
-    for problem in sorted(report.problems, key=lambda problem: not problem['fatal']):
-        print('ERROR:' if problem['fatal'] else 'warning:', problem['what'], end='; ')
-        print('mend it with:', problem['mend'])
+    for p in sorted(report.problems, key=lambda p: not p['fatal']):
+        print(f'{"ERROR" if p["fatal"] else "warning"}: {p["what"]}; mend it with: {p["mend"]}')
     if not report.problems:
         print('no problems: every component is registered')
     return int(not report.ok)
