@@ -42,9 +42,8 @@ PACKAGES = (
     ('mmdet', 'mmdet', '>=3.2,<3.4', 'pip install --no-deps mmdet==3.3.0', 'only to find people'),
     ('mmpose', 'mmpose', '>=1.3,<2', 'pip install --no-deps mmpose==1.3.2', 'written for 1.3'),
     ('openmim', 'mim', '', 'pip install --no-deps openmim==0.3.9', 'only for `mim`'),
-    ('protobuf', 'google.protobuf', '>=4.22', 'pip install "protobuf>=4.22"', 'only for MindSpore'),
 )
-OPTIONAL = {'mmdet', 'openmim', 'protobuf'}
+OPTIONAL = {'mmdet', 'openmim'}
 COMPONENTS = ('MODELS.MSPNBackbone', 'MODELS.MSPNNeck', 'MODELS.MultiStageHead',
               'MODELS.OHKMMSELoss', 'MODELS.MSPNPoseEstimator', 'KEYPOINT_CODECS.MultiLevelHeatmap')
 # fmt: on

@@ -93,7 +93,6 @@ def test_metadata_of_the_wheel_and_its_requirements_replace_nothing(wheel):
     names = {re.match(r'[\w.-]+', line).group() for line in required}
     assert not names & NEVER_REQUIRED, 'not as an extra either'
     assert not any('opencv' in name for name in names), 'four distributions share the name cv2'
-    assert "protobuf>=4.22; extra == 'mindspore'" in required
 
 
 def test_source_distribution_gives_the_same_wheel(source, wheel, tmp_path):
