@@ -79,8 +79,8 @@ def check_dataset(
         progress: Called with the number of images done so far.
 
     Returns:
-        What is wrong, and how many images, annotations, people and keypoints there are; if the
-        file or the folder cannot be used, or decoding ends a process, there is an `InputError`.
+        What is wrong, and how many images, annotations, people and keypoints there are. An
+        `InputError` says if file or folder cannot be used, or decoding ends a process.
     """
     content = read_keypoint_file(annotations)
     if not images.is_dir():

@@ -101,8 +101,7 @@ def _check_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
     if boxes := dataset.get('bbox_file'):
         _check_file('file of detected boxes', boxes, mend)
         read_detections(boxes)
-    heads = dataset.get('headbox_file')
-    if heads and not Path(heads).is_file():
+    if (heads := dataset.get('headbox_file')) and not Path(heads).is_file():
         raise InputError(f'the file of head boxes {heads} does not exist; {_HEADS}')
 
 

@@ -1,7 +1,4 @@
-"""Checks a COCO keypoint data set before a long run: records, images, skeleton.
-
-Status 0: there are no errors; 1: there are; 2: the input is not a data set at all.
-"""
+"""Checks a COCO keypoint data set before a long run: records, images, skeleton."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from .run_config import read_config
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks what was given, and says what is wrong with it."""
+    """Checks what was given, and says what is wrong with it; 1 if there are errors."""
     if args.report and not args.report.parent.is_dir():
         raise InputError(f'--report: the folder {args.report.parent} does not exist; create it')
     skeleton = skeleton_of_file(args.metainfo) if args.metainfo else None

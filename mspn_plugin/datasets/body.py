@@ -68,16 +68,33 @@ class CocoPersonDataset(CocoDataset):
         """
         if self.data_mode != 'topdown':
             return super().parse_data_info(raw_data_info)
+        image, given = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
         # Some exporters write null for what they do not know.
-        known = {k: v for k, v in raw_data_info['raw_ann_info'].items() if v is not None}
-        known.pop('segmentation', None)
-        if known.setdefault('iscrowd', 0) or known.get('num_keypoints') == 0:
+        known = {k: v for k, v in given.items() if v is not None and k != 'segmentation'}
+        labelled = {'bbox', 'keypoints'} <= known.keys() and known.get('num_keypoints') != 0
+        if known.setdefault('iscrowd', 0) or not labelled:
             return None
-        record = super().parse_data_info({**raw_data_info, 'raw_ann_info': known})
-        if record is not None:
-            del record['segmentation']
-            record['keypoints'] = record['keypoints'].copy()  # of an array of its own
-        return record
+        (x, y, w, h), last_x, last_y = known['bbox'], image['width'] - 1, image['height'] - 1
+        # NumPy's clip does the same in thirty times the time.
+        x1, y1 = min(max(x, 0), last_x), min(max(y, 0), last_y)
+        x2, y2 = min(max(x + w, 0), last_x), min(max(y + h, 0), last_y)
+        joints = np.array(known['keypoints'], np.float32).reshape(1, -1, 3)
+        count = known.get('num_keypoints', np.count_nonzero(joints[..., :2].max(axis=2)))
+        record = dict(
+            img_id=known['image_id'],
+            img_path=image['img_path'],
+            bbox=np.array([[x1, y1, x2, y2]], np.float32),
+            bbox_score=np.ones(1, np.float32),
+            num_keypoints=count,
+            keypoints=joints[..., :2].copy(),
+            keypoints_visible=np.minimum(1, joints[..., 2]),
+            area=np.array(known.get('area', max((x2 - x1) * (y2 - y1) * 0.53, 1.0)), np.float32),
+            iscrowd=known['iscrowd'],
+            id=known['id'],
+            category_id=np.array(known['category_id']),
+            raw_ann_info=known,
+        )
+        return record | ({'crowd_index': image['crowdIndex']} if 'crowdIndex' in image else {})
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The record of a person by number, with the facts that pipelines need."""
@@ -139,14 +156,11 @@ class Coco2014Dataset(CocoPersonDataset):
                     keypoints_visible=nothing[..., 0] + 1,
                 )
                 people.append(person)
-        counts = (
-            f'{len(found) - len(people)} boxes of images that {self.ann_file} does not list and '
-            f'{found.other_categories} of other categories'
-        )
+        counts = f'{len(found) - len(people)} boxes of images that {self.ann_file} does not list'
+        counts += f' and {found.other_categories} of other categories'
         if not people:
-            text = (
-                f'the {len(found) + found.other_categories} boxes in {self.bbox_file} are {counts}'
-            )
+            number = len(found) + found.other_categories
+            text = f'the {number} boxes in {self.bbox_file} are {counts}'
             raise InputError(f'{text}; give a file with detected people of those images')
         print_log(f'{self.bbox_file}: {len(people)} people; left out: {counts}', 'current')
         return people

@@ -17,12 +17,10 @@ from torch.utils.data import default_collate
 
 @TRANSFORMS.register_module()
 class LoadPersonImage(stock.LoadImage):
-    """Reads an image; the people of one image can share it.
+    """MMPose's ``LoadImage``; the people of one image can share it.
 
-    Args:
-        keep: Keeps the last image for the next person of it, read-only, unless the file has
-            changed. Pays where an image's people follow one another, as in evaluation.
-        **settings: Those of MMPose's ``LoadImage``.
+    With `keep` the last image is kept, read-only, for the next person of it, unless the file has
+    changed. It pays where an image's people follow one another, as in evaluation.
     """
 
     def __init__(self, keep: bool = False, **settings: Any) -> None:
@@ -75,11 +73,9 @@ class FastTopdownAffine(stock.TopdownAffine):
 
 @TRANSFORMS.register_module()
 class FastPackPoseInputs(stock.PackPoseInputs):
-    """MMPose's ``PackPoseInputs``, without its copies; OpenCV takes the channels apart.
+    """MMPose's ``PackPoseInputs`` without its copies; OpenCV takes the channels apart.
 
-    Args:
-        pack_annotation: Whether samples carry ``raw_ann_info``, which no training needs.
-        **settings: Those of MMPose's ``PackPoseInputs``.
+    Without `pack_annotation`, samples do not carry ``raw_ann_info``, which no training needs.
     """
 
     def __init__(self, pack_annotation: bool = True, **settings: Any) -> None:

@@ -76,8 +76,7 @@ class BadImages:
         with self._lines.get_lock():
             self._meetings.value += 1
             lines = self._lines.value + json.dumps(sample).encode() + b'\n'
-            known = [noted.number for noted in self.samples()]
-            if sample.number not in known and len(lines) <= _CAPACITY:
+            if all(s.number != sample.number for s in self.samples()) and len(lines) <= _CAPACITY:
                 self._lines.value = lines
             return self.samples()
 

@@ -48,12 +48,8 @@ class ResumableBatchSampler(Sampler):
     MMEngine seeds each worker once, so what a sample's augmentation draws depends on all that its
     worker did before. Here every sample has a seed made of the run's, the process's rank, the
     epoch, and the place of the batch and of the sample. `RepeatableTrainingHook` tells it where to
-    go on, also within an epoch, where MMEngine would load all the earlier batches again.
-
-    Args:
-        sampler: MMEngine's ``DefaultSampler``, ``InfiniteSampler`` or another with a ``seed``.
-        batch_size: Samples per batch.
-        drop_last: Whether to leave out the last batch if it is smaller.
+    go on, also within an epoch, where MMEngine would load all the earlier batches again. The
+    `sampler` is a ``DefaultSampler``, an ``InfiniteSampler`` or another with a ``seed``.
     """
 
     def __init__(self, sampler: Any, batch_size: int, *, drop_last: bool = False) -> None:

@@ -57,10 +57,10 @@ class BoxMargins(BaseTransform):
     """Multiplies the box's width by ``width * (1 + u * width_extra)``, u in [0, 1); height alike.
 
     Args:
-        width: Factor for the width. The original takes 1.05 in training and 1.09 in tests.
-        height: Factor for the height; 1.05 and 1.135.
-        width_extra: Largest random extra width, 0.6 in training.
-        height_extra: Largest random extra height, 0.8 in training.
+        width: The original takes 1.05 in training and 1.09 in tests.
+        height: 1.05 and 1.135.
+        width_extra: 0.6 in training.
+        height_extra: 0.8 in training.
     """
 
     def __init__(

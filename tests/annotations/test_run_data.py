@@ -39,27 +39,24 @@ def write(path, **parts):
     path.write_text(json.dumps({**content, **parts}))
 
 
-def config(num_keypoints, good, changes):
+def config(root, num_keypoints, kind, file, prefix, changes):
+    good = dict(type=kind, data_root=str(root), ann_file=file, data_prefix=dict(img=prefix))
     dataset = dict(type='RepeatDataset', dataset={**good, **changes})
     model = dict(head=dict(num_keypoints=num_keypoints))
     return Config(dict(model=model, train_dataloader=dict(dataset=dataset)))
 
 
 def coco(root, **changes):
-    prefix = dict(img='train2017/')
-    good = dict(data_root=str(root), ann_file='annotations/train.json', data_prefix=prefix)
-    return config(17, dict(good, type='CocoDataset'), changes)
+    return config(root, 17, 'CocoDataset', 'annotations/train.json', 'train2017/', changes)
 
 
 def coco2014(root, **changes):
-    good = dict(type='Coco2014Dataset', data_root=str(root), ann_file='gt_json/train.json')
-    return config(17, good, changes)
+    return config(root, 17, 'Coco2014Dataset', 'gt_json/train.json', '', changes)
 
 
 def mpii(root, num_keypoints=16, **changes):
-    prefix = dict(img='images/')
-    good = dict(data_root=str(root), ann_file='annotations/mpii.json', data_prefix=prefix)
-    return config(num_keypoints, dict(good, type='MegviiMpiiDataset'), changes)
+    file = 'annotations/mpii.json'
+    return config(root, num_keypoints, 'MegviiMpiiDataset', file, 'images/', changes)
 
 
 def fails(cfg, words):
