@@ -24,17 +24,10 @@ def _person(rng, person_id, image_id):
     visible = rng.integers(0, 3, 17)
     visible[rng.permutation(17)[:3]] = 0, 1, 2
     joints = rng.integers([2, 2], [WIDTH - 2, HEIGHT - 2], (17, 2)) * (visible > 0)[:, None]
-    left, top = rng.uniform(-5, 30, 2)
-    return dict(
-        id=person_id,
-        image_id=image_id,
-        category_id=1,
-        bbox=[left, top, *rng.uniform(70, 110, 2)],  # goes beyond the image
-        area=2000.0,
-        iscrowd=0,
-        num_keypoints=int((visible > 0).sum()),
-        keypoints=np.column_stack([joints, visible]).ravel().tolist(),
-    )
+    box = [*rng.uniform(-5, 30, 2), *rng.uniform(70, 110, 2)]  # goes beyond the image
+    keypoints, count = np.column_stack([joints, visible]).ravel().tolist(), int((visible > 0).sum())
+    place = dict(id=person_id, image_id=image_id, category_id=1, bbox=box, area=2000.0, iscrowd=0)
+    return dict(place, keypoints=keypoints, num_keypoints=count)
 
 
 @pytest.fixture
@@ -52,18 +45,14 @@ def coco2014(tmp_path):
             cv2.imwrite(str(root / folder / file), pixels)
             images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
             people += [_person(rng, 2 * number + i, number) for i in (0, 1)]
-        categories = [dict(id=1, name='person')]
-        content = dict(images=images, annotations=people, categories=categories)
+        content = dict(images=images, annotations=people, categories=[dict(id=1, name='person')])
         (root / name).write_text(json.dumps(content))
     return root
 
 
 BOXES = [
-    dict(image_id=44, category_id=1, bbox=[1, 2, 30, 40], score=0.9),
-    dict(image_id=1, category_id=1, bbox=[1, 2, 30, 40], score=0.9),
-    dict(image_id=43, category_id=18, bbox=[1, 2, 30, 40], score=0.9),
-    dict(image_id=43, category_id=1, bbox=[5.5, 6, 7, 8], score=0.25),
-    dict(image_id=999, category_id=3, bbox=[1, 2, 30, 40], score=0.9),
+    dict(image_id=image, category_id=category, bbox=[image / 8, 2, 30, 40], score=image / 1000)
+    for image, category in ((44, 1), (1, 1), (43, 18), (43, 1), (999, 3))
 ]
 
 

@@ -16,18 +16,16 @@ MINDSPORE = Path(__file__).resolve().parents[1] / 'data' / 'mindspore_small.ckpt
 def run(call_tool, capfd, folder, trial):
     """Calls a tool; gives its status, after a look at what it said and left behind."""
 
-    def run(name, *arguments):
+    def call(*arguments):
+        try:
+            call_tool(*arguments)
+        except SystemExit as error:
+            return error.code
+        return 0
+
+    def run(*arguments):
         capfd.readouterr()
-        status = 0
-
-        def call():
-            nonlocal status
-            try:
-                call_tool(name, *arguments)
-            except SystemExit as error:
-                status = error.code or 0
-
-        trial(call)
+        status = trial(call, *arguments)
         text, errors = capfd.readouterr()
         assert status in (0, 1, 2) and 'Traceback' not in text + errors
         if status == 2:
