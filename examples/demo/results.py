@@ -15,9 +15,9 @@ from pycocotools.cocoeval import COCOeval
 
 from mspn.drawing import draw_people
 from mspn_plugin import get_config
-from mspn_plugin.apis import pose_of
+from mspn_plugin.apis import PosePredictor, pose_of
 
-from mmpose.apis import inference_topdown, init_model  # isort: skip  # after the plugin
+from mmpose.apis import init_model  # isort: skip  # after the plugin
 
 HEIGHT = 480  # of a picture, in pixels: small images are enlarged, so that limbs stay apart
 SEEN = 0.6  # score of a keypoint worth drawing; an empty heatmap scores 0.5
@@ -33,16 +33,16 @@ def draw_poses(config: str, checkpoint: Path, images: Path, truth: Path, out: Pa
             boxes[person['image_id']].append([x, y, x + w, y + h])
     crowded = [image for image in content['images'] if boxes[image['id']]]
     crowded.sort(key=lambda image: -len(boxes[image['id']]))
-    model = init_model(get_config(config), str(checkpoint), device='cpu')
+    predictor = PosePredictor(init_model(get_config(config), str(checkpoint), device='cpu'))
     out.parent.mkdir(exist_ok=True)
     tiles = []
     for name, people in ((image['file_name'], boxes[image['id']]) for image in crowded[:6]):
         image = cv2.imread(str(images / name))
         scale = HEIGHT / image.shape[0]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        found = inference_topdown(model, image, np.array(people, np.float32) * scale)
+        found = predictor.predict(image, np.array(people) * scale)
         poses = [pose_of(person) for person in found]
-        tiles.append(draw_people(image, poses, model.dataset_meta, keypoint_thr=SEEN))
+        tiles.append(draw_people(image, poses, predictor.meta, keypoint_thr=SEEN))
         cv2.imwrite(str(out.with_name(f'{Path(name).stem}_poses.jpg')), tiles[-1])
     rows = [np.hstack(tiles[i : i + 3]) for i in range(0, len(tiles), 3)]
     width = max(row.shape[1] for row in rows)

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 
 from mspn.errors import InputError
 
-from ..zoo import get_config, list_configs
+from ..zoo import get_config
 from .cpu_processes import join_processes
 
 _SPLITS = ('train', 'val', 'test')
@@ -23,14 +23,12 @@ _FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a f
 
 def read_config(name: str) -> Config:
     """Reads a config file, given by its path or as the name of a config of this package."""
-    path = name
-    if not Path(name).is_file() and name.removesuffix('.py') in list_configs():
-        path = get_config(name)
-    if not Path(path).is_file():
+    try:
+        path = name if Path(name).is_file() else get_config(name)
+    except InputError as error:
         raise InputError(
-            f'the config {name} does not exist; give the path of a config, or one of '
-            + ', '.join(list_configs())
-        )
+            f'the config {name} does not exist ({error}); give the path or name of one'
+        ) from error
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program, so anything can happen in it
