@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mspn.errors import InputError
@@ -43,8 +44,8 @@ def get_config(name: str) -> str:
     MMEngine's ``Config.fromfile``, ``mmpose.apis.init_model`` and ``MMPoseInferencer`` all take it.
 
     Args:
-        name: One of `list_configs`, or of a detector, with or without ``.py``; or as much of it as
-            fits no other, preferably its start: ``'mspn-tiny'``.
+        name: One of `list_configs`, or of a detector, with or without ``.py``; or as much of its
+            start, or whole words of it, as fit no other: ``'mspn-tiny'``.
 
     Returns:
         The absolute path.
@@ -55,7 +56,8 @@ def get_config(name: str) -> str:
     paths = _paths()
     stem = name.removesuffix('.py')
     fitting = [stem] if stem in paths else [each for each in paths if each.startswith(stem)]
-    fitting = fitting or [each for each in paths if stem in each]
+    words = re.compile(rf'[-_]{re.escape(stem)}([-_]|$)')
+    fitting = fitting or [each for each in paths if words.search(each)]
     if not fitting or not stem:
         raise InputError(f'there is no config {name!r}; the configs are: {", ".join(paths)}')
     if len(fitting) > 1:

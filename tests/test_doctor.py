@@ -172,7 +172,7 @@ def test_the_bounds_are_those_of_the_project_and_the_pinned_list_keeps_them():
     rows = {names.split()[-1]: row for names, *row in doctor.PACKAGES}
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
     extras = project['optional-dependencies']
-    for line in (*extras['mim'], *extras['mindspore'], *project['dependencies']):
+    for line in (*extras['mim'], *project['dependencies']):
         name, bounds = re.match(r'([\w-]+)(.*)', line).groups()
         assert bounds in ('', rows[name][1]), line
     text = (ROOT / 'install' / 'requirements.txt').read_text()

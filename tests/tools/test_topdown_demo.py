@@ -225,7 +225,7 @@ def test_models_that_do_not_belong_together(fails, untrained_models, tmp_path):
         (1, 'no.pth', 'checkpoint no.pth does not exist'),
         (1, pose_weights, 'does not fit the detector'),
         (0, pose_config, 'come before those of the pose'),
-        (2, 'nothing', 'the config nothing.py does not exist'),
+        (2, 'nothing', 'the config nothing does not exist'),
         (3, det_weights, 'does not fit the config'),
         (2, det_config, 'describes no pose model'),
     ):
