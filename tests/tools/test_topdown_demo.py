@@ -179,7 +179,7 @@ def test_what_was_done_is_kept_and_named(demo, tmp_path, monkeypatch):
         ((0, 'nothing'), 'detector config nothing does not'),
         ((1, 'pose.pth'), 'does not fit the detector'),
         ((0, TINY), 'come before those of the pose'),
-        ((2, 'nothing'), 'the config nothing.py does not exist'),
+        ((2, 'nothing'), 'the config nothing does not exist'),
         ((3, 'rtmdet.pth'), 'does not fit the config'),
         ((2, 'rtmdet.py'), 'describes no pose model'),
     ],
