@@ -76,7 +76,7 @@ def test_a_skeleton_of_ones_own(run, data, tmp_path):
         (['--metainfo', 'no.py'], 'no.py does not exist'),
         (['--metainfo', 'broken.py'], 'division by zero'),
         (['--metainfo', 'empty.py'], 'defines no dataset_info'),
-        (['--config', 'no'], 'the config no.py does not exist'),
+        (['--config', 'no'], 'the config no does not exist'),
         (['--report', 'no/report.json'], 'the folder no does not exist'),
     ],
 )

@@ -187,6 +187,7 @@ def test_refusals(infer, boxes, images, untrained_models, tmp_path):
     [
         (KeyboardInterrupt(), 130, 'stopped by the keyboard'),
         (OSError(28, 'No space left on device', '9_res.jpg'), 2, '9_res.jpg cannot be read or'),
+        (OSError(28, 'No space left'), 2, 'out cannot be read or written: No space left'),
         (torch.cuda.OutOfMemoryError('too much'), 2, 'give a smaller --batch-size'),
     ],
 )

@@ -45,6 +45,6 @@ def test_train_through_mmpose_by_path(people, quick, tmp_path):
 @pytest.mark.slow
 def test_mim_run_and_search(tmp_path):
     said = mim('run', 'mspn_plugin', 'train', 'nowhere', cwd=tmp_path, fails=True)
-    assert 'error: the config nowhere.py does not exist' in said
+    assert 'error: the config nowhere does not exist' in said
     mim('search', 'mspn_plugin', '--json', tmp_path / 'found.json', cwd=tmp_path)
     assert 'mspn50-2stg_8xb32-210e_coco-256x192' in (tmp_path / 'found.json').read_text()

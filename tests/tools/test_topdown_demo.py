@@ -18,13 +18,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from mspn import outputs
 from mspn.media import open_media
 from mspn_plugin.apis.detector import PersonDetector
 
 mmdet_apis = pytest.importorskip('mmdet.apis')
 
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'topdown_demo.py'
 PYTHON = (sys.executable, '-W', 'ignore')
 LONG = 'MSPN_TEST_MINUTES' in os.environ
@@ -139,32 +137,9 @@ def test_a_camera_runs_until_the_keyboard_stops_it(demo, tmp_path, monkeypatch, 
     assert names(tmp_path / 'out') == ['predictions.json', 'webcam0.mp4']
 
 
-def test_what_was_done_is_kept_and_named(demo, tmp_path, monkeypatch):
-    """A run that ends early leaves a video that plays and a JSON that can be read."""
-    write, out = outputs.VideoFile.write, tmp_path / 'out'
-
-    def failing(self, pixels):
-        if self.count == 3:
-            raise OSError(28, 'No space left on device')
-        write(self, pixels)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(outputs.VideoFile, 'write', failing)
-        message = demo(walk(tmp_path / 'walk.mp4', 9), status=2)
-    named = f'{out / "predictions.partial.json"}, {out / "walk.partial.mp4"}'
-    assert f'ended after 3 frames, which are kept: {named}' in message
-    assert f'error: {out} cannot be read or written: No space' in message
-    found = predictions(out, 'predictions.partial.json')
-    assert {entry['image_id'] for entry in found} >= {0, 1, 2}
-    assert len(list(open_media(out / 'walk.partial.mp4'))) == 3 and len(names(out)) == 2
-    demo(tmp_path / 'walk.mp4')  # starts anew
-    assert names(out) == ['predictions.json', 'walk.mp4']
-
-
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
-        (['--input', 'text.mp4'], 'cannot be read as an image or a video'),
         (['--input', 'broken'], 'none of the 1 images in broken can be read'),
         (['--out', 'text.mp4'], 'the folder text.mp4 cannot be made: File exists'),
         (['--det-every', 0], '--det-every: 0 is not a whole number from 1'),
@@ -176,27 +151,15 @@ def test_what_was_done_is_kept_and_named(demo, tmp_path, monkeypatch):
         (['--pose-device', 'cuda:97'], "the device 'cuda:97' cannot be used"),
         (['--cfg-options', 'model.type.x=1'], '--cfg-options do not fit'),
         (['--cfg-options', 'model.head.x=1'], 'cannot be built as a pose model'),
-        ((0, 'nothing'), 'detector config nothing does not'),
-        ((1, 'pose.pth'), 'does not fit the detector'),
-        ((0, TINY), 'come before those of the pose'),
-        ((2, 'nothing'), 'the config nothing does not exist'),
-        ((3, 'rtmdet.pth'), 'does not fit the config'),
-        ((2, 'rtmdet.py'), 'describes no pose model'),
     ],
 )
-def test_bad_input(demo, untrained_models, tmp_path, monkeypatch, options, expected):
-    """Options, or an argument in place of the model's of that index."""
+def test_bad_input(demo, tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
     for name in ('text.mp4', 'broken/a.jpg', 'images/a.png'):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text('neither image nor video')
     cv2.imwrite('images/a.png', np.zeros((9, 9, 3), np.uint8))
-    models = list(untrained_models)
-    if isinstance(options, tuple):
-        place, name = options
-        models[place] = models[0].with_name(name) if '.' in name else name
-        options = ()
-    assert expected in demo(walk('walk.mp4', 1), *options, models=models, status=2)
+    assert expected in demo(walk('walk.mp4', 1), *options, status=2)
     assert not [path for path in Path('out').rglob('*') if path.is_file()]
 
 
@@ -221,8 +184,16 @@ def test_show(demo, tmp_path, monkeypatch):
     demo(film, '--show', status=130)
     assert (tmp_path / 'out' / 'walk.partial.mp4').is_file() and len(pictures) == 1
     key = ord('x')
-    demo(film, '--show')
-    assert len(pictures) == 4
+    demo(film, '--show')  # starts anew
+    assert len(pictures) == 4 and names(tmp_path / 'out') == ['predictions.json', 'walk.mp4']
+
+
+def test_models_in_the_wrong_order(demo, untrained_models, tmp_path):
+    models = [*untrained_models[2:], *untrained_models[:2]]
+    video = walk(tmp_path / 'walk.mp4', 1)
+    assert 'come before those of the pose' in demo(video, models=models, status=2)
+    models = [*untrained_models[:2], *untrained_models[:2]]
+    assert 'describes no pose model' in demo(video, models=models, status=2)
 
 
 @pytest.mark.slow
