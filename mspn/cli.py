@@ -23,6 +23,11 @@ from .version import __version__
 
 _CONFIG = 'path of a config, or the name of one of this package'
 _SWITCH = argparse.BooleanOptionalAction
+_OVERRIDES: Any = dict(
+    nargs='+',
+    metavar='KEY=VALUE',
+    help='override settings of the config, such as train_dataloader.batch_size=16',
+)
 
 
 def _number(kind: type, low: float, high: float, what: str) -> Callable[[str], float]:
@@ -45,11 +50,6 @@ def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], 
     return parser.add_argument, functools.partial(parser.add_argument, action='store_true')
 
 
-def _cfg_options(parser: argparse.ArgumentParser) -> None:
-    what = 'override settings of the config, such as train_dataloader.batch_size=16'
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help=what)
-
-
 def _run_options(parser: argparse.ArgumentParser) -> None:
     """Adds what training and evaluation have in common."""
     add, flag = _adders(parser)
@@ -57,7 +57,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add('--data-root', metavar='FOLDER', help="the data set in COCO's layout, not the config's")
     flag('--gt-boxes', help='evaluate with the annotated boxes instead of those of a detector')
     flag('--blank-bad-images', help='evaluate black images for unreadable ones, instead of failing')
-    _cfg_options(parser)
+    add('--cfg-options', **_OVERRIDES)
     launchers = ['none', 'pytorch', 'slurm', 'mpi']
     add('--launcher', choices=launchers, default='none', help='what started the processes')
     # torch.distributed.launch passes it, torchrun sets the environment variable instead.
@@ -91,9 +91,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     pair = dict(nargs=2, metavar=('CONFIG', 'WEIGHTS'))
     add('--model', required=True, help='the pose model: a config, and a file or a URL', **pair)
     add, flag = _adders(parser.add_mutually_exclusive_group(required=True))
-    add(
-        '--detector', help="boxes from this detector of MMDet, by its config's path or name", **pair
-    )
+    add('--detector', help='boxes from this detector of MMDet: path or name of its config', **pair)
     what = 'boxes from COCO detections; the names of the images end in their ids'
     add('--boxes', type=Path, metavar='FILE', help=what)
     flag('--whole-image', help='one person fills each image')
@@ -122,11 +120,7 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
         add(f'--{name}-thr', type=kind, default=default, metavar='X', help=f'{what} ({default})')
     add('--det-cat-id', type=int, default=0, metavar='N', help="the detector's index of people (0)")
     for name, number, what in (
-        (
-            'det-every',
-            1,
-            'detect in every Nth frame of a film; between them boxes follow the poses',
-        ),
+        ('det-every', 1, 'detect in every Nth frame of a film; in others boxes follow the poses'),
         ('batch-size', 64, 'people in a batch; as many images wait in memory'),
         ('det-batch-size', 8, 'frames in a batch of the detector'),
     ):
@@ -134,7 +128,7 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     add('--device', help='cpu, cuda or cuda:N (default: cuda if there is one)')
     add('--det-device', metavar='DEVICE', help='another one for the detector')
     add('--pose-device', metavar='DEVICE', help='another one for the pose model')
-    _cfg_options(parser)
+    add('--cfg-options', **_OVERRIDES)
     parser.set_defaults(results='predictions.json', picture='pictures/{name}')
 
 

@@ -64,19 +64,18 @@ def draw_people(
         InputError: The image is not of that kind, or ``meta`` is for other keypoints.
     """
     picture = decode(image, 'the image').copy()
-    limits, skeleton = np.array(picture.shape[1::-1]), _skeleton(meta)
-    figures = [_figure(person, limits, keypoint_thr, len(skeleton.joints)) for person in people]
+    skeleton, limits = _skeleton(meta), np.array(picture.shape[1::-1])
+    figures = [_figure(person, limits, keypoint_thr, len(skeleton[2])) for person in people]
     order = [i for i, person in enumerate(people) if person.score >= person_thr]
     order.sort(key=lambda index: -figures[index].size)
     for index in order:
         if boxes:
             _draw_box(picture, figures[index])
-        _draw_figure(picture, figures[index], skeleton)
+        _draw_figure(picture, figures[index], *skeleton)
     for index in order:
-        text = [str(index)] if boxes else []
-        text += [f'{people[index].score:.2f}'] if scores else []
-        if text:
-            _write(picture, '  '.join(text), figures[index])
+        _write(
+            picture, [str(index)] * boxes + [f'{people[index].score:.2f}'] * scores, figures[index]
+        )
     return picture
 
 
@@ -97,8 +96,7 @@ def overlay_heatmaps(image: np.ndarray, people: Sequence[Pose]) -> np.ndarray:
                 f'person {index} has no heatmaps; set model.test_cfg.output_heatmaps to True'
             )
         _raise_to_heatmaps(highest, person.heatmaps, person.region)
-    # For every height the opacity, and the colour times the opacity.
-    height = np.linspace(0, 1, 256)
+    height = np.linspace(0, 1, 256)  # for each the opacity, and the colour times the opacity
     opacity = _TRANSLUCENT * np.clip((height - 0.03) / 0.6, 0, 1)
     levels = np.round(60 + 180 * height).astype(np.uint8)  # without the map's dark end
     colours = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO) * opacity[:, None, None]
@@ -114,31 +112,24 @@ def limb_colour(start: int, end: int, meta: Mapping[str, Any]) -> Colour:
     return MIDDLE if left == right else LEFT if left else RIGHT
 
 
-class _Skeleton(NamedTuple):
-    links: np.ndarray  # (L, 2), the limbs' ends
-    limbs: np.ndarray  # (L, 3), their colours
-    joints: np.ndarray  # (K, 3), the keypoints' colours
-
-
-def _skeleton(meta: Mapping[str, Any]) -> _Skeleton:
+def _skeleton(meta: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The limbs' ends ``(L, 2)``, and the colours of limbs ``(L, 3)`` and joints ``(K, 3)``."""
     links = np.array(meta['skeleton_links'], int).reshape(-1, 2)
     if any(name.startswith(_SIDES) for name in meta['keypoint_name2id']):
         limbs: Any = [limb_colour(start, end, meta) for start, end in links.tolist()]
         joints: Any = [limb_colour(k, k, meta) for k in range(meta['num_keypoints'])]
     else:  # MMPose's are red, green, blue
-        limbs, joints = (
-            np.reshape(meta[key], (-1, 3))[:, ::-1]
-            for key in ('skeleton_link_colors', 'keypoint_colors')
-        )
-    return _Skeleton(links, np.reshape(limbs, (-1, 3)).astype(float), np.array(joints, float))
+        keys = ('skeleton_link_colors', 'keypoint_colors')
+        limbs, joints = (np.reshape(meta[key], (-1, 3))[:, ::-1] for key in keys)
+    return links, np.reshape(limbs, (-1, 3)).astype(float), np.array(joints, float)
 
 
 class _Figure(NamedTuple):
-    """A person as it is drawn: in image pixels, ``strength`` ``(K,)`` from 0, faint, to 1."""
+    """A person as it is drawn, in image pixels."""
 
     points: np.ndarray
-    shown: np.ndarray
-    strength: np.ndarray
+    shown: np.ndarray  # (K,), which keypoints are drawn
+    strength: np.ndarray  # (K,), from 0, faint, to 1
     box: np.ndarray | None
     size: float
     width: float  # of a limb
@@ -157,54 +148,53 @@ def _figure(person: Pose, limits: np.ndarray, keypoint_thr: float, num_keypoints
     strength = np.clip((score - _FAINT) / (_STRONG - _FAINT), 0, 1)
     has_box = np.isfinite(box).all() and (box[2:] > box[:2]).all()
     # The smaller of both: a box may be the whole image, and a keypoint may be anywhere.
-    sizes = [float((box[2:] - box[:2]).max())] if has_box else []
-    sizes += [1.2 * float(np.ptp(points[near], axis=0).max())] if near.any() else []
-    shown = near & (score >= keypoint_thr)
-    size = min(sizes, default=0.0)
+    sizes = [(box[2:] - box[:2]).max()] if has_box else []
+    sizes += [1.2 * np.ptp(points[near], axis=0).max()] if near.any() else []
+    size = float(min(sizes, default=0.0))
     width = float(np.clip(size / 65, 1.0, 16.0))
-    drawn_box = box if has_box else None
-    return _Figure(points, shown, strength, drawn_box, size, width, 0.4 + 0.2 * width)
+    lines = dict(size=size, width=width, outline=0.4 + 0.2 * width)
+    return _Figure(
+        points, near & (score >= keypoint_thr), strength, box if has_box else None, **lines
+    )
 
 
-def _draw_figure(picture: np.ndarray, figure: _Figure, skeleton: _Skeleton) -> None:
+def _draw_figure(
+    picture: np.ndarray, figure: _Figure, links: np.ndarray, limbs: np.ndarray, joints: np.ndarray
+) -> None:
     """Draws limbs and joints on a transparent layer of the person's size, and blends that in."""
-    joints = np.flatnonzero(figure.shown)
-    if not len(joints):
+    seen, margin = figure.points[figure.shown], 2 * figure.width + figure.outline + 2
+    if not len(seen):
         return
-    margin = 2 * figure.width + figure.outline + 2
-    shown = figure.points[joints]
-    low, region = _region(picture, shown.min(axis=0) - margin, shown.max(axis=0) + margin + 1)
+    low, region = _region(picture, seen.min(axis=0) - margin, seen.max(axis=0) + margin + 1)
     if not region.size:
         return
     layer = np.zeros((*region.shape[:2], 4), np.uint8)
     points, strength = figure.points - low, figure.strength
     # OpenCV replaces what it draws over, transparency included: the strongest comes last.
-    joints = joints[np.argsort(strength[joints], kind='stable')]
-    limbs = np.flatnonzero(figure.shown[skeleton.links].all(axis=1))
-    weaker = strength[skeleton.links].min(axis=1)
-    limbs = limbs[np.argsort(weaker[limbs], kind='stable')]
-    links = skeleton.links[limbs]
-
-    widths = _widths(figure, links)
-    wide = widths[links].max(axis=1)
-    for extra, colours in ((2 * figure.outline, _DARK), (0.0, skeleton.limbs[limbs])):
-        _draw_lines(layer, points[links], wide + extra, _paints(colours, weaker[limbs]))
-    sure = strength[joints]
-    white = skeleton.joints[joints] + (255 - skeleton.joints[joints]) * sure[:, None]
-    radii = widths[joints] * (0.55 + 0.4 * sure) + 0.1
-    paints = np.stack([_paints(_DARK, sure), _paints(white, sure)], axis=1)
-    for centre, radius, (dark, paint) in zip(points[joints], radii, paints, strict=True):
-        _draw_circle(layer, centre, radius + figure.outline, dark)
-        _draw_circle(layer, centre, radius, paint)
-    _blend(region, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3))
-
-
-def _widths(figure: _Figure, links: np.ndarray) -> np.ndarray:
-    """Width of the limbs at each keypoint ``(K,)``: less where limbs are short, as in a face."""
-    lengths = np.hypot(*(figure.points[links[:, 0]] - figure.points[links[:, 1]]).T)
-    shortest = np.full(len(figure.points), np.inf)
+    weaker = strength[links].min(axis=1)
+    order = np.argsort(weaker, kind='stable')
+    order = order[figure.shown[links[order]].all(axis=1)]
+    links, weaker = links[order], weaker[order]
+    # Lines are thinner at the ends of short limbs, as in a face.
+    lengths = np.hypot(*(points[links[:, 0]] - points[links[:, 1]]).T)
+    shortest = np.full(len(points), np.inf)
     np.minimum.at(shortest, links.ravel(), lengths.repeat(2))
-    return np.clip(0.25 * shortest, 0.5 * figure.width, figure.width)
+    widths = np.clip(0.25 * shortest, 0.5 * figure.width, figure.width)
+    wide = widths[links].max(axis=1)
+    for extra, colours in ((2 * figure.outline, _DARK), (0.0, limbs[order])):
+        _draw_lines(layer, points[links], wide + extra, _paints(colours, weaker))
+
+    order = np.argsort(strength, kind='stable')
+    order = order[figure.shown[order]]
+    sure = strength[order]
+    white = joints[order] + (255 - joints[order]) * sure[:, None]
+    radius = widths[order] * (0.55 + 0.4 * sure) + 0.1 - _SPREAD[1]
+    radii = np.maximum(np.stack([radius + figure.outline, radius], axis=1), 0.2)
+    paints = np.stack([_paints(_DARK, sure), _paints(white, sure)], axis=1)  # a disc on a disc
+    discs = (_fixed(points[order].repeat(2, axis=0)), _fixed(radii.ravel()), paints.reshape(-1, 4))
+    for centre, size, paint in zip(*(values.tolist() for values in discs), strict=True):
+        cv2.circle(layer, centre, size, paint, -1, cv2.LINE_AA, _SHIFT)
+    _blend(region, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3))
 
 
 def _paints(colours: np.ndarray, strength: np.ndarray) -> np.ndarray:
@@ -224,11 +214,6 @@ def _draw_lines(layer: np.ndarray, ends: np.ndarray, widths: Any, paints: np.nda
         cv2.fillConvexPoly(layer, corner, paint, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_circle(layer: np.ndarray, centre: np.ndarray, radius: float, paint: np.ndarray) -> None:
-    size = int(_fixed(np.maximum(radius - _SPREAD[1], 0.2)))
-    cv2.circle(layer, _fixed(centre).tolist(), size, paint.tolist(), -1, cv2.LINE_AA, _SHIFT)
-
-
 def _fixed(values: np.ndarray) -> np.ndarray:
     return np.rint(values * 2**_SHIFT).astype(np.int32)
 
@@ -243,12 +228,12 @@ def _draw_box(picture: np.ndarray, figure: _Figure) -> None:
     cv2.rectangle(picture, (x1, y1), (x2, y2), MIDDLE, thickness)
 
 
-def _write(picture: np.ndarray, text: str, figure: _Figure) -> None:
+def _write(picture: np.ndarray, words: list[str], figure: _Figure) -> None:
     """Writes white on a dark patch, above the box or else above the keypoints."""
-    if figure.box is None and not figure.shown.any():
+    if not words or (figure.box is None and not figure.shown.any()):
         return
     corner = figure.points[figure.shown].min(axis=0) if figure.box is None else figure.box[:2]
-    scale = float(np.clip(figure.size / 550, 0.4, 1.5))
+    text, scale = '  '.join(words), float(np.clip(figure.size / 550, 0.4, 1.5))
     (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
     width, height = width + 6, height + below + 4
     limit = np.maximum(np.array(picture.shape[1::-1]) - (width, height), 0)

@@ -24,14 +24,6 @@ def listed(things: Sequence[object], count: int = 10) -> str:
     return ', '.join(map(str, things[:count])) + more
 
 
-def _sentence(error: Exception) -> str:
-    """The message of an error; a data loader's worker process puts its traceback before it."""
-    text = str(error)
-    if 'DataLoader worker process' in text.partition('\n')[0]:
-        text = text.rpartition('InputError: ')[2].strip()
-    return text
-
-
 def printable(text: str) -> str:
     """A text on one line, for a terminal: control codes in strangers' names are escaped."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -53,7 +45,10 @@ def exit_with_sentence(main: Callable[[], int | None]) -> Callable[[], None]:
             print('stopped by the keyboard', file=sys.stderr)
             raise SystemExit(130) from None
         except (InputError, MissingPackage) as error:
-            print(f'error: {printable(_sentence(error))}', file=sys.stderr)
+            text = str(error)
+            if 'DataLoader worker process' in text.partition('\n')[0]:  # with its traceback
+                text = text.rpartition('InputError: ')[2].strip()
+            print(f'error: {printable(text)}', file=sys.stderr)
             raise SystemExit(2) from None
         if status:
             raise SystemExit(status)

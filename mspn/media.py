@@ -40,24 +40,22 @@ def read_image(path: Path) -> np.ndarray | None:
 
 def decode(image: Any, name: str) -> np.ndarray:
     """Pixels of an image, a path or such pixels; an InputError calls it by ``name``."""
-    problem = None
     if isinstance(image, (str, Path)):
-        path, pixels = Path(image), None
+        path = Path(image)
         if not path.is_file():
             problem = 'is a folder' if path.is_dir() else 'does not exist'
-            problem += '; expected the file of an image'
-        elif (pixels := read_image(path)) is None:
-            problem = 'cannot be read as an image; it is damaged, or something else'
-    elif not isinstance(image, np.ndarray):
-        problem = f'is a {type(image).__name__}; expected a path or an array'
-    else:
-        pixels, kind = image, image.dtype
-        if image.ndim != 3 or image.shape[2] != 3 or kind != np.uint8 or not image.size:
-            problem = f'is an array of shape {image.shape} and type {kind}; expected (h, w, 3) '
-            problem += 'uint8, blue green red'
-    if problem is not None or pixels is None:
-        raise InputError(f'{name} {problem}')
-    return pixels
+            raise InputError(f'{name} {problem}; expected the file of an image')
+        if (pixels := read_image(path)) is None:
+            raise InputError(f'{name} cannot be read as an image; it is damaged, or something else')
+        return pixels
+    if not isinstance(image, np.ndarray):
+        raise InputError(f'{name} is a {type(image).__name__}; expected a path or an array')
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise InputError(
+            f'{name} is an array of shape {image.shape} and type {image.dtype}; expected (h, w, 3) '
+            'uint8, blue green red'
+        )
+    return image
 
 
 def number_at_end(path: Path) -> int | None:
@@ -119,11 +117,10 @@ class Media:
     def _images(self) -> Iterator[Frame]:
         self.unreadable = []
         for id, path in self.numbered():
-            pixels = read_image(path)
-            if pixels is None:
-                self.unreadable.append(path.name)
-            else:
+            if (pixels := read_image(path)) is not None:
                 yield Frame(path.name, id, pixels)
+            else:
+                self.unreadable.append(path.name)
         if self.unreadable and len(self.unreadable) == len(self.paths):
             raise InputError(
                 f'none of the {len(self.paths)} images in {self.paths[0].parent} can be read; '
@@ -168,19 +165,16 @@ def _is_image_name(path: Path) -> bool:
 
 def _film(source: Path | int) -> Media:
     capture = open_capture(source if isinstance(source, int) else str(source))
-    opened = capture.isOpened()
-    first = capture.read()[1] if opened else None
-    if first is None and isinstance(source, int):
-        problem = (
-            f'the camera webcam:{source} {"gives no picture" if opened else "cannot be opened"}'
-        )
-        problem += '; connect it, close other programs that use it, or give another number'
-    elif first is None and opened:
-        problem = f'the video {source} has 0 frames that can be read; record or fetch it again'
-    else:
+    opened, (_, first) = capture.isOpened(), capture.read()
+    if first is None:
         problem = f'{source} cannot be read as an image or a video; it may be damaged, have no '
         problem += 'frames, or be of a format that OpenCV does not know'
-    if first is None:
+        if isinstance(source, int):
+            what = 'gives no picture' if opened else 'cannot be opened'
+            problem = f'the camera webcam:{source} {what}; connect it, close other programs that '
+            problem += 'use it, or give another number'
+        elif opened:
+            problem = f'the video {source} has 0 frames that can be read; record or fetch it again'
         raise InputError(problem)
     media = Media('webcam', f'webcam{source}', [])
     if isinstance(source, Path):
@@ -193,15 +187,11 @@ def _film(source: Path | int) -> Media:
     return media
 
 
-def _film_frames(capture: Any, pixels: np.ndarray, name: str) -> Iterator[Frame]:
-    found, index = True, 0
-    try:
-        while found:
-            yield Frame(f'{name}_{index:06d}', index, pixels)
-            found, pixels = capture.read()
-            index += 1
-    finally:
-        capture.release()
+def _film_frames(capture: Any, pixels: Any, name: str) -> Iterator[Frame]:
+    index = 0
+    while pixels is not None:
+        yield Frame(f'{name}_{index:06d}', index, pixels)
+        index, (_, pixels) = index + 1, capture.read()
 
 
 def open_capture(source: str | int) -> cv2.VideoCapture:
@@ -218,15 +208,13 @@ def open_capture(source: str | int) -> cv2.VideoCapture:
 def check_window(name: str) -> None:
     """Opens a window, or raises an `InputError`; some builds of OpenCV would end the process."""
     display = os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
-    problem = None
     if 'GUI: NONE' in ' '.join(cv2.getBuildInformation().split()):
         problem = 'needs an OpenCV with windows, and opencv-python-headless has none'
     elif sys.platform.startswith('linux') and not display:
         problem = 'needs a display, and DISPLAY names none'
     else:
         try:
-            cv2.namedWindow(name, cv2.WINDOW_NORMAL)
+            return cv2.namedWindow(name, cv2.WINDOW_NORMAL)
         except cv2.error as error:
             problem = f'cannot open a window ({error.err})'
-    if problem:
-        raise InputError(f'--show {problem}; leave it out and look at the pictures in --out')
+    raise InputError(f'--show {problem}; leave it out and look at the pictures in --out')

@@ -74,16 +74,25 @@ class _GrowingFile:
         count: What has been written so far: entries, or frames.
     """
 
+    _empty_counts = False  # whether a file with nothing in it is a result
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.partial = self.path.with_name(f'{self.path.stem}.partial{self.path.suffix}')
         self.count = 0
 
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and (self.count or self._empty_counts):
+            os.replace(self.partial, self.path)
+        elif not self.count:
+            with contextlib.suppress(OSError):
+                self.partial.unlink()
+
 
 class ResultsFile(_GrowingFile):
     """A JSON list, valid after every `write`."""
 
-    _END = b'\n]\n'
+    _empty_counts = True
 
     def __enter__(self) -> ResultsFile:
         self.partial.write_bytes(b'')
@@ -98,19 +107,16 @@ class ResultsFile(_GrowingFile):
             self._append((',\n' if self.count else '\n') + ',\n'.join(lines))
             self.count += len(lines)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            os.replace(self.partial, self.path)
-            return
-        with contextlib.suppress(OSError):
-            self._append('')  # over what an interrupted or failed write may have left
-            if not self.count:
-                self.partial.unlink()
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        if kind:
+            with contextlib.suppress(OSError):
+                self._append('')  # over what an interrupted or failed write may have left
+        super().__exit__(kind, *raised)
 
     def _append(self, text: str) -> None:
         with self.partial.open('r+b') as file:
             file.seek(self._size)
-            file.write(text.encode() + self._END)
+            file.write(f'{text}\n]\n'.encode())
             file.truncate()
         self._size += len(text.encode())
 
@@ -149,12 +155,9 @@ class VideoFile(_GrowingFile):
         self._writer.write(pixels)
         self.count += 1
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         self._writer.release()
-        if not self.count:
-            self.partial.unlink(missing_ok=True)
-        elif kind is None:
-            # OpenCV does not say when a disk is full; the file does.
+        if kind is None and self.count:  # OpenCV does not say when a disk is full; the file does
             capture = open_capture(str(self.partial))
             stored = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
             if stored != self.count or not capture.read()[0]:
@@ -162,8 +165,7 @@ class VideoFile(_GrowingFile):
                     f'the video {self.partial} holds {stored} frames, but {self.count} were '
                     'written; make room on the disk and run again'
                 )
-            capture.release()
-            os.replace(self.partial, self.path)
+        super().__exit__(kind, *raised)
 
 
 class Outputs:
@@ -232,7 +234,7 @@ class Outputs:
 
     def __exit__(self, kind: type[BaseException] | None, *raised: Any) -> None:
         self._open.__exit__(kind, *raised)
-        kept = [file.partial for file in self._files if file.count and file.partial.exists()]
+        kept = [file.partial for file in self._files if file.count]
         kept += self._folders if self._written else []
         if kind and kept:
             names = ', '.join(map(str, kept))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,12 @@ class Pose:
     def score(self) -> float:
         """The person's score: the box's times the mean of the keypoints'."""
         return float(self.box_score * self.scores.mean())
+
+
+def outside(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Which boxes ``(N, 4)`` do not meet the image of this width and height."""
+    (x1, y1, x2, y2), (width, height) = boxes.T, size
+    return (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
 
 
 def check_boxes(
@@ -58,12 +65,11 @@ def check_boxes(
             f'{image} has {len(boxes)} boxes, but scores of the shape {marks.shape}; give one '
             'score for each box'
         )
-    (x1, y1, x2, y2), (width, height) = boxes.T, size
-    outside = (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+    x1, y1, x2, y2 = boxes.T
     for wrong, problem in (
         (~np.isfinite(boxes).all(axis=1), 'is not finite'),
         ((x2 <= x1) | (y2 <= y1), 'has no area (x2 must exceed x1, and y2 y1)'),
-        (outside, f'lies outside the image of {width}x{height} pixels'),
+        (outside(boxes, size), f'lies outside the image of {size[0]}x{size[1]} pixels'),
         (~((marks >= 0) & (marks <= 1)), 'has a score of {score}; expected 0 to 1'),
     ):
         for index in np.flatnonzero(wrong):

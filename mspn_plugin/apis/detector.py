@@ -20,6 +20,7 @@ from torch import nn
 from torchvision.ops import nms
 
 from mspn.errors import InputError, listed
+from mspn.poses import outside
 
 from ..checkpoints.architecture import differences
 from ..checkpoints.files import read_checkpoint, weights_in
@@ -115,20 +116,18 @@ class PersonDetector:
 
 def usable_boxes(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Which of the boxes ``(N, 4)`` have an area and meet the image of this width and height."""
-    (x1, y1, x2, y2), (width, height) = boxes.T, size
-    large = (x2 - x1 >= _SMALLEST) & (y2 - y1 >= _SMALLEST)
-    return large & (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height)
+    return (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(axis=1) & ~outside(boxes, size)
 
 
 def check_device(device: str) -> None:
     """Raises an `InputError` if a device cannot be used."""
     try:
-        if torch.zeros(1, device=device).cpu().numel() == 1:
-            return
-    except (RuntimeError, AssertionError, NotImplementedError):
-        pass
-    here = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
-    raise InputError(f'the device {device!r} cannot be used; this machine has {", ".join(here)}')
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = ', '.join(['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))])
+        raise InputError(
+            f'the device {device!r} cannot be used; this machine has {here}'
+        ) from error
 
 
 def read_detector_config(config: str | Path) -> Config:
@@ -203,7 +202,7 @@ def _load_weights(model: nn.Module, loaded: Any, weights: str, config: str) -> N
         left = [str(error).splitlines()[-1].strip()]
     if not (left := [name for name in left if not _HARMLESS.search(name)]):
         return
-    shapes = [{n: v.shape for n, v in w.items() if not _HARMLESS.search(n)} for w in (given, own)]
+    shapes = ({n: v.shape for n, v in w.items() if not _HARMLESS.search(n)} for w in (given, own))
     problems = differences(*shapes) or listed(left)
     raise InputError(
         f'the checkpoint {weights} does not fit the detector {config}: {problems}; give the config '

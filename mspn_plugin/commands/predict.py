@@ -28,6 +28,7 @@ from mspn.drawing import draw_people, overlay_heatmaps
 from mspn.errors import InputError, listed, printable
 from mspn.media import Frame, Media, check_window, number_at_end, open_media
 from mspn.outputs import Outputs
+from mspn.poses import outside
 
 from ..apis.detector import PersonDetector, check_device
 from ..apis.pipeline import Boxes, people_in_frames
@@ -44,7 +45,7 @@ _WINDOW = 'poses'
 
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, goes through it, and says where the results are."""
-    # Deprecations inside these packages, which would break the progress bar into pieces.
+    # Deprecations inside these packages would break the progress bar into pieces.
     warnings.filterwarnings('ignore', module=r'(torch|mmengine|mmcv|mmdet|mmpose)\b')
     job = _Job(args)
     # A job that its queue ends finishes its files and names them.
@@ -69,14 +70,15 @@ class _Job:
     """What was asked for, and what was done so far."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.count = args, Counter[str]()
+        self.args, self.count, self.rate = args, Counter[str](), '0.0 people/s'
         if args.show:
             check_window(_WINDOW)
         elif not (args.pictures or args.json):
             raise InputError('--no-pictures and --no-json leave nothing to do without --show')
         device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        check_device(args.det_device or device)
-        check_device(args.pose_device or device)
+        find_device, pose_device = args.det_device or device, args.pose_device or device
+        check_device(find_device)
+        check_device(pose_device)
         self.source = source = open_media(args.input)
         self.is_film = source.size is not None
         if args.det_every > 1 and not self.is_film:
@@ -92,12 +94,12 @@ class _Job:
             picture=args.picture if args.pictures else None,
             overwrite=args.overwrite,
         )
-        predictor = _load_predictor(args, args.pose_device or device)
+        predictor = _load_predictor(args, pose_device)
         self.meta = predictor.meta
         find: Any = self.boxes or (lambda frames: [(WHOLE_IMAGE, None) for _ in frames])
         if args.detector:
             options = dict(category=args.det_cat_id, score_thr=args.bbox_thr, nms_thr=args.nms_thr)
-            detector = PersonDetector(*args.detector, device=args.det_device or device, **options)
+            detector = PersonDetector(*args.detector, device=find_device, **options)
             find = lambda frames: detector.detect([f.pixels for f in frames])  # noqa: E731
         self.results = people_in_frames(
             source,
@@ -115,7 +117,7 @@ class _Job:
         stops = [KeyboardInterrupt] if self.source.kind == 'webcam' else []
         style = dict(keypoint_thr=args.keypoint_thr, person_thr=args.person_thr)
         style |= dict(boxes=args.draw_boxes, scores=args.draw_boxes)
-        self.start = time.perf_counter()
+        start = time.perf_counter()
         bar = tqdm(total=total, unit='frame', mininterval=0.5, file=sys.stderr)
         with self.outputs, contextlib.suppress(*stops), bar:
             for frame, people in self.results:
@@ -127,22 +129,20 @@ class _Job:
                 self.outputs.write(frame, people, picture)
                 drawn = sum(person.score >= args.person_thr for person in people)
                 count.update(frames=1, people=len(people), drawn=drawn)
-                bar.set_postfix_str(f'{count["people"]} people, {self.rate()}', refresh=False)
+                self.rate = f'{count["people"] / (time.perf_counter() - start):.1f} people/s'
+                bar.set_postfix_str(f'{count["people"]} people, {self.rate}', refresh=False)
                 bar.update()
                 if args.show:
                     cv2.imshow(_WINDOW, picture)
                     if cv2.waitKey(int(self.is_film)) & 0xFF in _STOP_KEYS:  # 0 waits for a key
                         raise KeyboardInterrupt
 
-    def rate(self) -> str:
-        return f'{self.count["people"] / (time.perf_counter() - self.start):.1f} people/s'
-
     def report(self) -> Iterator[str]:
         """Says what was done, and what was not."""
         source, thr, done = self.source, self.args.person_thr, self.count['frames']
         drawn = f', of whom {self.count["drawn"]} score at least {thr}' if thr else ''
         what = 'frames' if self.is_film else 'images'
-        yield f'{self.count["people"]} people in {done} {what}{drawn}; {self.rate()}'
+        yield f'{self.count["people"]} people in {done} {what}{drawn}; {self.rate}'
         if source.unreadable:
             yield f'{len(source.unreadable)} images could not be read: {listed(source.unreadable)}'
         if source.kind == 'video' and (source.num_frames or 0) > 1.02 * done + 2:
@@ -158,13 +158,12 @@ class _BoxesOfFile:
     """The boxes that a detection file has for images whose names end in their ids."""
 
     def __init__(self, args: argparse.Namespace, source: Media) -> None:
-        self._detections, self._limited = read_detections(args.boxes), args.limit_to_detections
-        self._outside: list[str] = []
-        named: dict[int, Path] = {}
-        self._unnumbered = [path.name for path in source.paths if number_at_end(path) is None]
+        self._detections, limited = read_detections(args.boxes), args.limit_to_detections
+        found, named, unnumbered = self._detections.by_image, dict[int, Path](), []
         for path in source.paths:
-            number = number_at_end(path)
-            if number is not None and named.setdefault(number, path) is not path:
+            if (number := number_at_end(path)) is None:
+                unnumbered.append(path.name)
+            elif named.setdefault(number, path) is not path:
                 raise InputError(
                     f'{named[number].name} and {path.name} in {path.parent} have the same image '
                     f'id, {number}; leave only one of them there'
@@ -174,34 +173,34 @@ class _BoxesOfFile:
                 f'{args.input} holds no image with a name that ends in its id, such as 398905.jpg '
                 'or COCO_val2014_000000398905.jpg, by which its boxes are found'
             )
-        found = self._detections.by_image
-        self._elsewhere = sorted(set(found) - set(named))
-        self._without = [named[number].name for number in sorted(set(named) - set(found))]
-        source.paths = [named[n] for n in sorted(named) if n in found or not self._limited]
+        elsewhere = sorted(set(found) - set(named))
+        without = [named[number].name for number in sorted(set(named) - set(found))]
+        source.paths = [named[n] for n in sorted(named) if n in found or not limited]
+        boxes = sum(len(found[number][1]) for number in elsewhere)
+        others, self._outside = self._detections.other_categories, list[str]()
+        # What of the file and of the images does not fit together.
+        self._left: list[tuple[int, str, list[Any]]] = [
+            (len(without), 'images without detections' + ' (left out)' * limited, without),
+            (boxes, 'detections without an image, of the image ids', elsewhere),
+            (len(unnumbered), 'images whose names do not end in a number', unnumbered),
+            (others, 'detections of other categories than 1', []),
+        ]
 
     def __call__(self, frames: list[Frame]) -> list[Boxes]:
         """The boxes of a frame; those outside its image are noted."""
         (frame,), nobody = frames, (np.zeros((0, 4)), np.zeros(0))
         boxes, scores = self._detections.by_image.get(frame.id, nobody)
         height, width = frame.pixels.shape[:2]
-        inside = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < (width, height)).all(axis=1)
-        for box in boxes[~inside]:
+        out = outside(boxes, (width, height))
+        for box in boxes[out]:
             text = ' '.join(f'{value:.6g}' for value in box)
             self._outside.append(f'{text} of {frame.name} ({width}x{height})')
-        return [(boxes[inside], scores[inside])]
+        return [(boxes[~out], scores[~out])]
 
     def left_over(self) -> Iterator[str]:
-        """What of the file and of the images did not fit together."""
-        found = self._detections
-        boxes = sum(len(found.by_image[number][1]) for number in self._elsewhere)
-        without = 'images without detections' + (' (left out)' if self._limited else '')
-        for count, what, things in (
-            (len(self._without), without, self._without),
-            (boxes, 'detections without an image, of the image ids', self._elsewhere),
-            (len(self._outside), 'boxes outside their image', self._outside),
-            (len(self._unnumbered), 'images whose names do not end in a number', self._unnumbered),
-            (found.other_categories, 'detections of other categories than 1', ()),
-        ):
+        """What did not fit together, a line each."""
+        outside = (len(self._outside), 'boxes outside their image', self._outside)
+        for count, what, things in (*self._left, outside):
             if count:
                 yield f'left over: {count} {what}' + (f': {listed(things)}' if things else '')
 
@@ -219,9 +218,9 @@ def _load_predictor(args: argparse.Namespace, device: str) -> PosePredictor:
     init_default_scope('mmpose')
     try:
         check_weights_fit(checkpoint, cfg.model)
-    except InputError:
-        raise
     except Exception as error:  # anything can be wrong in a config
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f'{config} cannot be built as a pose model: {error}; correct it, or --cfg-options'
         ) from error

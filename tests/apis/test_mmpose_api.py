@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import mmpose
 import pytest
+from films import write_video
 from mmpose.apis import MMPoseInferencer
 from mmpose.visualization import PoseLocalVisualizer
 
@@ -21,10 +22,9 @@ DEMO = Path(mmpose.__file__).parent / '.mim' / 'demo' / 'topdown_demo_with_mmdet
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope='module')
-def inferencer(untrained_models):
+def test_the_inferencer(untrained_models, people, tmp_path):
     det_config, det_weights, pose_config, pose_weights = untrained_models
-    return MMPoseInferencer(
+    inferencer = MMPoseInferencer(
         pose2d=get_config(pose_config),
         pose2d_weights=str(pose_weights),
         det_model=str(det_config),
@@ -32,33 +32,16 @@ def inferencer(untrained_models):
         det_cat_ids=[0],
         device='cpu',
     )
-
-
-@pytest.fixture(scope='module')
-def video(people, tmp_path_factory):
-    path = tmp_path_factory.mktemp('video') / 'people.mp4'
-    pictures = [cv2.imread(str(file)) for file in sorted((people / 'val2017').iterdir())[:2]]
-    size = pictures[0].shape[1::-1]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, size)
-    for picture in pictures:
-        writer.write(cv2.resize(picture, size))
-    writer.release()
-    return path
-
-
-@pytest.mark.parametrize('kind', ['image', 'folder', 'video'])
-def test_the_inferencer(inferencer, people, video, tmp_path, kind):
     images = sorted((people / 'val2017').iterdir())
-    source, count = dict(
-        image=(images[0], 1), folder=(people / 'val2017', len(images)), video=(video, 2)
-    )[kind]
-    results = list(inferencer(str(source), bbox_thr=0.0, nms_thr=0.2, out_dir=str(tmp_path)))
-    assert len(results) == count
-    found = [person for result in results for person in result['predictions'][0]]
-    assert len(found) > count  # several people in an image: boxes are a detector's
-    assert all(len(person['keypoints']) == 17 for person in found)
-    drawn = list((tmp_path / 'visualizations').iterdir())
-    assert len(drawn) == (1 if kind == 'video' else count)
+    pictures = [cv2.resize(cv2.imread(str(image)), (160, 120)) for image in images[:2]]
+    video = write_video(tmp_path / 'people.mp4', pictures, size=(160, 120))
+    for source, count, drawn in ((images[0], 1, 1), (images[0].parent, 3, 3), (video, 2, 1)):
+        out = tmp_path / source.stem
+        results = list(inferencer(str(source), bbox_thr=0.0, nms_thr=0.2, out_dir=str(out)))
+        assert len(results) == count and len(list((out / 'visualizations').iterdir())) == drawn
+        found = [person for result in results for person in result['predictions'][0]]
+        assert len(found) > count  # several people in an image: boxes are a detector's
+        assert all(len(person['keypoints']) == 17 for person in found)
 
 
 def test_the_demo_script(untrained_models, people, tmp_path, monkeypatch):

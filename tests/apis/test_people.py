@@ -21,20 +21,16 @@ def model(calibrated_tiny):
 
 
 @pytest.fixture(scope='module')
-def crowd(tmp_path_factory):
+def crowd(people):
     """Paths and boxes of nine synthetic images."""
-    from synthetic_people import make_synthetic_people
-
-    root = tmp_path_factory.mktemp('crowd')
-    make_synthetic_people(root, num_train=1, num_val=9, seed=3, workers=1)
-    file = root / 'annotations' / 'person_keypoints_val2017.json'
-    content = json.loads(file.read_text())
-    boxes = {image['id']: [] for image in content['images']}
-    for person in content['annotations']:
-        x, y, w, h = person['bbox']
-        boxes[person['image_id']].append([x, y, x + w, y + h])
-    paths = [root / 'val2017' / image['file_name'] for image in content['images']]
-    return paths, [np.array(boxes[image['id']], np.float32) for image in content['images']]
+    paths, boxes = [], []
+    for part in ('train2017', 'val2017'):
+        content = json.loads((people / f'annotations/person_keypoints_{part}.json').read_text())
+        for image in content['images']:
+            found = [p['bbox'] for p in content['annotations'] if p['image_id'] == image['id']]
+            boxes.append(np.float32([[x, y, x + w, y + h] for x, y, w, h in found]))
+            paths.append(people / part / image['file_name'])
+    return paths, boxes
 
 
 def assert_same(found, wanted):
@@ -45,34 +41,38 @@ def assert_same(found, wanted):
         assert np.array_equal(a.bboxes, b.bboxes)
 
 
+@pytest.fixture
+def count_up():
+    """Gives values one by one, and notes in ``.read`` how many were asked for."""
+
+    def count_up(values):
+        for count_up.read, value in enumerate(values, 1):
+            yield value
+
+    count_up.read = 0
+    return count_up
+
+
 @pytest.mark.parametrize('batch_size', [1, 4, 64])
-def test_equals_inference_topdown_image_by_image(model, crowd, batch_size):
+def test_equals_inference_topdown_image_by_image(model, crowd, batch_size, monkeypatch):
     paths, boxes = crowd
-    found = infer_people(model, paths, boxes, batch_size=batch_size)
+    decoded, real = [], cv2.imdecode
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, 'imdecode', lambda *some: decoded.append(len(some[0])) or real(*some))
+        patch.setattr(mmcv, 'imread', lambda *_, **__: pytest.fail('decoded again'))
+        found = infer_people(model, paths, boxes, batch_size=batch_size)
+    assert decoded == [path.stat().st_size for path in paths]  # every image once
     assert sum(map(len, found)) > 10
     for path, image_boxes, people in zip(paths, boxes, found, strict=True):
         assert_same(people, inference_topdown(model, str(path), image_boxes))
         assert all(person.img_path == str(path) for person in people)
 
 
-def test_every_image_is_decoded_once(model, crowd, monkeypatch):
-    paths, boxes = crowd
-    decoded, real = [], cv2.imdecode
-    monkeypatch.setattr(cv2, 'imdecode', lambda *some: decoded.append(len(some[0])) or real(*some))
-    monkeypatch.setattr(mmcv, 'imread', lambda *_, **__: pytest.fail('decoded again'))
-    infer_people(model, paths, boxes)
-    assert decoded == [path.stat().st_size for path in paths]
-
-
-def test_one_image_as_path_or_array(model, crowd):
+def test_one_image_nobody_and_the_whole_image(model, crowd):
     paths, boxes = crowd
     by_path = infer_people(model, str(paths[0]), boxes[0])
     assert isinstance(by_path, list) and len(by_path) == len(boxes[0])
     assert_same(infer_people(model, cv2.imread(str(paths[0])), boxes[0].tolist()), by_path)
-
-
-def test_nobody_and_the_whole_image(model, crowd):
-    paths, boxes = crowd
     assert infer_people(model, paths[0]) == []
     assert infer_people(model, paths[0], np.zeros((0, 4))) == []
     mixed = infer_people(model, paths[:4], [None, boxes[1], [], boxes[3]])
@@ -100,41 +100,24 @@ def test_scores_and_threshold(model, crowd):
 
 
 @pytest.mark.parametrize(('threads', 'ahead'), [(0, 0), (1, 8), (2, 9)])
-def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd, threads, ahead):
+def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd, count_up, threads, ahead):
     paths, boxes = crowd
-    read = []
-
-    def frames():
-        for index in range(1000):
-            read.append(index)
-            yield cv2.imread(str(paths[index % 9]))
-
-    def their_boxes():
-        for index in range(1000):
-            yield boxes[index % 9][:1]
-
-    results = infer_people(model, frames(), their_boxes(), batch_size=4, threads=threads)
-    assert read == []
-    first = next(results)
-    assert len(first) == 1 and len(read) <= 5 + ahead
+    options = dict(batch_size=4, threads=threads)
+    frames = lambda: count_up(cv2.imread(str(paths[i % 9])) for i in range(1000))  # noqa: E731
+    results = infer_people(model, frames(), (boxes[i % 9][:1] for i in range(1000)), **options)
+    assert count_up.read == 0
+    assert len(next(results)) == 1 and count_up.read <= 5 + ahead
     # Nobody in sight: the few that are do not wait for a full batch.
     seldom = ([boxes[0][0]] if index == 0 else None for index in range(1000))
-    read.clear()
-    assert len(next(infer_people(model, frames(), seldom, batch_size=4, threads=threads))) == 1
-    assert len(read) <= 6 + ahead
+    assert len(next(infer_people(model, frames(), seldom, **options))) == 1
+    assert count_up.read <= 6 + ahead
 
 
-def test_a_camera_is_not_read_ahead(model, crowd):
+def test_a_camera_is_not_read_ahead(model, crowd, count_up):
     paths, boxes = crowd
-    read = []
-
-    def frames():
-        for index in range(9):
-            read.append(index)
-            yield cv2.imread(str(paths[index]))
-
-    results = infer_people(model, frames(), iter(each[:1] for each in boxes), batch_size=1)
-    assert [(len(people), len(read)) for people in results] == [(1, n + 1) for n in range(9)]
+    frames, first = count_up(map(cv2.imread, map(str, paths))), iter(each[:1] for each in boxes)
+    results = infer_people(model, frames, first, batch_size=1)
+    assert [(len(people), count_up.read) for people in results] == [(1, n + 1) for n in range(9)]
 
 
 @pytest.mark.parametrize('threads', [0, 1, 3])
@@ -161,53 +144,39 @@ def test_what_came_before_an_error_is_not_lost(model, crowd, threads):
 
 def test_the_predictor(model, crowd):
     """Made once: `predict` for an image, `stream` for many, whose items come back."""
-    paths, boxes = crowd
     predictor = PosePredictor(model, batch_size=4)
-    wanted = [predictor.predict(path, each) for path, each in zip(paths, boxes, strict=True)]
-    assert all(isinstance(people, list) for people in wanted)
-    items = [
-        Item(path, each, key=number)
-        for number, (path, each) in enumerate(zip(paths, boxes, strict=True))
-    ]
-    for item, (same, people), expected in zip(items, predictor.stream(items), wanted, strict=True):
+    items = [Item(path, each, key=n) for n, (path, each) in enumerate(zip(*crowd, strict=True))]
+    for item, (same, people) in zip(items, predictor.stream(items), strict=True):
         assert same is item
-        assert_same(people, expected)
-    assert predictor.predict(paths[0]) == [] and list(predictor.stream([])) == []
+        assert_same(people, predictor.predict(item.image, item.boxes))
+    assert predictor.predict(items[0].image) == [] and list(predictor.stream([])) == []
     with pytest.raises(InputError, match='image 1 .*does not exist'):
         list(predictor.stream([items[0], Item('no.jpg')]))
 
 
-@pytest.mark.parametrize(
-    ('box', 'words'),
-    [
-        ([10, 10, float('nan'), 20], 'is not finite'),
-        ([10, 10, 5, 20], 'has no area'),
-        ([10, 10, 10, 20], 'has no area'),
-        ([-50, -50, -10, -10], 'lies outside the image'),
-        ([9000, 10, 9100, 20], 'lies outside the image'),
-    ],
-)
-def test_bad_boxes_name_the_image_and_the_box(model, crowd, box, words):
+def test_bad_input_is_explained(model, crowd, tmp_path):
     paths, boxes = crowd
-    bad = [boxes[0], np.vstack([boxes[1], [box]])]
-    with pytest.raises(ValueError, match=rf'box {len(boxes[1])} of image 1 \(.*{words}'):
-        infer_people(model, paths[:2], bad)
-
-
-def test_other_bad_input_is_explained(model, crowd, tmp_path):
-    paths, boxes = crowd
-    text = tmp_path / 'text.jpg'
-    text.write_text('no image')
-    for image, words in (
-        (tmp_path / 'no.jpg', 'does not exist'),
-        (tmp_path, 'is a folder'),
-        (text, 'cannot be read as an image'),
-        (np.zeros((4, 4), np.uint8), r'shape \(4, 4\)'),
-        (np.zeros((4, 4, 3)), 'type float64'),
-    ):
-        with pytest.raises(InputError, match=f'image 0.*{words}'):
-            infer_people(model, image, 'whole_image')
+    (text := tmp_path / 'text.jpg').write_text('no image')
+    bad = [  # the image and the box are named
+        (
+            paths[:2],
+            [boxes[0], np.vstack([boxes[1], [box]])],
+            {},
+            f'box {len(boxes[1])} of image 1 .*{words}',
+        )
+        for box, words in (
+            ([10, 10, np.nan, 20], 'is not finite'),
+            *(([10, 10, x, 20], 'has no area') for x in (5, 10)),
+            *(([x, 10, x + 9, 20], 'lies outside the image') for x in (-10, 9000)),
+        )
+    ]
     for images, given, more, words in (
+        *bad,
+        (tmp_path / 'no.jpg', None, {}, 'image 0.*does not exist'),
+        (tmp_path, None, {}, 'image 0.*is a folder'),
+        (text, None, {}, 'image 0.*cannot be read as an image'),
+        (np.zeros((4, 4), np.uint8), None, {}, r'image 0.*shape \(4, 4\)'),
+        (np.zeros((4, 4, 3)), None, {}, 'image 0.*type float64'),
         (paths[:2], boxes[:1], {}, 'more images than boxes'),
         (paths[:1], boxes[:2], {}, 'more boxes or scores than images'),
         (paths[0], [[1, 2, 3]], {}, r'shape \(1, 3\); expected \(N, 4\)'),
@@ -215,8 +184,7 @@ def test_other_bad_input_is_explained(model, crowd, tmp_path):
         (paths[0], boxes[0][:1], dict(box_scores=[1.5]), 'expected 0 to 1'),
         (paths[0], [['a', 0, 1, 1]], {}, 'not numbers'),
         (paths[0], 'everything', {}, "'whole_image'"),
+        (paths[0], boxes[0], dict(batch_size=0), 'batch_size'),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(ValueError, match=words):
             infer_people(model, images, given, **more)
-    with pytest.raises(ValueError, match='batch_size'):
-        infer_people(model, paths[0], boxes[0], batch_size=0)

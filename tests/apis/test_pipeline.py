@@ -37,13 +37,9 @@ class Detector:
 
     def __call__(self, frames):
         self.batches.append(len(frames))
-        found = []
-        for _ in frames:
-            count = self.counts.pop(0)
-            boxes = [[3.0 * k, 2.0 * k, 3.0 * k + 40, 2.0 * k + 50] for k in range(count)]
-            scores = np.linspace(1, 0.5, count, dtype=np.float32)
-            found.append((np.array(boxes, np.float32).reshape(-1, 4), scores))
-        return found
+        numbers = [self.counts.pop(0) for _ in frames]
+        boxes = [np.float32([0, 0, 40, 50]) + np.outer(range(n), [3, 2, 3, 2]) for n in numbers]
+        return [(box, np.linspace(1, 0.5, len(box), dtype=np.float32)) for box in boxes]
 
 
 COUNTS = (2, 0, 5, 1, 0, 0, 3)
@@ -65,19 +61,14 @@ def test_batches_change_nothing(model, batch_size, find_batch):
     assert sum(find.batches) == 7 and max(find.batches) == min(find_batch, 7)
 
 
-def test_nothing_is_read_ahead_of_a_camera(predictor):
+def test_a_camera_no_frames_and_low_scores(model, predictor):
     frames = make_frames(9)
     results = people_in_frames(frames, Detector(1, 1), predictor, at_once=True)
-    assert next(results)[0].id == 0
-    assert next(frames).id == 1
-
-
-def test_no_frames_nobody_and_low_scores(model, predictor):
+    assert next(results)[0].id == 0 and next(frames).id == 1  # nothing is read ahead
     assert list(people_in_frames(iter(()), Detector(), predictor)) == []
-    found = list(people_in_frames(make_frames(3), Detector(0, 0, 0), predictor))
-    assert [people for _, people in found] == [[], [], []]
-    found = people_in_frames(make_frames(1), Detector(5), PosePredictor(model, score_thr=99))
-    assert [people for _, people in found] == [[]]
+    for find, strict in ((Detector(0, 0), predictor), (Detector(5, 5), None)):
+        strict = strict or PosePredictor(model, score_thr=99)
+        assert [people for _, people in people_in_frames(make_frames(2), find, strict)] == [[], []]
 
 
 def test_boxes_follow_between_detections(predictor):

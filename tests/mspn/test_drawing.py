@@ -39,16 +39,33 @@ def arm(side, x, **kwargs):
     return person({f'{side}_shoulder': (x, 100), f'{side}_elbow': (x, 300)}, **kwargs)
 
 
+def draw(*people, meta=COCO, **options):
+    return draw_people(canvas(), people, meta, **options)
+
+
 def painted(picture, plain=GREY):
     """Where a picture differs from the grey it was drawn on."""
     return np.abs(picture.astype(int) - plain).max(axis=2) > 3
 
 
-@pytest.mark.parametrize(('side', 'colour'), [('left', LEFT), ('right', RIGHT)])
+def near(found, colour):
+    np.testing.assert_allclose(found, colour, atol=20)
+
+
+SHOULDERS = {'left_shoulder': (300, 200), 'right_shoulder': (100, 200)}
+
+
 @pytest.mark.parametrize('meta', [COCO, MPII], ids=['coco', 'mpii'])
-def test_a_limb_has_the_colour_of_its_side(side, colour, meta):
-    picture = draw_people(canvas(), [arm(side, 200, meta=meta)], meta)
-    np.testing.assert_allclose(picture[200, 200], colour, atol=20)
+def test_a_limb_has_the_colour_of_its_side(meta):
+    for side, colour in (('left', LEFT), ('right', RIGHT)):
+        near(draw(arm(side, 200, meta=meta), meta=meta)[200, 200], colour)
+    of = meta['keypoint_name2id']
+    mpii = [('pelvis', 'left_hip', LEFT), ('right_shoulder', 'upper_neck', RIGHT)]
+    mpii += [('pelvis', 'thorax', MIDDLE)]
+    for start, end, colour in mpii if meta is MPII else [('left_hip', 'right_hip', MIDDLE)]:
+        assert limb_colour(of[start], of[end], meta) == colour
+    if meta is COCO:
+        near(draw(person(SHOULDERS))[200, 200], MIDDLE)
 
 
 def test_keypoints_without_sides_have_the_colours_of_their_metainfo():
@@ -58,24 +75,9 @@ def test_keypoints_without_sides_have_the_colours_of_their_metainfo():
     more = dict(dataset_name='own', joint_weights=[1, 1], sigmas=[0.1, 0.1], paper_info={})
     meta = parse_pose_metainfo(dict(keypoint_info=keypoints, skeleton_info=skeleton, **more))
     someone = person({'a': (200, 100, 1.0), 'b': (200, 300, 1.0)}, meta=meta)
-    picture = draw_people(canvas(), [someone], meta).astype(int)
+    picture = draw(someone, meta=meta).astype(int)
     np.testing.assert_allclose(picture[200, 200], green[::-1], atol=25)
     assert picture[100, 200, 2] > picture[100, 200, :2].max() + 40  # lighter, but red
-
-
-def test_a_limb_between_the_sides_has_neither_colour():
-    shoulders = person({'left_shoulder': (300, 200), 'right_shoulder': (100, 200)})
-    picture = draw_people(canvas(), [shoulders], COCO)
-    np.testing.assert_allclose(picture[200, 200], MIDDLE, atol=20)
-
-
-def test_sides_follow_the_names_of_both_ends():
-    of = MPII['keypoint_name2id']
-    assert limb_colour(of['pelvis'], of['left_hip'], MPII) == LEFT
-    assert limb_colour(of['right_shoulder'], of['upper_neck'], MPII) == RIGHT
-    assert limb_colour(of['pelvis'], of['thorax'], MPII) == MIDDLE
-    of = COCO['keypoint_name2id']
-    assert limb_colour(of['left_hip'], of['right_hip'], COCO) == MIDDLE
 
 
 def test_sides_stay_apart_for_colour_blind_people():
@@ -94,81 +96,54 @@ def test_sides_stay_apart_for_colour_blind_people():
         assert min(apart) > 30  # a difference of 2.3 is just noticeable
 
 
-def test_nothing_is_drawn_below_the_threshold():
-    someone = person(
-        {'left_shoulder': (100, 100, 0.9), 'left_elbow': (100, 300, 0.6), 'nose': (300, 60, 0.6)}
-    )
-    found = painted(draw_people(canvas(), [someone], COCO, keypoint_thr=0.7))
+def test_nothing_is_drawn_below_the_thresholds():
+    points = {'left_shoulder': (100, 100, 0.9), 'left_elbow': (100, 300, 0.6)}
+    someone = person(points | {'nose': (300, 60, 0.6)})
+    found = painted(draw(someone, keypoint_thr=0.7))
     rows, columns = np.nonzero(found)
-    assert found[100, 100]
-    # Only the shoulder, which is round.
-    assert max(np.ptp(rows), np.ptp(columns)) < 20
-    assert not painted(draw_people(canvas(), [someone], COCO, keypoint_thr=1.0)).any()
-
-
-def test_people_below_the_threshold_are_left_out_and_the_others_keep_their_number():
-    sure = arm('left', 100, box_score=0.9)
-    unsure = arm('right', 300, box_score=0.2)
-    options = dict(boxes=True, scores=True)
-    both = draw_people(canvas(), [unsure, sure], COCO, person_thr=0.05, **options)
-    nobody = draw_people(canvas(), [], COCO)
-    assert not np.array_equal(both, nobody)
-    assert np.array_equal(draw_people(canvas(), [unsure], COCO, person_thr=0.05, **options), nobody)
-    alone = draw_people(canvas(), [sure], COCO, **options)
-    assert not np.array_equal(both, alone)  # it is number 1, not number 0
+    assert found[100, 100] and max(np.ptp(rows), np.ptp(columns)) < 20  # the shoulder, a disc
+    assert not painted(draw(someone, keypoint_thr=1.0)).any()
+    sure, unsure = arm('left', 100, box_score=0.9), arm('right', 300, box_score=0.2)
+    options = dict(boxes=True, scores=True, person_thr=0.05)
+    assert np.array_equal(draw(unsure, **options), draw())
+    both, alone = draw(unsure, sure, **options), draw(sure, **options)
+    assert painted(both).any() and not np.array_equal(both, alone)  # it is number 1, not number 0
 
 
 def test_what_the_network_is_less_sure_of_is_fainter():
     contrast = []
     for score in (UNSURE, 0.7, 0.9, SURE):
-        picture = draw_people(canvas(), [arm('left', 200, score=score)], COCO)
+        picture = draw(arm('left', 200, score=score))
         contrast.append(np.abs(picture[200, 200].astype(int) - GREY).sum())
     assert contrast[0] > 10  # an untrained network's people are there all the same
-    assert contrast == sorted(contrast)
-    assert contrast[-1] > 4 * contrast[0]
-
-
-def test_a_limb_is_as_faint_as_its_less_certain_end():
+    assert contrast == sorted(contrast) and contrast[-1] > 4 * contrast[0]
     half = person({'left_shoulder': (200, 100, SURE), 'left_elbow': (200, 300, UNSURE)})
-    weak = arm('left', 200, score=UNSURE)
-    one, other = (draw_people(canvas(), [p], COCO) for p in (half, weak))
-    np.testing.assert_array_equal(one[200, 200], other[200, 200])
-
-
-def test_a_joint_is_larger_and_whiter_with_confidence():
-    areas, whites = [], []
-    for score in (0.55, 0.9, SURE):
-        picture = draw_people(canvas(), [person({'left_wrist': (200, 200, score)})], COCO)
-        areas.append(painted(picture).sum())
-        whites.append(picture[200, 200].min())
-    assert areas == sorted(set(areas))
-    assert whites == sorted(set(whites))
+    faint = draw(arm('left', 200, score=UNSURE))[200, 200]  # as the less certain end is
+    np.testing.assert_array_equal(draw(half)[200, 200], faint)
+    wrists = [draw(person({'left_wrist': (200, 200, score)})) for score in (0.55, 0.9, SURE)]
+    for values in ([painted(w).sum() for w in wrists], [w[200, 200].min() for w in wrists]):
+        assert values == sorted(set(values))  # larger and whiter
 
 
 def widths(size):
     """Pixels of a limb and of its outline across row ``size`` of a person ``2 * size`` high."""
-    someone = person(
-        {'left_shoulder': (size, 0.2 * size), 'left_elbow': (size, 1.8 * size)},
-        box=(0, 0, 2 * size, 2 * size),
-    )
-    picture = draw_people(canvas(2 * size, 2 * size), [someone], COCO)
-    row = picture[size].astype(int)
+    points = {'left_shoulder': (size, 0.2 * size), 'left_elbow': (size, 1.8 * size)}
+    someone = person(points, box=(0, 0, 2 * size, 2 * size))
+    row = draw_people(canvas(2 * size, 2 * size), [someone], COCO)[size].astype(int)
     return (np.abs(row - LEFT).max(axis=1) < 60).sum(), (row.max(axis=1) < 90).sum()
 
 
 def test_lines_and_outlines_grow_with_the_person():
     limbs, outlines = zip(*(widths(size) for size in (20, 150, 400)), strict=True)
-    assert limbs[0] >= 1
-    assert limbs == tuple(sorted(set(limbs)))
-    assert outlines == tuple(sorted(set(outlines)))
-    assert limbs[-1] < 20
+    for values in (limbs, outlines):
+        assert values == tuple(sorted(set(values)))
+    assert limbs[0] >= 1 and limbs[-1] < 20
 
 
 @pytest.mark.parametrize('plain', [0, 128, 255])
 def test_limbs_are_visible_on_any_background(plain):
     image = np.full((400, 400, 3), plain, np.uint8)
-    shoulders = person({'left_shoulder': (300, 200), 'right_shoulder': (100, 200)})
-    column = draw_people(image, [shoulders], COCO)[:, 200].astype(int).mean(axis=1)
+    column = draw_people(image, [person(SHOULDERS)], COCO)[:, 200].astype(int).mean(axis=1)
     assert column.max() - column.min() > 120
 
 
@@ -177,83 +152,65 @@ def test_smaller_people_lie_over_larger_ones():
     large = arm('left', 200, box=(0, 0, 400, 400))
     large.keypoints[COCO['keypoint_name2id']['nose']] = 200, 20
     for people in ([small, large], [large, small]):
-        picture = draw_people(canvas(), people, COCO)
-        np.testing.assert_allclose(picture[200, 200], RIGHT, atol=20)
+        near(draw(*people)[200, 200], RIGHT)
 
 
 def test_the_image_and_the_people_stay_as_they_are():
     image, someone = canvas(), arm('left', 200)
     before = someone.keypoints.copy()
     picture = draw_people(image, [someone], COCO, boxes=True, scores=True)
-    assert (image == GREY).all()
-    assert picture.shape == image.shape and picture.dtype == np.uint8
+    assert (image == GREY).all() and picture.shape == image.shape and picture.dtype == np.uint8
     np.testing.assert_array_equal(someone.keypoints, before)
-    assert draw_people(image, [], COCO) is not image
-    assert (draw_people(image, [], COCO) == GREY).all()
+    plain = draw_people(image, [], COCO)
+    assert plain is not image and (plain == GREY).all()
 
 
 def test_boxes_and_scores_are_drawn_when_asked_for():
     someone = arm('left', 200, box=(60, 80, 340, 330), box_score=0.5)
     plain, boxed, scored, both = (
-        painted(draw_people(canvas(), [someone], COCO, boxes=boxes, scores=scores))
+        painted(draw(someone, boxes=boxes, scores=scores))
         for boxes, scores in ((False, False), (True, False), (False, True), (True, True))
     )
     edge = (slice(150, 300), 340)
-    assert not plain[edge].any() and not scored[edge].any()
+    assert not plain[edge].any() and not scored[edge].any() and not plain[:79].any()
     assert boxed[edge].all() and both[edge].all()
-    assert not plain[:79].any()
     label = [picture[60:78].any(axis=0).sum() for picture in (boxed, scored, both)]
     assert 0 < label[0] < label[1] < label[2]  # '0', '0.04' and both
-
-
-def test_labels_stay_inside_the_image():
-    someone = arm('left', 200, box=(395, -50, 900, 300))
-    found = painted(draw_people(canvas(), [someone], COCO, scores=True))
-    assert found[:15, 370:].any()
+    outside = arm('left', 200, box=(395, -50, 900, 300))  # the label stays inside
+    assert painted(draw(outside, scores=True))[:15, 370:].any()
 
 
 @pytest.mark.parametrize('box', [(50, 50, 350, 350), (np.nan,) * 4, (-1e9, -1e9, 1e9, 1e9)])
 @pytest.mark.parametrize('far', [np.nan, np.inf, -1e30, 1e9, 1000])
 def test_points_far_outside_do_no_harm(far, box):
-    someone = arm('left', 200, box=box)
-    of = COCO['keypoint_name2id']
-    someone.keypoints[of['left_wrist']] = far, 200
-    someone.scores[of['left_wrist']] = SURE
-    picture = draw_people(canvas(), [someone], COCO, boxes=True, scores=True)
-    np.testing.assert_allclose(picture[200, 200], LEFT, atol=20)
+    someone, wrist = arm('left', 200, box=box), COCO['keypoint_name2id']['left_wrist']
+    someone.keypoints[wrist], someone.scores[wrist] = (far, 200), SURE
+    near(draw(someone, boxes=True, scores=True)[200, 200], LEFT)
 
 
-def test_a_point_just_outside_keeps_its_limb():
-    someone = person({'left_shoulder': (200, 200), 'left_elbow': (450, 200)})
-    picture = draw_people(canvas(), [someone], COCO)
-    np.testing.assert_allclose(picture[200, 399], LEFT, atol=20)
-
-
-def test_nobody_to_see():
-    assert not painted(draw_people(canvas(), [person({})], COCO)).any()
+def test_what_lies_outside_is_not_seen():
+    beyond = person({'left_shoulder': (200, 200), 'left_elbow': (450, 200)})
+    near(draw(beyond)[200, 399], LEFT)  # but the limb of a point just outside
     outside = person({'left_shoulder': (500, 500), 'left_elbow': (600, 500)})
-    assert not painted(draw_people(canvas(), [outside], COCO)).any()
-    nan = arm('left', 200, score=np.nan)
-    assert not painted(draw_people(canvas(), [nan], COCO)).any()
+    for nobody in (person({}), outside, arm('left', 200, score=np.nan)):
+        assert not painted(draw(nobody)).any()
 
 
 def test_keypoints_without_a_skeleton_are_drawn():
-    meta = dict(COCO, skeleton_links=[])
-    found = painted(draw_people(canvas(), [arm('left', 200)], meta))
+    found = painted(draw(arm('left', 200), meta=dict(COCO, skeleton_links=[])))
     assert found[100, 200] and found[300, 200] and not found[200, 200]
 
 
-def test_keypoints_of_another_data_set_are_refused():
+def test_refusals():
     with pytest.raises(InputError, match='17 keypoints, but meta is for 16'):
-        draw_people(canvas(), [arm('left', 200)], MPII)
-
-
-@pytest.mark.parametrize('image', [None, np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32)])
-def test_other_images_are_refused(image):
-    with pytest.raises(InputError, match='expected'):
-        draw_people(image, [], COCO)
-    with pytest.raises(InputError, match='expected'):
-        overlay_heatmaps(image, [])
+        draw(arm('left', 200), meta=MPII)
+    for image in (None, np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32)):
+        with pytest.raises(InputError, match='expected'):
+            draw_people(image, [], COCO)
+        with pytest.raises(InputError, match='expected'):
+            overlay_heatmaps(image, [])
+    with pytest.raises(InputError, match='output_heatmaps'):
+        overlay_heatmaps(canvas(), [arm('left', 200)])
 
 
 def with_heatmaps(cells, *, center=(200, 200), scale=(150, 200), size=(48, 64), height=255.0):
@@ -265,19 +222,18 @@ def with_heatmaps(cells, *, center=(200, 200), scale=(150, 200), size=(48, 64), 
     return dataclasses.replace(arm('left', 200), heatmaps=np.float32(maps), region=region)
 
 
-def rise(picture):
-    return np.abs(picture.astype(float) - GREY).sum(axis=2)
+def rise(*people):
+    return np.abs(overlay_heatmaps(canvas(), people).astype(float) - GREY).sum(axis=2)
 
 
 @pytest.mark.parametrize('scale', [(150, 200), (75, 100), (33, 44)])
 @pytest.mark.parametrize('cell', [(10, 50), (30, 20)])
 def test_a_heatmap_peaks_where_its_keypoint_is(cell, scale):
-    found = rise(overlay_heatmaps(canvas(), [with_heatmaps([cell], scale=scale)]))
+    found = rise(with_heatmaps([cell], scale=scale))
     # As the decoder and MMPose's estimator turn a cell into image pixels.
     keypoint = (np.array(cell) + 0.5) * 4 / (192, 256) * scale + 200 - 0.5 * np.array(scale)
     rows, columns = np.nonzero(found)
-    weight = found[rows, columns]
-    centre = [np.average(columns, weights=weight), np.average(rows, weights=weight)]
+    centre = [np.average(places, weights=found[rows, columns]) for places in (columns, rows)]
     np.testing.assert_allclose(centre, keypoint, atol=0.3)
 
 
@@ -286,21 +242,15 @@ def test_the_overlay_shows_all_keypoints_of_all_people():
         with_heatmaps([(10, 10), (40, 50)]),
         with_heatmaps([(24, 32)], center=(380, 20)),  # and reaches beyond the image
         with_heatmaps([(24, 32)], center=(900, 20)),
+        with_heatmaps([(10, 10)], height=0.0),  # who overlaps hides nobody
     ]
-    picture = overlay_heatmaps(canvas(), people)
-    found = rise(picture)
-    peaks = [(158, 133), (252, 258), (382, 22)]
-    for x, y in peaks:
+    found = rise(*people)
+    for x, y in ((158, 133), (252, 258), (382, 22)):
         assert found[y, x] > 0.8 * found.max()
-    assert found[200, 200] == 0  # between the peaks the image is as it was
-    assert found[380, 20] == 0
-    np.testing.assert_array_equal(picture, overlay_heatmaps(canvas(), people[::-1]))
-
-
-def test_people_who_overlap_do_not_hide_each_other():
-    one, empty = with_heatmaps([(24, 32)]), with_heatmaps([(24, 32)], height=0.0)
-    alone = overlay_heatmaps(canvas(), [one])
-    np.testing.assert_array_equal(overlay_heatmaps(canvas(), [one, empty]), alone)
+    assert found[200, 200] == found[380, 20] == 0  # between the peaks the image is as it was
+    for others in (people[::-1], people[:-1]):
+        np.testing.assert_array_equal(found, rise(*others))
+    assert not rise().any()
 
 
 def test_the_overlay_is_translucent_and_follows_the_height():
@@ -308,16 +258,7 @@ def test_the_overlay_is_translucent_and_follows_the_height():
     checked = np.where((x + y)[..., None] % 2, np.uint8(200), np.uint8(60)).repeat(3, axis=2)
     picture = overlay_heatmaps(checked, [with_heatmaps([(23.5, 31.5)])]).astype(int)
     assert np.abs(picture[200, 200] - picture[200, 201]).min() > 15
-    rises = [
-        rise(overlay_heatmaps(canvas(), [with_heatmaps([(24, 32)], height=height)])).max()
-        for height in (0, 3, 40, 100, 255, 400)
-    ]
+    heights = (0, 3, 40, 100, 255, 400)
+    rises = [rise(with_heatmaps([(24, 32)], height=height)).max() for height in heights]
     assert rises[:2] == [0, 0] and rises[2:5] == sorted(rises[2:5])
     assert rises[5] == rises[4]  # a map may exceed 255
-
-
-def test_without_heatmaps_the_setting_is_named():
-    image = canvas()
-    with pytest.raises(InputError, match='output_heatmaps'):
-        overlay_heatmaps(image, [arm('left', 200)])
-    assert (overlay_heatmaps(image, []) == image).all()
