@@ -1,7 +1,5 @@
 """Every config builds and gives a loss; sizes, schedules and rules are the published ones."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import functools

@@ -29,35 +29,25 @@ def run_doctor(*arguments, path, cwd, flags=(), module='mspn.doctor'):
 
 @pytest.fixture
 def report_of(monkeypatch):
-    """Collects a report as if some distributions had other versions; ``None`` is missing."""
-    real = importlib.metadata.version
+    """Collects a report as if some versions were others (None: missing) and some imports failed."""
+    real_version, real_import = importlib.metadata.version, importlib.import_module
 
-    def collect(versions):
+    def collect(versions=(), error=None, modules=()):
         def version(name):
-            if versions.get(name, '') is None:
+            if dict(versions).get(name, '') is None:
                 raise importlib.metadata.PackageNotFoundError(name)
-            return versions.get(name) or real(name)
+            return dict(versions).get(name) or real_version(name)
+
+        def import_module(module, *args):
+            if module in modules:
+                raise error
+            return real_import(module, *args)
 
         monkeypatch.setattr(importlib.metadata, 'version', version)
+        monkeypatch.setattr(importlib, 'import_module', import_module)
         return doctor.collect()
 
     return collect
-
-
-@pytest.fixture
-def fails_to_import(monkeypatch):
-    """Lets the import of some modules fail."""
-    real = importlib.import_module
-
-    def prepare(error, *modules):
-        def broken(module, *args):
-            if module not in modules:
-                return real(module, *args)
-            raise error
-
-        monkeypatch.setattr(importlib, 'import_module', broken)
-
-    return prepare
 
 
 def problem_about(report, text):
@@ -147,17 +137,19 @@ def test_what_works_is_let_through_and_what_can_be_done_without_is_a_warning(
     assert not what or not problem_about(report, what)['fatal']
 
 
-def test_an_import_that_fails_names_the_module_that_is_missing(report_of, fails_to_import):
-    fails_to_import(ModuleNotFoundError('No module named mmpose', name='mmpose.x'), 'mmpose')
-    mend = problem_about(report_of({}), 'there is no module mmpose')['mend']
-    assert mend.endswith('mmpose==1.3.2')
-    fails_to_import(ModuleNotFoundError("No module named 'yaml'", name='yaml'), 'mmpose')
-    assert problem_about(report_of({}), 'no module yaml')['mend'].endswith('pip install pyyaml')
+def test_an_import_that_fails_names_the_module_that_is_missing(report_of):
+    for missing, name, mend in (
+        ('mmpose.x', 'mmpose', 'mmpose==1.3.2'),
+        ('yaml', 'yaml', 'pyyaml'),
+    ):
+        report = report_of(error=ModuleNotFoundError('', name=missing), modules=['mmpose'])
+        assert problem_about(report, f'there is no module {name}')['mend'].endswith(mend)
 
 
-def test_a_library_that_does_not_load_is_one_line(report_of, fails_to_import):
-    fails_to_import(ImportError('libGL.so.1: cannot open\n shared object file'), 'cv2', 'mmcv')
-    (problem,) = [p for p in report_of({}).problems if p['fatal']]  # mmcv fails for the same reason
+def test_a_library_that_does_not_load_is_one_line(report_of):
+    error = ImportError('libGL.so.1: cannot open\n shared object file')
+    report = report_of(error=error, modules=['cv2', 'mmcv'])
+    (problem,) = [p for p in report.problems if p['fatal']]  # mmcv fails for the same reason
     assert 'opencv' in problem['what'] and 'cannot open shared object file' in problem['what']
     assert 'opencv-python-headless' in problem['mend']
 

@@ -1,7 +1,5 @@
 """What does not need a network: checks of results, taking turns, the table."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Images with a few bytes changed: pixels, or one sentence, and no frame is lost in silence."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 
 import cv2

@@ -1,7 +1,5 @@
 """Both decoders against independent loops, map by map, with OpenCV's blur and with torch's."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

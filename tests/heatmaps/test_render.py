@@ -1,7 +1,5 @@
 """Targets against the published recipe, written again here joint by joint."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The network: sizes, widths, gradients, what is passed on, and other downsample paths."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

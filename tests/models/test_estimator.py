@@ -1,7 +1,5 @@
 """The same poses from a fused copy, with half the bits, and through torch.compile."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

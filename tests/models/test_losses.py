@@ -1,7 +1,5 @@
 """Losses against loops over people and keypoints, and the head's against both published rules."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest
