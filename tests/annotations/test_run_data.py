@@ -1,6 +1,7 @@
 """Every fault in the data of a run ends in one sentence before anything is built."""
 
 import json
+from functools import partial
 
 import pytest
 from mmengine.config import Config
@@ -39,39 +40,28 @@ def write(path, **parts):
     path.write_text(json.dumps({**content, **parts}))
 
 
-def config(root, num_keypoints, kind, file, prefix, changes):
+def config(num_keypoints, kind, file, prefix, root, **changes):
     good = dict(type=kind, data_root=str(root), ann_file=file, data_prefix=dict(img=prefix))
     dataset = dict(type='RepeatDataset', dataset={**good, **changes})
     model = dict(head=dict(num_keypoints=num_keypoints))
     return Config(dict(model=model, train_dataloader=dict(dataset=dataset)))
 
 
-def coco(root, **changes):
-    return config(root, 17, 'CocoDataset', 'annotations/train.json', 'train2017/', changes)
-
-
-def coco2014(root, **changes):
-    return config(root, 17, 'Coco2014Dataset', 'gt_json/train.json', '', changes)
-
-
-def mpii(root, num_keypoints=16, **changes):
-    file = 'annotations/mpii.json'
-    return config(root, num_keypoints, 'MegviiMpiiDataset', file, 'images/', changes)
+coco = partial(config, 17, 'CocoDataset', 'annotations/train.json', 'train2017/')
+coco2014 = partial(config, 17, 'Coco2014Dataset', 'gt_json/train.json', '')
+mpii = partial(config, 16, 'MegviiMpiiDataset', 'annotations/mpii.json', 'images/')
 
 
 def fails(cfg, words):
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=rf'\A.*{words}.*\Z'):  # on one line
         check_data(cfg, ('train',))
-    assert '\n' not in str(caught.value)
-    return str(caught.value)
 
 
 def test_good_data_passes_and_names_of_2014_may_have_their_folder(root):
     for make in (coco, coco2014, mpii):
         check_data(make(root), ('train', 'val'))
-    write(
-        root / 'gt_json/train.json', images=[dict(i, file_name=place_2014(i)) for i in IMAGES_2014]
-    )
+    images = [dict(image, file_name=place_2014(image)) for image in IMAGES_2014]
+    write(root / 'gt_json/train.json', images=images)
     check_data(coco2014(root), ('train',))
 
 
@@ -93,7 +83,7 @@ def test_torchruns_first_process_checks_for_all(root, monkeypatch):
 )
 def test_wrong_annotations(root, parts, words):
     write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
-    assert 'train.json' in fails(coco(root), words)
+    fails(coco(root), f'train.json.*{words}')
 
 
 @pytest.mark.parametrize(
@@ -144,7 +134,7 @@ def test_files_of_boxes(root):
         ([dict(BOX, bbox=[0, 0, 0, 0], category_id=3)], 'entry 0'),
     ):
         path.write_text(json.dumps(content))
-        assert 'boxes.json' in fails(coco(root, bbox_file=str(path)), words)
+        fails(coco(root, bbox_file=str(path)), f'boxes.json.*{words}')
     path.write_text(json.dumps([BOX, dict(BOX, category_id=3)]))
     check_data(coco(root, bbox_file=str(path)), ('train',))
 
@@ -167,7 +157,9 @@ def test_wrong_annotations_of_mpii(root, content, words):
 
 
 def test_broken_json_and_another_number_of_joints(root):
-    fails(mpii(root, 17), "16 joints .* predicts 17 keypoints.* head's num_keypoints")
+    cfg = mpii(root)
+    cfg.model.head.num_keypoints = 17
+    fails(cfg, "16 joints .* predicts 17 keypoints.* head's num_keypoints")
     (root / 'annotations/mpii.json').write_text('[{')
     fails(mpii(root), 'cannot be read as JSON .* MPII')
     (root / 'gt_json/train.json').write_text('{}')
