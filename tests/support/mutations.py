@@ -1,6 +1,8 @@
 """Real files with a few bytes changed, and JSON with values that nobody expects."""
 
+import functools
 import json
+import operator
 
 from hypothesis import strategies as st
 
@@ -70,10 +72,7 @@ def mutated_json(draw, text: str):
             if how == 'replace':
                 tree = draw(VALUES)
             continue
-        parent = tree
-        for key in path[:-1]:
-            parent = parent[key]
-        key = path[-1]
+        parent, key = functools.reduce(operator.getitem, path[:-1], tree), path[-1]
         if how == 'replace':
             parent[key] = draw(VALUES)
         elif how == 'number':
