@@ -97,9 +97,8 @@ def test_a_package_that_pip_knows_and_python_does_not_find(tmp_path):
     assert run.stdout.count('ERROR') == 1
 
 
-@pytest.mark.parametrize(
-    ('versions', 'what', 'mend'),
-    [
+def test_a_wrong_version_is_an_error_with_its_command(report_of, monkeypatch):
+    for versions, what, mend in (
         (dict(setuptools='82.0.1'), 'setuptools is 82.0.1, wanted is <82', '>=77.0.3,<82'),
         (dict(numpy='2.4.0'), 'numpy is 2.4.0, wanted is <2.4', '"numpy>=2,<2.4"'),
         (dict(torch='2.5.1+cu121'), 'torch is 2.5.1+cu121', 'torch==2.11.0 torchvision==0.26.0'),
@@ -109,30 +108,25 @@ def test_a_package_that_pip_knows_and_python_does_not_find(tmp_path):
         (dict(mmpose='0.29.0'), 'mmpose is 0.29.0', '--no-deps mmpose==1.3.2'),
         (dict(mmpose=None), 'mmpose is not installed', '--no-deps mmpose==1.3.2'),
         (dict(six=None), 'six is not installed', 'pip install six'),
-    ],
-)
-def test_a_wrong_version_is_an_error_with_its_command(report_of, monkeypatch, versions, what, mend):
-    monkeypatch.setattr(sys, 'executable', '/opt/my env/bin/python')
-    report = report_of(versions)
-    problem = problem_about(report, what)
-    assert problem['fatal'] and mend in problem['mend'] and '\n' not in problem['what']
-    assert not report.ok
-    assert all("'/opt/my env/bin/python' -m pip" in c for c in problem['mend'].split(' && '))
+    ):
+        monkeypatch.setattr(sys, 'executable', '/opt/my env/bin/python')
+        report = report_of(versions)
+        problem = problem_about(report, what)
+        assert problem['fatal'] and mend in problem['mend'] and '\n' not in problem['what']
+        assert not report.ok
+        assert all("'/opt/my env/bin/python' -m pip" in c for c in problem['mend'].split(' && '))
 
 
-@pytest.mark.parametrize(
-    ('versions', 'what'),
-    [
+def test_what_works_passes_and_what_can_be_done_without_is_a_warning(report_of):
+    for versions, what in (
         (dict(mmdet=None), 'mmdet is not installed (only to find people'),
         (dict(openmim=None), 'openmim is not installed (only for `mim'),
         ({'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'}, 'overwrite each other'),
         ({'torch': '2.13.0+cpu', 'mmengine': '0.11.0rc1', 'mmcv-lite': '2.0.1'}, None),
-    ],
-)
-def test_what_works_passes_and_what_can_be_done_without_is_a_warning(report_of, versions, what):
-    report = report_of(versions)
-    assert report.ok and len(report.problems) == bool(what)
-    assert not what or not problem_about(report, what)['fatal']
+    ):
+        report = report_of(versions)
+        assert report.ok and len(report.problems) == bool(what)
+        assert not what or not problem_about(report, what)['fatal']
 
 
 def test_an_import_that_fails_names_the_module_that_is_missing(report_of):

@@ -72,23 +72,19 @@ def test_torchruns_first_process_checks_for_all(root, monkeypatch):
     fails(coco(root / 'nowhere'), 'does not exist')
 
 
-@pytest.mark.parametrize(
-    ('parts', 'words'),
-    [
+def test_wrong_annotations(root):
+    for parts, words in (
         (dict(keypoints=[1, 2, 2] * 5), "annotation 7 .* 15 keypoint.* head's num_keypoints"),
         (dict(keypoints=[0] * 51), 'no person with a labelled'),
         (dict(keypoints=5), 'annotation 7 .* no keypoints'),
         (dict(image_id='1'), 'the image_id "1"'),
-    ],
-)
-def test_wrong_annotations(root, parts, words):
-    write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
-    fails(coco(root), f'train.json.*{words}')
+    ):
+        write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
+        fails(coco(root), f'train.json.*{words}')
 
 
-@pytest.mark.parametrize(
-    ('make', 'changes', 'words'),
-    [
+def test_missing_files_are_named_with_the_remedy(root):
+    for make, changes, words in (
         (coco, dict(data_root='nowhere'), 'data root nowhere does not exist.*--data-root'),
         (coco, dict(ann_file='none.json'), 'annotation file .*none.json does not exist'),
         (coco, dict(data_prefix=dict(img='x/')), 'image folder .*x does not exist'),
@@ -102,10 +98,8 @@ def test_wrong_annotations(root, parts, words):
         (mpii, dict(ann_file='x.json'), 'annotation file .*x.json does not exist'),
         (mpii, dict(data_prefix=dict(img='none/')), 'image folder .*none does not exist'),
         (mpii, dict(headbox_file='heads.mat'), 'head boxes heads.mat does not exist; put'),
-    ],
-)
-def test_missing_files_are_named_with_the_remedy(root, make, changes, words):
-    fails(make(root, **changes), words)
+    ):
+        fails(make(root, **changes), words)
 
 
 def test_annotation_files_of_evaluators(root):
@@ -139,9 +133,8 @@ def test_files_of_boxes(root):
     check_data(coco(root, bbox_file=str(path)), ('train',))
 
 
-@pytest.mark.parametrize(
-    ('content', 'words'),
-    [
+def test_wrong_annotations_of_mpii(root):
+    for content, words in (
         ([], 'no annotation file of MPII; expected a list'),
         (dict(images=[]), 'no annotation file of MPII'),
         (['x'], 'person 0 in .*mpii.json lacks .*expected an object with image, center, scale'),
@@ -149,11 +142,9 @@ def test_files_of_boxes(root):
         ([{**MPII, 'joints': 5}], 'joints or joints_vis that are no lists'),
         ([{**MPII, 'joints': [[1, 2]] * 15}], '15 joints and 16 joints_vis; .* predicts 16'),
         ([{**MPII, 'joints_vis': [1] * 3}], '16 joints and 3 joints_vis'),
-    ],
-)
-def test_wrong_annotations_of_mpii(root, content, words):
-    (root / 'annotations/mpii.json').write_text(json.dumps(content))
-    fails(mpii(root), words)
+    ):
+        (root / 'annotations/mpii.json').write_text(json.dumps(content))
+        fails(mpii(root), words)
 
 
 def test_broken_json_and_another_number_of_joints(root):

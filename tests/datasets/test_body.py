@@ -131,19 +131,16 @@ def test_detections_of_other_images_and_categories_are_left_out(coco2014, monkey
     assert_same(records(ours), stock)
 
 
-@pytest.mark.parametrize(
-    ('boxes', 'words'),
-    [
+def test_useless_detections_are_explained(coco2014):
+    for boxes, words in (
         (BOXES[1:3], 'the 2 boxes .* are 1 boxes of images .* and 1 of other categories; give'),
         ([], 'the 0 boxes'),
         (dict(boxes=BOXES), 'holds an object, not a list; expected a JSON list'),
         ([dict(image_id=1)], 'entry 0: category_id is missing'),
-    ],
-)
-def test_useless_detections_are_explained(coco2014, boxes, words):
-    with pytest.raises(InputError, match=words) as caught:
-        build_with_boxes(coco2014, boxes)
-    assert str(coco2014 / 'det_json' / 'boxes.json') in str(caught.value)
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            build_with_boxes(coco2014, boxes)
+        assert str(coco2014 / 'det_json' / 'boxes.json') in str(caught.value)
 
 
 PEOPLE = 3

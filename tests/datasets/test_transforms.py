@@ -203,9 +203,8 @@ def test_raw_annotation_brings_back_visibility_and_the_whole_box():
             transform.transform(dict(img_path='a.jpg', **raw))
 
 
-@pytest.mark.parametrize(
-    ('settings', 'words'),
-    [
+def test_wrong_settings_are_explained():
+    for settings, words in (
         (dict(MARGINS, width=0), 'width is 0, expected a number above 0'),
         (dict(MARGINS, height=math.inf), 'height is inf'),
         (dict(MARGINS, width_extra=-0.1), 'width_extra is -0.1'),
@@ -221,8 +220,6 @@ def test_raw_annotation_brings_back_visibility_and_the_whole_box():
         (dict(UNIFORM, rotation=200), 'rotation is 200'),
         (dict(UNIFORM, rotate_prob=2), 'rotate_prob is 2'),
         (dict(UNIFORM, shift=-0.1), 'shift is -0.1'),
-    ],
-)
-def test_wrong_settings_are_explained(settings, words):
-    with pytest.raises(ValueError, match=words):
-        TRANSFORMS.build(settings)
+    ):
+        with pytest.raises(ValueError, match=words):
+            TRANSFORMS.build(settings)

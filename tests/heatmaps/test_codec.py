@@ -43,16 +43,13 @@ def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps(weighted):
     assert len(pickle.dumps(sample['data_samples'])) < 5000
 
 
-@pytest.mark.parametrize(
-    ('change', 'words'),
-    [
+def test_wrong_settings_are_explained():
+    for change, words in (
         (dict(kernel_sizes=(15, 10)), 'odd'),
         (dict(kernel_sizes=()), 'empty'),
         (dict(decode_kernel_size=4), 'odd'),
         (dict(heatmap_size=(0, 32)), 'at least 2'),
         (dict(refine='dark'), 'second_peak'),
-    ],
-)
-def test_wrong_settings_are_explained(change, words):
-    with pytest.raises(ValueError, match=words):
-        KEYPOINT_CODECS.build({**CODEC, **change})
+    ):
+        with pytest.raises(ValueError, match=words):
+            KEYPOINT_CODECS.build({**CODEC, **change})

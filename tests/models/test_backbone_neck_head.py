@@ -171,9 +171,8 @@ def test_predict_with_flip_averages_and_returns_heatmaps():
     assert poses[0].keypoints.dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    ('config', 'words'),
-    [
+def test_wrong_settings_are_explained():
+    for config, words in (
         (dict(type='MSPNBackbone', num_stages=0), 'num_stages'),
         *((dict(type='MSPNBackbone', num_blocks=n), 'two levels') for n in ((3,), (3, 0))),
         (dict(type='MSPNBackbone', unit_channels=0), 'positive'),
@@ -191,11 +190,9 @@ def test_predict_with_flip_averages_and_returns_heatmaps():
             '2 .*levels.*need 5',
         ),
         (dict(type='MultiStageHead', decoder=MSRA), 'MultiLevelHeatmap'),
-    ],
-)
-def test_wrong_settings_are_explained(config, words):
-    with pytest.raises(ValueError, match=words):
-        MODELS.build(config)
+    ):
+        with pytest.raises(ValueError, match=words):
+            MODELS.build(config)
 
 
 def test_a_backbone_of_mmpose_is_the_downsample_path(tmp_path):
