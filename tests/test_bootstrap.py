@@ -51,7 +51,7 @@ class Checkout:
 
     def setup(self, **variables: str) -> tuple[list[str], str, int]:
         """Runs the set-up; returns what it asked uv to do, what it printed, and its exit status."""
-        (self.tools / 'calls.jsonl').unlink(missing_ok=True)
+        (self.tools / 'calls.jsonl').write_text('')
         env = {'PATH': f'{self.tools}:{os.environ["PATH"]}', 'HOME': str(self.tools)}
         env |= {'PIP_CONFIG_FILE': os.devnull, **variables}
         command = [sys.executable, self.root / 'install' / 'bootstrap.py']
@@ -60,7 +60,7 @@ class Checkout:
 
     def calls(self) -> list:
         log = self.tools / 'calls.jsonl'
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 @pytest.fixture

@@ -148,9 +148,8 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
     stock = Config.fromfile(STOCK / f'td-hm_{prefix}mspn50_8xb32-210e_coco-256x192.py')
     head = head_of(cfg)
     levels = [head.level_of(stage, unit) for stage in range(stages) for unit in range(4)]
-    assert [head.decoder.kernel_sizes[level] for level in levels] == [
-        stock.codec[i].kernel_size for i in stock.model.head.level_indices
-    ]
+    kernels = [stock.codec[i].kernel_size for i in stock.model.head.level_indices]
+    assert [head.decoder.kernel_sizes[level] for level in levels] == kernels
     for key in ('param_scheduler', 'auto_scale_lr', 'train_cfg'):
         assert cfg[key] == stock[key]
     optimizer = {**stock.optim_wrapper.optimizer, 'fused': True}  # the same steps in one pass
@@ -199,10 +198,8 @@ def rates(name, steps):
     cfg = load(name)
     settings = dict(cfg.optim_wrapper.optimizer)
     optimizer = getattr(torch.optim, settings.pop('type'))([torch.zeros(1)], **settings)
-    schedulers = [
-        PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optimizer))
-        for scheduler in cfg.param_scheduler
-    ]
+    given = dict(optimizer=optimizer)
+    schedulers = [PARAM_SCHEDULERS.build(s, default_args=given) for s in cfg.param_scheduler]
     optimizer.step()  # MMEngine warns if the schedulers are the first
     seen = []
     for _ in range(steps):
@@ -279,13 +276,13 @@ def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
 
 def test_a_config_elsewhere_inherits_by_name_and_brings_a_loss_and_a_network(tmp_path):
     """In a fresh process; what the base holds is of this package's scope."""
-    (tmp_path / 'mine.py').write_text(
-        f"_base_ = 'mspn_plugin::coco/{TINY}.py'\n"
-        "mobile = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))\n"
-        "model = dict(backbone=dict(downsample=dict(type='BackboneDownsample', backbone=mobile)),\n"
-        '    head=dict(decoder=_base_.codec,\n'
-        "        coarse_loss=dict(_delete_=True, type='LearnedL1', start=2.0)))\n"
-    )
+    (tmp_path / 'mine.py').write_text(f"""
+_base_ = 'mspn_plugin::coco/{TINY}.py'
+mobile = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
+loss = dict(_delete_=True, type='LearnedL1', start=2.0)
+model = dict(backbone=dict(downsample=dict(type='BackboneDownsample', backbone=mobile)),
+             head=dict(decoder=_base_.codec, coarse_loss=loss))
+""")
     script = """if True:
         import mspn_plugin, torch
         from mmengine import Config

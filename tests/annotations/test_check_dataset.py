@@ -24,11 +24,13 @@ PERSON = dict(id=11, image_id=1, category_id=1, bbox=[2, 3, 20, 20], area=200.0,
 POINTS = [5, 5, 2, 0, 0, 0, 9, 9, 1], [3, 3, 2.0, 4, 4, 2, 5, 5, 2]
 OTHER = dict(PERSON, id=12, image_id=2, bbox=[1.5, 2.5, 10, 10], area=60)
 IMAGE = dict(id=1, file_name='a.jpg', width=40, height=30)
+OTHER_IMAGE = dict(id=2, file_name='in/b.png', width=20, height=50)
+CATEGORY = dict(id=1, name='person', keypoints=NAMES, skeleton=[[1, 2]])
 PEOPLE = zip((PERSON, OTHER), POINTS, (2, 3), strict=True)
 CONTENT = dict(
-    images=[IMAGE, dict(id=2, file_name='in/b.png', width=20, height=50)],
+    images=[IMAGE, OTHER_IMAGE],
     annotations=[dict(who, keypoints=points, num_keypoints=n) for who, points, n in PEOPLE],
-    categories=[dict(id=1, name='person', keypoints=NAMES, skeleton=[[1, 2]])],
+    categories=[CATEGORY],
 )
 SWAPS = zip(NAMES, ('', 'right_hand', 'left_hand'), strict=True)
 SKELETON = dict(
@@ -71,10 +73,6 @@ def keypoint(index, value):
     return lambda place: place.content['annotations'][0]['keypoints'].__setitem__(index, value)
 
 
-def add(part, **changes):
-    return lambda place: place.content[part].append(dict(place.content[part][0], **changes))
-
-
 def drop(part, key):
     return lambda place: place.content[part][0].pop(key)
 
@@ -103,16 +101,16 @@ RECORDS = [
     (image(file_name='\ud800.jpg'), 'image-record', 'no Unicode text'),
     (drop('images', 'file_name'), 'image-record', 'has the file name null'),
     (append('images', 'x'), 'image-record', 'record 2 is "x"'),
-    (add('images', file_name='in/b.png', width=20, height=50), 'duplicate-image-id', 'number 2'),
-    (add('images', id=3), 'duplicate-file-name', 'image 3 has the file name "a.jpg" of another'),
-    (add('images', id=3), 'nothing-labelled', 'image 3 has no labelled person'),
+    (append('images', dict(OTHER_IMAGE, id=1)), 'duplicate-image-id', 'number 2'),
+    (append('images', dict(IMAGE, id=3)), 'duplicate-file-name', 'file name "a.jpg" of another'),
+    (append('images', dict(IMAGE, id=3)), 'nothing-labelled', 'image 3 has no labelled person'),
     (append('annotations', 3), 'annotation-record', 'record 2 is 3'),
     (person(id=None), 'annotation-record', 'has the id null'),
     (drop('annotations', 'bbox'), 'bad-box', 'annotation 11 lacks bbox'),
     (drop('images', 'width'), 'image-record', 'image 1 lacks width'),
     (person(category_id=1.0), 'annotation-record', 'annotation 11 has the category_id 1.0'),
     (person(num_keypoints='2'), 'annotation-record', 'num_keypoints "2"'),
-    (add('annotations'), 'duplicate-annotation-id', 'annotation 11 is in the list again'),
+    (append('annotations', PERSON), 'duplicate-annotation-id', '11 is in the list again'),
     (person(image_id=99), 'unknown-image', 'annotation 11 names the image 99'),
     (person(category_id=5), 'unknown-category', 'annotation 11 is of category 5'),
     *(
@@ -141,10 +139,10 @@ RECORDS = [
     (drop('annotations', 'area'), 'evaluation-fields', 'annotation 11 has no area'),
     (drop('annotations', 'iscrowd'), 'evaluation-fields', 'has no iscrowd'),
     (lambda place: place.content['categories'].clear(), 'category', 'no usable category'),
-    (add('categories'), 'category', 'category 1 is there more than once'),
+    (append('categories', CATEGORY), 'category', 'category 1 is there more than once'),
     (append('categories', {}), 'category-record', 'record 1 is {}'),
     (drop('categories', 'name'), 'category', 'category 1 is {'),
-    (add('categories', id=[1]), 'category-record', 'category [1] is {"id": [1]'),
+    (append('categories', dict(CATEGORY, id=[1])), 'category-record', 'category [1] is {"id": [1]'),
     (skeleton(keypoint_info=None), 'skeleton', 'no table of keypoints'),
     (point(5, name='x'), 'skeleton', 'expected 0 to 3'),
     (point(1, name='nose'), 'skeleton', '"nose" is there more than once'),

@@ -62,14 +62,11 @@ def check_same(root, part, count):
     return flips
 
 
-def test_a_seed_gives_mmposes_sample_pixel_for_pixel(people):
-    check_same(people, 'train', 16)
-    check_same(people, 'val', 16)
-
-
-def test_real_photographs_give_mmposes_samples(real_data):
-    assert check_same(real_data, 'train', 40) == {True, False}
-    check_same(real_data, 'val', 40)
+@pytest.mark.parametrize('data', ['people', 'real_data'])
+def test_a_seed_gives_mmposes_sample_pixel_for_pixel(data, request):
+    root = request.getfixturevalue(data)
+    assert check_same(root, 'train', 40) == {True, False}
+    check_same(root, 'val', 40)
 
 
 def test_truncated_normal_is_scipys_and_is_one():

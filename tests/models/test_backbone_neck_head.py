@@ -18,17 +18,15 @@ MSRA = dict(type='MSRAHeatmap', sigma=2, **CELLS)
 RESNET = dict(type='ResNet', depth=18)
 MOBILENET = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
 MOBILE = dict(type='BackboneDownsample', backbone=MOBILENET)
-SMALL = dict(num_blocks=(1, 2, 1, 1), stem_channels=12, base_channels=4, unit_channels=10)
+SMALL = dict(num_blocks=(1, 2, 1, 1), stem_channels=12, base_channels=4)
 
 
 def build(num_stages=2, norm_cfg=None, backbone=SMALL):
-    parts = dict(
-        backbone=dict(type='MSPNBackbone', **backbone),
-        neck=dict(type='MSPNNeck', unit_channels=10),
-        head=dict(type='MultiStageHead', unit_channels=10, decoder=CODEC),
-    )
-    common = dict(num_stages=num_stages, norm_cfg=norm_cfg)
-    return nn.ModuleDict({name: MODELS.build({**cfg, **common}) for name, cfg in parts.items()})
+    common = dict(unit_channels=10, num_stages=num_stages, norm_cfg=norm_cfg)
+    kinds = dict(backbone='MSPNBackbone', neck='MSPNNeck', head='MultiStageHead')
+    own = dict(backbone=backbone, neck={}, head=dict(decoder=CODEC))
+    parts = {name: dict(type=kind, **common, **own[name]) for name, kind in kinds.items()}
+    return nn.ModuleDict({name: MODELS.build(part) for name, part in parts.items()})
 
 
 def samples(num=3, keypoints=17, device='cpu'):
@@ -201,12 +199,11 @@ def test_a_backbone_of_mmpose_is_the_downsample_path(tmp_path):
     torch.save(pretrained, tmp_path / 'mobile.pth')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'mobile.pth'))
     mobile = dict(MOBILE, backbone=dict(MOBILENET, init_cfg=init_cfg))
-    net = build(backbone=dict(stem_channels=12, unit_channels=10, downsample=mobile))
+    net = build(backbone=dict(stem_channels=12, downsample=mobile))
     net['backbone'].init_weights()
     paths = [stage.down for stage in net['backbone'].stages]
     for path in paths:
-        for name, value in path.backbone.state_dict().items():
-            assert torch.equal(value, pretrained[name]), name
+        torch.testing.assert_close(path.backbone.state_dict(), pretrained, rtol=0, atol=0)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
     backward(net)
     assert all(path.backbone.conv1.conv.weight.grad.any() for path in paths)
@@ -244,8 +241,6 @@ def test_with_cp_takes_the_same_step_with_less_memory():
     assert sizes[1] < 0.7 * sizes[0]
     wanted, found = (backbone.state_dict() for backbone in trained)
     assert int(found['stem.bn.num_batches_tracked']) == 2
-    for name, value in wanted.items():
-        assert torch.allclose(found[name], value, atol=1e-6), name
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
     images = torch.randn(1, 3, 64, 48)
-    ours, theirs = (backbone.eval()(images)[-1][-1] for backbone in trained)
-    assert torch.allclose(ours, theirs)
+    assert torch.allclose(*(backbone.eval()(images)[-1][-1] for backbone in trained))

@@ -56,8 +56,7 @@ def test_the_fused_copy_follows_its_model_and_leaves_it_alone():
     model, images = calibrated({}, {})
     assert fused(model) is model  # in training mode
     model.eval()
-    before = deepcopy(model.state_dict())
-    copy = fused(model)
+    before, copy = deepcopy(model.state_dict()), fused(model)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
     assert_same(model, images)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)

@@ -95,21 +95,18 @@ def build(**settings):
 def data(num_stages, values):
     """Features and labels; every visibility of ``values`` occurs, in person 1 hardly any label."""
     generator = torch.Generator().manual_seed(num_stages)
-    sizes = [(2, 2), (4, 3), (8, 6), (16, 12)]
-    feats = [
-        [torch.randn(PEOPLE, 6, *size, generator=generator, requires_grad=True) for size in sizes]
-        for _ in range(num_stages)
-    ]
+    shapes = [(PEOPLE, 6, *size) for size in ((2, 2), (4, 3), (8, 6), (16, 12))]
+    options = dict(generator=generator, requires_grad=True)
+    feats = [[torch.randn(shape, **options) for shape in shapes] for _ in range(num_stages)]
     cells = torch.rand(PEOPLE, KEYPOINTS, 2, generator=generator) * torch.tensor([12.0, 16.0])
     choice = torch.randint(len(values), (PEOPLE, KEYPOINTS), generator=generator)
     visibility = torch.tensor(values)[choice]
     visibility[1, 3:] = 0
     assert set(visibility.flatten().tolist()) == set(values)
     samples = [PoseDataSample() for _ in range(PEOPLE)]
-    for i, sample in enumerate(samples):
-        sample.gt_instance_labels = InstanceData(
-            keypoint_cells=cells[i : i + 1], keypoint_weights=visibility[i : i + 1]
-        )
+    for sample, *labels in zip(samples, cells[:, None], visibility[:, None], strict=True):
+        labels = dict(zip(('keypoint_cells', 'keypoint_weights'), labels, strict=True))
+        sample.gt_instance_labels = InstanceData(**labels)
     return feats, samples, cells.numpy(), visibility
 
 
@@ -121,12 +118,9 @@ def test_losses_and_gradients_equal_the_published_rule(num_stages, coarse_to_fin
     binary = rule is original_unit
     mean = 'VisibleKeypointMSELoss' if binary else 'KeypointMeanMSELoss'
     values = (0.0, 1.0, 2.0) if binary else (0.0, 0.5, 1.0)
-    head = build(
-        num_stages=num_stages,
-        coarse_to_fine=coarse_to_fine,
-        coarse_loss=dict(type=mean, loss_weight=0.25),
-        final_loss=dict(MINED, binary_weights=binary) if mined else dict(type=mean),
-    )
+    final = dict(MINED, binary_weights=binary) if mined else dict(type=mean)
+    kinds = dict(coarse_loss=dict(type=mean, loss_weight=0.25), final_loss=final)
+    head = build(num_stages=num_stages, coarse_to_fine=coarse_to_fine, **kinds)
     feats, samples, cells, visibility = data(num_stages, values)
     losses = head.loss(feats, samples)
     losses.pop('acc_pose')

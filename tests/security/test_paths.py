@@ -33,9 +33,7 @@ def test_annotation_files_with_such_names_are_refused(people, tmp_path):
             check_annotations(path, 17)
 
 
-def test_nothing_is_written_outside_the_output_folder(
-    people, untrained_models, call_tool, tmp_path, capsys
-):
+def test_nothing_is_written_elsewhere(people, untrained_models, call_tool, tmp_path, capsys):
     """Names of images that look like options, commands or paths; everything stays in --out."""
     *_, config, weights = untrained_models
     images = tmp_path / 'inside' / 'images'
@@ -53,15 +51,15 @@ def test_nothing_is_written_outside_the_output_folder(
     assert '\x1b' not in capsys.readouterr().out
 
 
+PLAYLISTS = [
+    '#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n',
+    'ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n',
+    '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://127.0.0.1:{port}/</BaseURL></MPD>',
+]
+
+
 @pytest.mark.parametrize('name', ['a.mp4', 'a.m3u8', 'a.ffconcat', 'a.mpd', 'a.sdp'])
-@pytest.mark.parametrize(
-    'text',
-    [
-        '#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n',
-        'ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n',
-        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://127.0.0.1:{port}/</BaseURL></MPD>',
-    ],
-)
+@pytest.mark.parametrize('text', PLAYLISTS)
 def test_a_playlist_for_a_video_reaches_no_network(name, text, tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as server:
         server.setblocking(False)
