@@ -1,10 +1,6 @@
 """Every config builds and gives a loss; sizes, schedules and rules are the published ones."""
 
-from __future__ import annotations
-
 import ast
-import copy
-import functools
 import math
 import re
 import shutil
@@ -32,20 +28,16 @@ TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = mspn_plugin.list_configs()
 FULL_SIZE = [name for name in NAMES if name.startswith('mspn50')]
-RECIPES = dict(mmpose='_8xb32-210e_coco-', megvii='_megvii$', mindspore='_finetune$')
-RECIPES = {key: [n for n in NAMES if re.search(end, n)] for key, end in RECIPES.items()}
+MMPOSE, MEGVII, MINDSPORE = (
+    [name for name in NAMES if re.search(part, name)]
+    for part in ('_8xb32-210e_coco-', '_megvii$', '_finetune$')
+)
 MILLIONS = {1: 25.1, 2: 56.8, 3: 88.5, 4: 120.2}
 STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
 
-@functools.cache
-def read(name):
-    return Config.fromfile(mspn_plugin.get_config(name))
-
-
 def load(name):
-    """A config that may be changed."""
-    return copy.deepcopy(read(name))
+    return Config.fromfile(mspn_plugin.get_config(name))
 
 
 def build(cfg):
@@ -69,11 +61,10 @@ def test_forward_and_loss(name):
     columns, rows = cfg.codec.heatmap_size
     keypoints = cfg.model.head.num_keypoints
     visible = cfg.model.head.coarse_loss.type == 'VisibleKeypointMSELoss'
+    cells = torch.rand(1, keypoints, 2) * torch.tensor([columns, rows])
+    weights = (torch.arange(keypoints)[None] % (3 if visible else 2)).float()
     sample = PoseDataSample()
-    sample.gt_instance_labels = InstanceData(
-        keypoint_cells=torch.rand(1, keypoints, 2) * torch.tensor([columns, rows]),
-        keypoint_weights=(torch.arange(keypoints)[None] % (3 if visible else 2)).float(),
-    )
+    sample.gt_instance_labels = InstanceData(keypoint_cells=cells, keypoint_weights=weights)
     images = torch.randn(2, 3, *cfg.codec.input_size[::-1])
     losses = model.train().loss(images, [sample] * 2)
     stages = cfg.model.backbone.num_stages
@@ -84,7 +75,7 @@ def test_forward_and_loss(name):
     assert heatmaps[-1][-1].shape == (1, keypoints, rows, columns)
 
 
-@pytest.mark.parametrize('name', [*RECIPES['mmpose'], 'mspn50-4stg_8xb24'])
+@pytest.mark.parametrize('name', [*MMPOSE, 'mspn50-4stg_8xb24'])
 def test_published_sizes(name):
     """The network at full size, without memory for its weights."""
     cfg = load(name)
@@ -134,9 +125,9 @@ def test_sizes_and_schedule_are_those_of_the_name(name):
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.auto_scale_lr.base_batch_size == gpus * batch
     endless = cfg.train_dataloader.sampler.type == 'InfiniteSampler'
-    length = re.search(r'-(\d+)(e|i|ki)_', name)
-    count = int(length[1]) * (1000 if length[2] == 'ki' else 1)
-    if length[2] == 'e':
+    number, unit = re.search(r'-(\d+)(e|i|ki)_', name).groups()
+    count = int(number) * (1000 if unit == 'ki' else 1)
+    if unit == 'e':
         assert cfg.train_cfg.max_epochs == count and cfg.train_cfg.by_epoch and not endless
         assert cfg.log_processor.by_epoch
     else:
@@ -147,20 +138,18 @@ def test_sizes_and_schedule_are_those_of_the_name(name):
         assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval < count
 
 
-@pytest.mark.parametrize('name', RECIPES['mmpose'])
+@pytest.mark.parametrize('name', MMPOSE)
 def test_mmpose_recipe_is_that_of_mmpose(name):
     """Optimiser, boxes, decoder, and the kernel of every unit's target."""
     cfg = load(name)
     stages = cfg.model.backbone.num_stages
     prefix = '' if stages == 1 else f'{stages}x'
     # 384x288 has no counterpart and is like 256x192.
-    file = f'td-hm_{prefix}mspn50_8xb32-210e_coco-256x192.py'
-    stock = Config.fromfile(STOCK / file)
+    stock = Config.fromfile(STOCK / f'td-hm_{prefix}mspn50_8xb32-210e_coco-256x192.py')
     head = head_of(cfg)
     levels = [head.level_of(stage, unit) for stage in range(stages) for unit in range(4)]
-    assert [head.decoder.kernel_sizes[level] for level in levels] == [
-        stock.codec[i].kernel_size for i in stock.model.head.level_indices
-    ]
+    kernels = [stock.codec[i].kernel_size for i in stock.model.head.level_indices]
+    assert [head.decoder.kernel_sizes[level] for level in levels] == kernels
     for key in ('param_scheduler', 'auto_scale_lr', 'train_cfg'):
         assert cfg[key] == stock[key]
     optimizer = {**stock.optim_wrapper.optimizer, 'fused': True}  # the same steps in one pass
@@ -170,17 +159,12 @@ def test_mmpose_recipe_is_that_of_mmpose(name):
     for field in ('mean', 'std', 'bgr_to_rgb'):
         assert cfg.model.data_preprocessor[field] == stock.model.data_preprocessor[field]
     same = {'GuardedLoading': 'LoadImage', 'FastBBoxTransform': 'RandomBBoxTransform'}
-    steps, stock_steps = (
-        [
-            {**step.get('step', step), 'type': same.get(step.type, step.type)}
-            for step in config.train_dataloader.dataset.pipeline[:5]  # up to the box's last change
-        ]
-        for config in (cfg, stock)
-    )
-    assert steps == stock_steps
+    pipelines = (config.train_dataloader.dataset.pipeline for config in (cfg, stock))
+    for ours, theirs in zip(*(steps[:5] for steps in pipelines), strict=True):  # those of the box
+        assert {**ours.get('step', ours), 'type': same.get(ours.type, ours.type)} == theirs
 
 
-@pytest.mark.parametrize('name', RECIPES['megvii'] + RECIPES['mindspore'])
+@pytest.mark.parametrize('name', MEGVII + MINDSPORE)
 def test_original_recipe(name):
     cfg = load(name)
     head = head_of(cfg)
@@ -196,12 +180,12 @@ def test_original_recipe(name):
     test = [step.type for step in cfg.test_dataloader.dataset.pipeline]
     assert test == ['GuardedLoading', 'BoxMargins', 'FastTopdownAffine', 'FastPackPoseInputs']
     mean, std = cfg.model.data_preprocessor.mean, cfg.model.data_preprocessor.std
-    scale = 1 if name in RECIPES['mindspore'] else 255
+    scale = 1 if name in MINDSPORE else 255
     assert mean == pytest.approx([scale * value for value in (0.406, 0.456, 0.485)])
     assert std == pytest.approx([255 * value for value in (0.225, 0.224, 0.229)])
     assert not cfg.model.data_preprocessor.bgr_to_rgb
     optimizer = cfg.optim_wrapper.optimizer
-    if name in RECIPES['mindspore']:
+    if name in MINDSPORE:
         assert optimizer == dict(type='Adam', lr=5e-4, fused=True)
         assert cfg.model.backbone.pool_padding == 'same' and cfg.model.backbone.init_cfg is None
     else:
@@ -214,10 +198,8 @@ def rates(name, steps):
     cfg = load(name)
     settings = dict(cfg.optim_wrapper.optimizer)
     optimizer = getattr(torch.optim, settings.pop('type'))([torch.zeros(1)], **settings)
-    schedulers = [
-        PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=optimizer))
-        for scheduler in cfg.param_scheduler
-    ]
+    given = dict(optimizer=optimizer)
+    schedulers = [PARAM_SCHEDULERS.build(s, default_args=given) for s in cfg.param_scheduler]
     optimizer.step()  # MMEngine warns if the schedulers are the first
     seen = []
     for _ in range(steps):
@@ -261,15 +243,14 @@ def test_index_lists_every_config_which_imports_nothing():
         assert entry.get('Weights') == (address and address[1])
         assert ('Results' in entry) == (address is not None)
         if address:
-            metrics = entry['Results'][0]['Metrics']
-            assert [f'{100 * value:.1f}' for value in metrics.values()] == [
-                row.split(' | ')[column] for column in (3, 4, 5, 8, 9)
-            ]
+            metrics, cells = entry['Results'][0]['Metrics'], row.split(' | ')
+            wanted = [cells[column] for column in (3, 4, 5, 8, 9)]
+            assert [f'{100 * value:.1f}' for value in metrics.values()] == wanted
 
 
 def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
     """To MMPose's inferencer and through mim, from an index that names a server of this machine."""
-    name = RECIPES['mmpose'][0]
+    name = MMPOSE[0]
     copied = tmp_path / 'mspn_plugin' / '.mim'
     shutil.copytree(Path(mspn_plugin.get_config(name)).parents[2], copied)
     index = copied / 'configs' / 'metafile.yml'
@@ -289,19 +270,19 @@ def test_published_weights_come_by_name(monkeypatch, server, tmp_path):
     loaded = MMPoseInferencer(name, **whole).inferencer.model.state_dict()
     assert all(torch.equal(value, weights[key]) for key, value in loaded.items())
     mim_download('mspn_plugin', [name], dest_root=str(tmp_path / 'out'))
-    assert Config.fromfile(tmp_path / 'out' / f'{name}.py').model == read(name).model
+    assert Config.fromfile(tmp_path / 'out' / f'{name}.py').model == load(name).model
     assert (tmp_path / 'out' / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_config_elsewhere_inherits_by_name_and_brings_a_loss_and_a_network(tmp_path):
     """In a fresh process; what the base holds is of this package's scope."""
-    (tmp_path / 'mine.py').write_text(
-        f"_base_ = 'mspn_plugin::coco/{TINY}.py'\n"
-        "mobile = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))\n"
-        "model = dict(backbone=dict(downsample=dict(type='BackboneDownsample', backbone=mobile)),\n"
-        '    head=dict(decoder=_base_.codec,\n'
-        "        coarse_loss=dict(_delete_=True, type='LearnedL1', start=2.0)))\n"
-    )
+    (tmp_path / 'mine.py').write_text(f"""
+_base_ = 'mspn_plugin::coco/{TINY}.py'
+mobile = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
+loss = dict(_delete_=True, type='LearnedL1', start=2.0)
+model = dict(backbone=dict(downsample=dict(type='BackboneDownsample', backbone=mobile)),
+             head=dict(decoder=_base_.codec, coarse_loss=loss))
+""")
     script = """if True:
         import mspn_plugin, torch
         from mmengine import Config
@@ -343,10 +324,10 @@ def test_get_config_takes_what_fits_one():
     for name in (f'{TINY}.py', 'mspn-tiny', 'tiny'):
         assert mspn_plugin.get_config(name) == path
     assert Path(mspn_plugin.get_config('rtmdet-nano')).parent.name == 'detection'
-    for name in ('mspn-huge', ''):
-        with pytest.raises(mspn_plugin.InputError, match=f'no config {name!r}.*mspn-tiny'):
-            mspn_plugin.get_config(name)
-    with pytest.raises(
-        mspn_plugin.InputError, match="4 configs fit 'coco2014-256x192_megvii': .*mspn50-1stg"
+    for name, words in (
+        ('mspn-huge', "no config 'mspn-huge'.*mspn-tiny"),
+        ('', "no config ''.*mspn-tiny"),
+        ('coco2014-256x192_megvii', "4 configs fit 'coco2014-256x192_megvii': .*mspn50-1stg"),
     ):
-        mspn_plugin.get_config('coco2014-256x192_megvii')
+        with pytest.raises(mspn_plugin.InputError, match=words):
+            mspn_plugin.get_config(name)

@@ -29,35 +29,25 @@ def run_doctor(*arguments, path, cwd, flags=(), module='mspn.doctor'):
 
 @pytest.fixture
 def report_of(monkeypatch):
-    """Collects a report as if some distributions had other versions; ``None`` is missing."""
-    real = importlib.metadata.version
+    """Collects a report as if some versions were others (None: missing) and some imports failed."""
+    real_version, real_import = importlib.metadata.version, importlib.import_module
 
-    def collect(versions):
+    def collect(versions=(), error=None, modules=()):
         def version(name):
-            if versions.get(name, '') is None:
+            if dict(versions).get(name, '') is None:
                 raise importlib.metadata.PackageNotFoundError(name)
-            return versions.get(name) or real(name)
+            return dict(versions).get(name) or real_version(name)
+
+        def import_module(module, *args):
+            if module in modules:
+                raise error
+            return real_import(module, *args)
 
         monkeypatch.setattr(importlib.metadata, 'version', version)
+        monkeypatch.setattr(importlib, 'import_module', import_module)
         return doctor.collect()
 
     return collect
-
-
-@pytest.fixture
-def fails_to_import(monkeypatch):
-    """Lets the import of some modules fail."""
-    real = importlib.import_module
-
-    def prepare(error, *modules):
-        def broken(module, *args):
-            if module not in modules:
-                return real(module, *args)
-            raise error
-
-        monkeypatch.setattr(importlib, 'import_module', broken)
-
-    return prepare
 
 
 def problem_about(report, text):
@@ -107,9 +97,8 @@ def test_a_package_that_pip_knows_and_python_does_not_find(tmp_path):
     assert run.stdout.count('ERROR') == 1
 
 
-@pytest.mark.parametrize(
-    ('versions', 'what', 'mend'),
-    [
+def test_a_wrong_version_is_an_error_with_its_command(report_of, monkeypatch):
+    for versions, what, mend in (
         (dict(setuptools='82.0.1'), 'setuptools is 82.0.1, wanted is <82', '>=77.0.3,<82'),
         (dict(numpy='2.4.0'), 'numpy is 2.4.0, wanted is <2.4', '"numpy>=2,<2.4"'),
         (dict(torch='2.5.1+cu121'), 'torch is 2.5.1+cu121', 'torch==2.11.0 torchvision==0.26.0'),
@@ -119,45 +108,38 @@ def test_a_package_that_pip_knows_and_python_does_not_find(tmp_path):
         (dict(mmpose='0.29.0'), 'mmpose is 0.29.0', '--no-deps mmpose==1.3.2'),
         (dict(mmpose=None), 'mmpose is not installed', '--no-deps mmpose==1.3.2'),
         (dict(six=None), 'six is not installed', 'pip install six'),
-    ],
-)
-def test_a_wrong_version_is_an_error_with_its_command(report_of, monkeypatch, versions, what, mend):
-    monkeypatch.setattr(sys, 'executable', '/opt/my env/bin/python')
-    report = report_of(versions)
-    problem = problem_about(report, what)
-    assert problem['fatal'] and mend in problem['mend'] and '\n' not in problem['what']
-    assert not report.ok
-    assert all("'/opt/my env/bin/python' -m pip" in c for c in problem['mend'].split(' && '))
+    ):
+        monkeypatch.setattr(sys, 'executable', '/opt/my env/bin/python')
+        report = report_of(versions)
+        problem = problem_about(report, what)
+        assert problem['fatal'] and mend in problem['mend'] and '\n' not in problem['what']
+        assert not report.ok
+        assert all("'/opt/my env/bin/python' -m pip" in c for c in problem['mend'].split(' && '))
 
 
-@pytest.mark.parametrize(
-    ('versions', 'what'),
-    [
+def test_what_works_passes_and_what_can_be_done_without_is_a_warning(report_of):
+    for versions, what in (
         (dict(mmdet=None), 'mmdet is not installed (only to find people'),
         (dict(openmim=None), 'openmim is not installed (only for `mim'),
         ({'mmcv': '2.1.0', 'mmcv-lite': '2.1.0'}, 'overwrite each other'),
         ({'torch': '2.13.0+cpu', 'mmengine': '0.11.0rc1', 'mmcv-lite': '2.0.1'}, None),
-    ],
-)
-def test_what_works_is_let_through_and_what_can_be_done_without_is_a_warning(
-    report_of, versions, what
-):
-    report = report_of(versions)
-    assert report.ok and len(report.problems) == bool(what)
-    assert not what or not problem_about(report, what)['fatal']
+    ):
+        report = report_of(versions)
+        assert report.ok and len(report.problems) == bool(what)
+        assert not what or not problem_about(report, what)['fatal']
 
 
-def test_an_import_that_fails_names_the_module_that_is_missing(report_of, fails_to_import):
-    fails_to_import(ModuleNotFoundError('No module named mmpose', name='mmpose.x'), 'mmpose')
-    mend = problem_about(report_of({}), 'there is no module mmpose')['mend']
-    assert mend.endswith('mmpose==1.3.2')
-    fails_to_import(ModuleNotFoundError("No module named 'yaml'", name='yaml'), 'mmpose')
-    assert problem_about(report_of({}), 'no module yaml')['mend'].endswith('pip install pyyaml')
+def test_an_import_that_fails_names_the_module_that_is_missing(report_of):
+    for missing, mend in (('mmpose.x', 'mmpose==1.3.2'), ('yaml', 'pip install pyyaml')):
+        report = report_of(error=ModuleNotFoundError('', name=missing), modules=['mmpose'])
+        problem = problem_about(report, f'there is no module {missing.removesuffix(".x")}')
+        assert problem['mend'].endswith(mend)
 
 
-def test_a_library_that_does_not_load_is_one_line(report_of, fails_to_import):
-    fails_to_import(ImportError('libGL.so.1: cannot open\n shared object file'), 'cv2', 'mmcv')
-    (problem,) = [p for p in report_of({}).problems if p['fatal']]  # mmcv fails for the same reason
+def test_a_library_that_does_not_load_is_one_line(report_of):
+    error = ImportError('libGL.so.1: cannot open\n shared object file')
+    report = report_of(error=error, modules=['cv2', 'mmcv'])
+    (problem,) = [p for p in report.problems if p['fatal']]  # mmcv fails for the same reason
     assert 'opencv' in problem['what'] and 'cannot open shared object file' in problem['what']
     assert 'opencv-python-headless' in problem['mend']
 

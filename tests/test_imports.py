@@ -1,7 +1,5 @@
 """What importing does, in fresh processes: any order ends well or with a sentence."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -15,6 +13,11 @@ def python(code):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+def assert_explained(done, *words):
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('mspn.errors.MissingPackage: ') and all(word in last for word in words)
+
+
 @pytest.mark.parametrize(
     'code',
     [
@@ -25,9 +28,7 @@ def python(code):
     ],
 )
 def test_importing_ends_well(code):
-    done = python(
-        code
-        + """
+    check = """
 from mmengine.registry import FUNCTIONS, HOOKS, MODELS as ROOT, DefaultScope
 from mmpose import registry as r
 parts = {ROOT: 'mmpose.MSPNPoseEstimator', r.MODELS: 'MSPNBackbone', r.HOOKS: 'SafeCheckpointHook',
@@ -39,7 +40,7 @@ assert r.MODELS.get('ResNet') and r.HOOKS.get('CheckpointHook') and 'NoSuchPart'
 with DefaultScope.overwrite_default_scope('mmpose'):
     HOOKS.build(dict(type='SafeCheckpointHook'))
 """
-    )
+    done = python(code + check)
     assert done.returncode == 0, done.stderr
 
 
@@ -71,13 +72,8 @@ def test_after_a_failed_import_of_mmpose_a_sentence_says_what_to_import_first(fi
         f'try:\n    import {first}\nexcept Exception as error: print(type(error).__name__)\n'
         'import mspn_plugin, mmpose.apis\nprint("well")'
     )
-    if done.returncode == 0:
-        assert 'well' in done.stdout
-    else:
-        last = done.stderr.strip().splitlines()[-1]
-        assert (
-            last.startswith('mspn.errors.MissingPackage: ') and '`import mspn_plugin` above' in last
-        )
+    if 'well' not in done.stdout:
+        assert_explained(done, '`import mspn_plugin` above')
 
 
 def test_parts_that_are_registered_twice_are_explained():
@@ -85,8 +81,7 @@ def test_parts_that_are_registered_twice_are_explained():
         'import mspn_plugin; from mmpose.registry import MODELS\n'
         'MODELS._module_dict["MSPN"] = type("MSPN", (), {})\nMODELS.get("MSPNBackbone")'
     )
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith('mspn.errors.MissingPackage: ') and '`import mspn_plugin` above' in last
+    assert_explained(done, '`import mspn_plugin` above')
 
 
 @pytest.mark.parametrize(
@@ -97,9 +92,4 @@ def test_a_missing_package_is_named_with_the_remedy(missing, then):
         f'import sys; sys.modules.update(dict.fromkeys(["mmdet", "{missing}"]))\n'
         f'import mspn_plugin, mmpose.registry; {then}'
     )
-    last = done.stderr.strip().splitlines()[-1]
-    assert (
-        last.startswith('mspn.errors.MissingPackage: ')
-        and missing in last
-        and 'python -m mspn.doctor' in last
-    )
+    assert_explained(done, missing, 'python -m mspn.doctor')

@@ -1,6 +1,7 @@
 """Every fault in the data of a run ends in one sentence before anything is built."""
 
 import json
+from functools import partial
 
 import pytest
 from mmengine.config import Config
@@ -39,39 +40,28 @@ def write(path, **parts):
     path.write_text(json.dumps({**content, **parts}))
 
 
-def config(root, num_keypoints, kind, file, prefix, changes):
+def config(num_keypoints, kind, file, prefix, root, **changes):
     good = dict(type=kind, data_root=str(root), ann_file=file, data_prefix=dict(img=prefix))
     dataset = dict(type='RepeatDataset', dataset={**good, **changes})
     model = dict(head=dict(num_keypoints=num_keypoints))
     return Config(dict(model=model, train_dataloader=dict(dataset=dataset)))
 
 
-def coco(root, **changes):
-    return config(root, 17, 'CocoDataset', 'annotations/train.json', 'train2017/', changes)
-
-
-def coco2014(root, **changes):
-    return config(root, 17, 'Coco2014Dataset', 'gt_json/train.json', '', changes)
-
-
-def mpii(root, num_keypoints=16, **changes):
-    file = 'annotations/mpii.json'
-    return config(root, num_keypoints, 'MegviiMpiiDataset', file, 'images/', changes)
+coco = partial(config, 17, 'CocoDataset', 'annotations/train.json', 'train2017/')
+coco2014 = partial(config, 17, 'Coco2014Dataset', 'gt_json/train.json', '')
+mpii = partial(config, 16, 'MegviiMpiiDataset', 'annotations/mpii.json', 'images/')
 
 
 def fails(cfg, words):
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(InputError, match=rf'\A.*{words}.*\Z'):  # on one line
         check_data(cfg, ('train',))
-    assert '\n' not in str(caught.value)
-    return str(caught.value)
 
 
 def test_good_data_passes_and_names_of_2014_may_have_their_folder(root):
     for make in (coco, coco2014, mpii):
         check_data(make(root), ('train', 'val'))
-    write(
-        root / 'gt_json/train.json', images=[dict(i, file_name=place_2014(i)) for i in IMAGES_2014]
-    )
+    images = [dict(image, file_name=place_2014(image)) for image in IMAGES_2014]
+    write(root / 'gt_json/train.json', images=images)
     check_data(coco2014(root), ('train',))
 
 
@@ -82,23 +72,19 @@ def test_torchruns_first_process_checks_for_all(root, monkeypatch):
     fails(coco(root / 'nowhere'), 'does not exist')
 
 
-@pytest.mark.parametrize(
-    ('parts', 'words'),
-    [
+def test_wrong_annotations(root):
+    for parts, words in (
         (dict(keypoints=[1, 2, 2] * 5), "annotation 7 .* 15 keypoint.* head's num_keypoints"),
         (dict(keypoints=[0] * 51), 'no person with a labelled'),
         (dict(keypoints=5), 'annotation 7 .* no keypoints'),
         (dict(image_id='1'), 'the image_id "1"'),
-    ],
-)
-def test_wrong_annotations(root, parts, words):
-    write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
-    assert 'train.json' in fails(coco(root), words)
+    ):
+        write(root / 'annotations/train.json', annotations=[{**PERSON, **parts}])
+        fails(coco(root), f'train.json.*{words}')
 
 
-@pytest.mark.parametrize(
-    ('make', 'changes', 'words'),
-    [
+def test_missing_files_are_named_with_the_remedy(root):
+    for make, changes, words in (
         (coco, dict(data_root='nowhere'), 'data root nowhere does not exist.*--data-root'),
         (coco, dict(ann_file='none.json'), 'annotation file .*none.json does not exist'),
         (coco, dict(data_prefix=dict(img='x/')), 'image folder .*x does not exist'),
@@ -112,10 +98,8 @@ def test_wrong_annotations(root, parts, words):
         (mpii, dict(ann_file='x.json'), 'annotation file .*x.json does not exist'),
         (mpii, dict(data_prefix=dict(img='none/')), 'image folder .*none does not exist'),
         (mpii, dict(headbox_file='heads.mat'), 'head boxes heads.mat does not exist; put'),
-    ],
-)
-def test_missing_files_are_named_with_the_remedy(root, make, changes, words):
-    fails(make(root, **changes), words)
+    ):
+        fails(make(root, **changes), words)
 
 
 def test_annotation_files_of_evaluators(root):
@@ -139,19 +123,16 @@ def test_files_of_boxes(root):
     path = root / 'boxes.json'
     for content, words in (
         ({}, 'holds an object, not a list'),
-        ([BOX, 'x'], 'entry 1: "x" is not an object'),
-        ([dict(BOX, score=1.5)], 'entry 0'),
         ([dict(BOX, bbox=[0, 0, 0, 0], category_id=3)], 'entry 0'),
     ):
         path.write_text(json.dumps(content))
-        assert 'boxes.json' in fails(coco(root, bbox_file=str(path)), words)
+        fails(coco(root, bbox_file=str(path)), f'boxes.json.*{words}')
     path.write_text(json.dumps([BOX, dict(BOX, category_id=3)]))
     check_data(coco(root, bbox_file=str(path)), ('train',))
 
 
-@pytest.mark.parametrize(
-    ('content', 'words'),
-    [
+def test_wrong_annotations_of_mpii(root):
+    for content, words in (
         ([], 'no annotation file of MPII; expected a list'),
         (dict(images=[]), 'no annotation file of MPII'),
         (['x'], 'person 0 in .*mpii.json lacks .*expected an object with image, center, scale'),
@@ -159,15 +140,15 @@ def test_files_of_boxes(root):
         ([{**MPII, 'joints': 5}], 'joints or joints_vis that are no lists'),
         ([{**MPII, 'joints': [[1, 2]] * 15}], '15 joints and 16 joints_vis; .* predicts 16'),
         ([{**MPII, 'joints_vis': [1] * 3}], '16 joints and 3 joints_vis'),
-    ],
-)
-def test_wrong_annotations_of_mpii(root, content, words):
-    (root / 'annotations/mpii.json').write_text(json.dumps(content))
-    fails(mpii(root), words)
+    ):
+        (root / 'annotations/mpii.json').write_text(json.dumps(content))
+        fails(mpii(root), words)
 
 
 def test_broken_json_and_another_number_of_joints(root):
-    fails(mpii(root, 17), "16 joints .* predicts 17 keypoints.* head's num_keypoints")
+    cfg = mpii(root)
+    cfg.model.head.num_keypoints = 17
+    fails(cfg, "16 joints .* predicts 17 keypoints.* head's num_keypoints")
     (root / 'annotations/mpii.json').write_text('[{')
     fails(mpii(root), 'cannot be read as JSON .* MPII')
     (root / 'gt_json/train.json').write_text('{}')

@@ -1,7 +1,5 @@
 """What does not need a network: checks of results, taking turns, the table."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 
@@ -33,10 +31,9 @@ def test_keypoints():
     stock = np.zeros((1, 2, 2))
     ours = stock + [[[0, 0.01], [0, 7]]]
     assert same_keypoints('x', stock, ours, np.array([[True, False]])) == 1
-    with pytest.raises(CheckFailed, match='1 of 2 keypoints differ, by up to 7'):
-        same_keypoints('x', stock, ours, np.array([[True, True]]))
-    with pytest.raises(CheckFailed, match='no heatmap'):
-        same_keypoints('x', stock, ours, np.array([[False, False]]))
+    for clear, words in ((True, '1 of 2 keypoints differ, by up to 7'), (False, 'no heatmap')):
+        with pytest.raises(CheckFailed, match=words):
+            same_keypoints('x', stock, ours, np.array([[clear, clear]]))
     with pytest.raises(CheckFailed, match='MMPose gives 1 people, this package 0'):
         same_poses([None], [])
 
@@ -72,21 +69,17 @@ def test_sides_take_turns_and_short_work_is_called_until_it_lasts(monkeypatch):
     assert times == {'a': [0.25, 0.25]} and len(log) == 1 + 2 * 4
     assert timing.alternate(sides(a=[7]), 1, device=CPU, warm_up=False) == {'a': [7]}
 
-
-def test_a_gpu_is_waited_for(monkeypatch):
+    # A GPU is waited for.
     waited: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, 'synchronize', waited.append)
     timing.alternate({'a': lambda: None}, 2, device=torch.device('cuda:1'), warm_up=False)
     assert waited == [torch.device('cuda:1')] * 4
 
 
-def test_times_are_of_one_sample():
+def test_times_are_of_one_sample_and_bars_are_met_or_not():
     row = timed_row('a', 'x', SECONDS, per=4)
     assert (row.stock, row.ours) == ([500, 750, 2500], [375] * 3) and row.ratio == 2
     assert row.cells()[1:7] == ['750', '375', 'ms', '2x', '-', '267% / 0%']
-
-
-def test_bars():
     for unit, ours, bar, cell in (
         ('ms', 2.0, 2.0, '>= 2x yes'),
         ('ms', 2.1, 2.0, '>= 2x **no**'),
@@ -97,11 +90,8 @@ def test_bars():
 
 
 def test_files(tmp_path):
-    rows = [
-        timed_row('a', 'x', SECONDS),
-        Row('b', 'y', 'kB', [8], [1]),
-        Row('c', 'z', 's', [], [1]),
-    ]
+    others = Row('b', 'y', 'kB', [8], [1]), Row('c', 'z', 's', [], [1])
+    rows = [timed_row('a', 'x', SECONDS), *others]
     facts = machine_facts(CPU, 1)
     write(facts, rows, tmp_path)
     table = (tmp_path / 'benchmark.md').read_text().splitlines()

@@ -1,7 +1,5 @@
 """Every row, on the CPU in seconds; a planted difference stops it all."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import sys

@@ -39,8 +39,8 @@ def test_truncated_files_are_told_from_whole_ones(picture, name, part):
 
 
 def test_what_is_odd_but_whole(picture):
-    assert truncation(str(picture('trailing.jpg', tail=b'\0' * 100))) is None
-    assert truncation(str(picture('trailing.png', tail=b'more'))) is None
+    for name in ('trailing.jpg', 'trailing.png'):
+        assert truncation(str(picture(name, tail=b'\0' * 100))) is None
     path = picture('progressive.jpg', options=[cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     assert truncation(str(path)) is None
     assert truncation(cut(path, 0.5))
@@ -111,9 +111,10 @@ def test_processes_share_their_notes_which_end_quietly_when_their_room_is_full()
     bad = BadImages()
     assert copy.deepcopy(bad) is bad
     workers = [multiprocessing.Process(target=add, args=(bad, n)) for n in range(8)]
-    for step in ('start', 'join'):
-        for worker in workers:
-            getattr(worker, step)()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     assert sorted(entry.number for entry in bad.samples()) == list(range(5))
     assert bad.meetings == 8
     for number in range(140):

@@ -6,26 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from mmpose.registry import DATASETS
-from mutations import VALUES, mutated_bytes, mutated_json
+from mutations import VALUES, json_files
 
 from mspn.detections import read_detections
 from mspn.poses import check_boxes
-from mspn_plugin.annotations.keypoint_file import (
-    check_annotations,
-    check_dataset,
-    check_mpii_annotations,
-)
-from mspn_plugin.annotations.problems import ERRORS
+from mspn_plugin.annotations import keypoint_file
 
 KEYPOINTS = [5, 5, 2, 0, 0, 0, 9.5, 9, 1] + [1, 2, 2] * 14
 PERSON = dict(category_id=1, bbox=[2, 3, 20, 20], num_keypoints=16, area=200.0, iscrowd=0)
 COCO = dict(
-    images=[
-        dict(id=1, file_name='a.jpg', width=40, height=30),
-        dict(id=2, file_name='b/c.jpg', width=20, height=50),
-    ],
+    images=[dict(id=i, file_name=f'{i}/a.jpg', width=40, height=20 + 10 * i) for i in (1, 2)],
     annotations=[dict(PERSON, id=11 + i, image_id=i, keypoints=KEYPOINTS) for i in (1, 2)],
     categories=[dict(id=1, name='person', keypoints=['a', 'b'], skeleton=[])],
 )
@@ -35,18 +26,6 @@ DETECTIONS = [
     dict(category_id=1, image_id=image, bbox=[10.5, 20, 30, 40.25], score=score)
     for image, score in ((7, 0.9), (7, 1), (8, 0.25), (9, 0))
 ]
-ODD = [b'[' * 100_000, b'{"a":' * 50_000, b'[' * 900 + b']' * 900, b'9' * 5000, b'']
-
-
-def files(content):
-    text = json.dumps(content)
-    return st.one_of(
-        mutated_json(text),
-        mutated_bytes(text.encode()),
-        (VALUES | st.lists(VALUES, max_size=4)).map(lambda value: json.dumps(value).encode()),
-        st.binary(max_size=200),
-        st.sampled_from(ODD),
-    )
 
 
 @pytest.fixture(scope='module')
@@ -69,10 +48,10 @@ def load(kind, path, **options):
     return [dataset[index] for index in range(len(dataset))]
 
 
-@given(content=files(COCO))
+@given(content=json_files(COCO))
 def test_coco(content, path, trial, capsys):
     path.write_bytes(content)
-    found = trial(check_annotations, path, 17)
+    found = trial(keypoint_file.check_annotations, path, 17)
     if found is not None:  # then MMPose's own reader must not stumble
         people = trial(load, 'CocoDataset', path, test_mode=True)
         assert len(people) <= len(found['annotations'])
@@ -83,27 +62,16 @@ def test_coco(content, path, trial, capsys):
     capsys.readouterr()
 
 
-@given(content=files(MPII))
+@given(content=json_files(MPII))
 def test_mpii(content, path, trial, capsys):
     path.write_bytes(content)
-    found = trial(check_mpii_annotations, path, 16)
+    found = trial(keypoint_file.check_mpii_annotations, path, 16)
     if found is not None:
         assert len(trial(load, 'MegviiMpiiDataset', path)) == len(found)
     capsys.readouterr()
 
 
-@given(content=files(COCO))
-def test_the_check_of_a_data_set(content, path, trial):
-    path.write_bytes(content)
-    found = trial(check_dataset, path, path.parent / 'images', decode=False)
-    if found is not None:
-        tally, _ = found
-        json.dumps(tally.record(), allow_nan=False).encode('utf-8')
-        assert all(isinstance(line, str) for line in tally.lines())
-        assert tally.count_of(ERRORS) >= 1  # there are no images
-
-
-@given(content=files(DETECTIONS))
+@given(content=json_files(DETECTIONS))
 def test_boxes_or_a_sentence(content, path, trial):
     path.write_bytes(content)
     found = trial(read_detections, path)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pickle
 
 import numpy as np
@@ -23,46 +21,35 @@ def test_encode_then_render_then_decode_returns_to_the_same_cell():
     assert np.abs(keypoints[0] - joints).max() <= 4  # a cell is 4 pixels
     assert np.abs(scores[0] - 1.5).max() < 1e-3
     single = codec.decode(maps[0].numpy())
-    assert np.array_equal(single[0], keypoints[0]) and np.array_equal(single[1], scores[0])
+    assert all(map(np.array_equal, single, (keypoints[0], scores[0])))
 
 
-def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps():
+@pytest.mark.parametrize('weighted', [False, True])
+def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps(weighted):
+    """And the data set's weights if asked for, which MMPose ignores for its multi-level targets."""
     sample = dict(
         img=np.zeros((128, 96, 3), np.uint8),
         keypoints=np.full((1, 17, 2), 40.0, np.float32),
         keypoints_visible=np.ones((1, 17), np.float32),
-        dataset_keypoint_weights=np.ones(17, np.float32),
+        dataset_keypoint_weights=np.arange(17, dtype=np.float32),
     )
-    for step in (dict(type='GenerateTarget', encoder=CODEC), dict(type='PackPoseInputs')):
+    target = dict(type='GenerateTarget', encoder=CODEC, use_dataset_keypoint_weights=weighted)
+    for step in (target, dict(type='PackPoseInputs')):
         sample = TRANSFORMS.build(step)(sample)
     labels = sample['data_samples'].gt_instance_labels
     assert labels.keypoint_cells.tolist() == [[[10, 10]] * 17]
-    assert labels.keypoint_weights.shape == (1, 17)
+    assert labels.keypoint_weights.tolist() == [list(range(17)) if weighted else [1] * 17]
     assert 'gt_fields' not in sample['data_samples']
     assert len(pickle.dumps(sample['data_samples'])) < 5000
 
 
-def test_use_dataset_keypoint_weights_takes_effect():
-    """MMPose ignores it for its own multi-level targets."""
-    settings = dict(type='GenerateTarget', encoder=CODEC, use_dataset_keypoint_weights=True)
-    sample = dict(
-        keypoints=np.full((1, 2, 2), 40.0),
-        keypoints_visible=np.ones((1, 2)),
-        dataset_keypoint_weights=np.array([0.5, 1.5], np.float32),
-    )
-    assert TRANSFORMS.build(settings)(sample)['keypoint_weights'].tolist() == [[0.5, 1.5]]
-
-
-@pytest.mark.parametrize(
-    ('change', 'words'),
-    [
+def test_wrong_settings_are_explained():
+    for change, words in (
         (dict(kernel_sizes=(15, 10)), 'odd'),
         (dict(kernel_sizes=()), 'empty'),
         (dict(decode_kernel_size=4), 'odd'),
         (dict(heatmap_size=(0, 32)), 'at least 2'),
         (dict(refine='dark'), 'second_peak'),
-    ],
-)
-def test_wrong_settings_are_explained(change, words):
-    with pytest.raises(ValueError, match=words):
-        KEYPOINT_CODECS.build({**CODEC, **change})
+    ):
+        with pytest.raises(ValueError, match=words):
+            KEYPOINT_CODECS.build({**CODEC, **change})

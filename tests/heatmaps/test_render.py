@@ -1,7 +1,5 @@
 """Targets against the published recipe, written again here joint by joint."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest
@@ -12,18 +10,13 @@ from mspn_plugin.heatmaps import HeatmapRenderer, MultiLevelHeatmap
 KERNELS = (15, 11, 9, 7, 5)
 
 
-def reference_heatmaps(
-    joints: np.ndarray, visible: np.ndarray, input_size, heatmap_size, kernel: int
-) -> np.ndarray:
+def reference_heatmaps(joints, visible, input_size, heatmap_size, kernel: int) -> np.ndarray:
     """The recipe: one lit cell, OpenCV's blur, the maximum scaled to 255."""
     maps = np.zeros((len(joints), heatmap_size[1], heatmap_size[0]), np.float32)
     for joint, seen, heatmap in zip(joints, visible, maps, strict=True):
-        x, y = joint
-        outside = x < 0 or y < 0 or x > input_size[0] - 1 or y > input_size[1] - 1
-        if seen == 0 or outside:
+        if seen == 0 or (joint < 0).any() or (joint > np.array(input_size) - 1).any():
             continue
-        column = int(x * heatmap_size[0] / input_size[0])
-        row = int(y * heatmap_size[1] / input_size[1])
+        column, row = (joint * heatmap_size / input_size).astype(int)
         heatmap[row, column] = 1
         heatmap[:] = cv2.GaussianBlur(heatmap, (kernel, kernel), 0)
         heatmap /= heatmap.max() / 255
@@ -32,8 +25,7 @@ def reference_heatmaps(
 
 def rendered(codec: MultiLevelHeatmap, joints: np.ndarray, visible: np.ndarray) -> torch.Tensor:
     encoded = codec.encode(joints[None], visible[None])
-    cells = torch.from_numpy(encoded['keypoint_cells'])
-    weights = torch.from_numpy(encoded['keypoint_weights'])
+    cells, weights = (torch.from_numpy(encoded[f'keypoint_{k}']) for k in ('cells', 'weights'))
     renderer = codec.renderer()
     return torch.stack([renderer(cells, weights, level)[0] for level in range(codec.num_levels)])
 

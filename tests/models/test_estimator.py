@@ -1,8 +1,7 @@
 """The same poses from a fused copy, with half the bits, and through torch.compile."""
 
-from __future__ import annotations
-
 import shutil
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -57,11 +56,10 @@ def test_the_fused_copy_follows_its_model_and_leaves_it_alone():
     model, images = calibrated({}, {})
     assert fused(model) is model  # in training mode
     model.eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    copy = fused(model)
+    before, copy = deepcopy(model.state_dict()), fused(model)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
     assert_same(model, images)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert fused(model) is copy
     with torch.no_grad():
         model.head.stages[-1][-1].conv.weight.mul_(2)
@@ -70,11 +68,8 @@ def test_the_fused_copy_follows_its_model_and_leaves_it_alone():
 
 
 GROUPS = dict(norm_cfg=dict(type='GN', num_groups=4))
-MOBILE = dict(
-    downsample=dict(
-        type='BackboneDownsample', backbone=dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
-    )
-)
+MOBILENET = dict(type='MobileNetV2', out_indices=(1, 2, 4, 6))
+MOBILE = dict(downsample=dict(type='BackboneDownsample', backbone=MOBILENET))
 
 
 @pytest.mark.parametrize('parts', [(GROUPS, GROUPS), (MOBILE, {})])
@@ -94,7 +89,7 @@ def test_weights_lie_channels_last():
     assert features[-1][-1].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_half_the_bits_where_asked_for(calibrated_tiny):
+def test_a_named_precision_gives_the_same_poses_and_else_the_callers_holds(calibrated_tiny):
     model = calibrated_tiny()
     model.test_cfg['output_heatmaps'] = True
     person, types = predict(model)
@@ -108,9 +103,7 @@ def test_half_the_bits_where_asked_for(calibrated_tiny):
         assert 0 < (found - maps).abs().max() < 0.1 * (maps.max() - maps.min())
         assert half.pred_instances.keypoint_scores == pytest.approx(scores, abs=0.02)
 
-
-def test_what_the_caller_has_set_holds_unless_a_precision_is_named(calibrated_tiny):
-    model = calibrated_tiny()
+    model.test_cfg.pop('precision')  # what the caller has set holds unless one is named
     with torch.autocast('cpu', torch.bfloat16):
         assert predict(model)[1] == {torch.bfloat16}
         model.test_cfg['precision'] = 'fp32'

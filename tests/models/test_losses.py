@@ -1,7 +1,5 @@
 """Losses against loops over people and keypoints, and the head's against both published rules."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest
@@ -47,7 +45,9 @@ def test_ohkm_and_its_gradient_equal_the_loop(keypoints, topk):
     assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-9)
 
 
-def test_equals_mmpose_where_mmpose_works():
+def test_equals_mmpose_where_mmpose_works_and_does_not_overflow_in_half_precision():
+    half = torch.full((1, 2, 8, 8), 300.0, dtype=torch.float16)
+    assert OHKMMSELoss(8)(half, half * 0).item() == pytest.approx(90000)  # without overflow
     output, target, weights = batch()
     for ours, kind in (
         (OHKMMSELoss(8), dict(type='KeypointOHKMMSELoss', topk=8)),
@@ -55,12 +55,6 @@ def test_equals_mmpose_where_mmpose_works():
     ):
         stock = MODELS.build(dict(kind, use_target_weight=True))(output, target, weights)
         assert ours(output, target, weights).item() == pytest.approx(stock.item(), rel=1e-5)
-
-
-def test_half_precision_does_not_overflow():
-    output = torch.full((1, 2, 8, 8), 300.0, dtype=torch.float16)
-    loss = OHKMMSELoss(8)(output, torch.zeros(1, 2, 8, 8))
-    assert loss.item() == pytest.approx(90000)
 
 
 def error(output, cell, kernel):
@@ -78,8 +72,8 @@ def original_unit(maps, cells, visibility, kernel, mined):
     if mined:  # what has a label costs, seen or not
         return mmpose_unit(maps, cells, visibility > 0, kernel, mined)
     drawn = [
-        [cells[i, k] if visibility[i, k] > 1 else None for k in range(KEYPOINTS)]
-        for i in range(PEOPLE)
+        [cell if seen > 1 else None for cell, seen in zip(*person, strict=True)]
+        for person in zip(cells, visibility, strict=True)
     ]
     return mmpose_unit(maps, drawn, torch.ones(PEOPLE, KEYPOINTS), kernel, mined)
 
@@ -101,44 +95,32 @@ def build(**settings):
 def data(num_stages, values):
     """Features and labels; every visibility of ``values`` occurs, in person 1 hardly any label."""
     generator = torch.Generator().manual_seed(num_stages)
-    sizes = [(2, 2), (4, 3), (8, 6), (16, 12)]
-    feats = [
-        [torch.randn(PEOPLE, 6, *size, generator=generator, requires_grad=True) for size in sizes]
-        for _ in range(num_stages)
-    ]
+    shapes = [(PEOPLE, 6, *size) for size in ((2, 2), (4, 3), (8, 6), (16, 12))]
+    options = dict(generator=generator, requires_grad=True)
+    feats = [[torch.randn(shape, **options) for shape in shapes] for _ in range(num_stages)]
     cells = torch.rand(PEOPLE, KEYPOINTS, 2, generator=generator) * torch.tensor([12.0, 16.0])
     choice = torch.randint(len(values), (PEOPLE, KEYPOINTS), generator=generator)
     visibility = torch.tensor(values)[choice]
     visibility[1, 3:] = 0
     assert set(visibility.flatten().tolist()) == set(values)
     samples = [PoseDataSample() for _ in range(PEOPLE)]
-    for i, sample in enumerate(samples):
-        sample.gt_instance_labels = InstanceData(
-            keypoint_cells=cells[i : i + 1], keypoint_weights=visibility[i : i + 1]
-        )
+    for sample, *labels in zip(samples, cells[:, None], visibility[:, None], strict=True):
+        labels = dict(zip(('keypoint_cells', 'keypoint_weights'), labels, strict=True))
+        sample.gt_instance_labels = InstanceData(**labels)
     return feats, samples, cells.numpy(), visibility
 
 
 @pytest.mark.parametrize('num_stages', [1, 2, 3, 4])
 @pytest.mark.parametrize('coarse_to_fine', [True, False])
 @pytest.mark.parametrize('mined', [True, False])
-@pytest.mark.parametrize(
-    ('mean', 'rule', 'values'),
-    [
-        ('VisibleKeypointMSELoss', original_unit, (0.0, 1.0, 2.0)),
-        ('KeypointMeanMSELoss', mmpose_unit, (0.0, 0.5, 1.0)),
-    ],
-)
-def test_losses_and_gradients_equal_the_published_rule(
-    num_stages, coarse_to_fine, mined, mean, rule, values
-):
+@pytest.mark.parametrize('rule', [original_unit, mmpose_unit])
+def test_losses_and_gradients_equal_the_published_rule(num_stages, coarse_to_fine, mined, rule):
     binary = rule is original_unit
-    head = build(
-        num_stages=num_stages,
-        coarse_to_fine=coarse_to_fine,
-        coarse_loss=dict(type=mean, loss_weight=0.25),
-        final_loss=dict(MINED, binary_weights=binary) if mined else dict(type=mean),
-    )
+    mean = 'VisibleKeypointMSELoss' if binary else 'KeypointMeanMSELoss'
+    values = (0.0, 1.0, 2.0) if binary else (0.0, 0.5, 1.0)
+    final = dict(MINED, binary_weights=binary) if mined else dict(type=mean)
+    kinds = dict(coarse_loss=dict(type=mean, loss_weight=0.25), final_loss=final)
+    head = build(num_stages=num_stages, coarse_to_fine=coarse_to_fine, **kinds)
     feats, samples, cells, visibility = data(num_stages, values)
     losses = head.loss(feats, samples)
     losses.pop('acc_pose')
@@ -182,12 +164,13 @@ def test_the_settings_before_the_losses_are_understood(old, visible):
 
 
 def test_unknown_settings_are_refused():
-    with pytest.raises(ValueError, match="'seen'.*labelled, visible"):
-        build(coarse_targets='seen')
-    with pytest.raises(TypeError, match='num_keypoint'):
-        build(num_keypoint=3)
-    with pytest.raises(ValueError, match='topk is 0'):
-        build(final_loss=dict(MINED, topk=0))
+    for settings, words in (
+        (dict(coarse_targets='seen'), "'seen'.*labelled, visible"),
+        (dict(num_keypoint=3), 'num_keypoint'),
+        (dict(final_loss=dict(MINED, topk=0)), 'topk is 0'),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
+            build(**settings)
 
 
 def test_heatmaps_and_losses_are_of_full_precision_under_autocast():

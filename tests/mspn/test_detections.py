@@ -1,7 +1,10 @@
 """Detection files: every entry is checked, the faults have an index, and large files are quick."""
 
 import json
+import re
 import time
+from math import inf as INF
+from math import nan as NAN
 
 import numpy as np
 import pytest
@@ -32,9 +35,10 @@ def test_boxes_by_image_in_the_order_of_the_file(write):
     found = read_detections(write(entries))
     assert list(found.by_image) == [7, 3] and found.other_categories == 1 and len(found) == 3
     boxes, scores = found.by_image[7]
-    assert boxes.dtype == scores.dtype == np.float32
-    assert boxes.tolist() == [[10, 20, 40.5, 60], [1, 2, 4, 6]]
-    assert scores.tolist() == [np.float32(0.9), 0]
+    np.testing.assert_array_equal(
+        boxes, np.float32([[10, 20, 40.5, 60], [1, 2, 4, 6]]), strict=True
+    )
+    np.testing.assert_array_equal(scores, np.float32([0.9, 0]), strict=True)
     assert found.by_image[3][0].tolist() == [[-5, 0, 5, 10]]
     others = read_detections(write(entries), category_id=18)
     assert list(others.by_image) == [7] and others.other_categories == 3
@@ -45,40 +49,32 @@ def test_an_empty_list_and_a_byte_order_mark_are_allowed(write):
     assert len(read_detections(write(b'\xef\xbb\xbf' + json.dumps([GOOD]).encode()))) == 1
 
 
-@pytest.mark.parametrize(
-    ('entry', 'words'),
-    [
-        ([1, 2], r'\[1, 2\] is not an object'),
-        (None, 'null is not an object'),
-        *(({k: GOOD[k] for k in GOOD if k != key}, f'{key} is missing') for key in GOOD),
-        (dict(GOOD, bbox=[1, 2, 3]), r'bbox \[1, 2, 3\] is not a list of 4 numbers'),
-        (dict(GOOD, bbox='1 2 3 4'), 'bbox "1 2 3 4" is not a list of 4 numbers'),
-        (dict(GOOD, bbox={'x': 1}), 'is not a list of 4 numbers'),
-        *(
-            (dict(GOOD, bbox=[1, 2, 3, value]), 'is not 4 finite numbers')
-            for value in ('4', True, None, float('nan'), float('inf'), 10**400)
-        ),
-        (dict(GOOD, bbox=[1, 2, 0, 4]), 'width or height that is not above 0'),
-        (dict(GOOD, bbox=[1, 2, 3, -4]), 'width or height that is not above 0'),
-        (dict(GOOD, bbox=[100, 2, 1e-9, 4]), 'too small for where it lies'),
-        *(
-            (
-                dict(GOOD, score=value),
-                f'score {json.dumps(value)[:9]}.* is not a number from 0 to 1',
-            )
-            for value in (1.01, -0.1, 10**400, float('nan'), '0.9', True)
-        ),
-        (dict(GOOD, image_id='7'), 'image_id "7" is a text, expected an integer'),
-        (dict(GOOD, image_id=7.0), 'image_id 7.0 is not an integer'),
-        (dict(GOOD, image_id=True), 'image_id true is not an integer'),
-        (dict(GOOD, category_id='1'), 'category_id "1" is a text'),
-        (dict(GOOD, category_id=2, score=5), 'score 5'),  # other categories are checked, too
-    ],
-)
-def test_a_malformed_entry_is_named(write, entry, words):
-    path = write([GOOD] * 17 + [entry])
-    with pytest.raises(InputError, match=f'has 1 entry that cannot be used.*entry 17: .*{words}'):
-        read_detections(path)
+MALFORMED = [
+    ('bbox', 'is not a list of 4 numbers', [1, 2, 3], '1 2 3 4', {'x': 1}),
+    ('bbox', 'is not 4 finite', *([1, 2, 3, v] for v in ('4', True, None, NAN, INF, 10**400))),
+    ('bbox', 'width or height that is not above 0', [1, 2, 0, 4], [1, 2, 3, -4]),
+    ('bbox', 'too small for where it lies', [100, 2, 1e-9, 4]),
+    ('score', 'is not a number from 0 to 1', 1.01, -0.1, 10**400, NAN, '0.9', True),
+    ('image_id', 'is a text, expected an integer', '7', '../../x'),
+    ('image_id', 'is not an integer', 7.0, 7.5, True),
+    ('image_id', 'expected an integer', ['../../x'], None),
+    ('category_id', 'is a text', '1'),
+]
+
+
+def test_a_malformed_entry_is_named(write):
+    entries = [([1, 2], r'\[1, 2\] is not an object'), (None, 'null is not an object')]
+    for key in GOOD:
+        entries.append(({k: GOOD[k] for k in GOOD if k != key}, f'{key} is missing'))
+    for key, words, *values in MALFORMED:
+        for value in values:
+            shown = re.escape(json.dumps(value)[:9].rstrip(']}'))
+            entries.append((dict(GOOD, **{key: value}), f'{key} {shown}.*{words}'))
+    entries.append((dict(GOOD, category_id=2, score=5), 'score 5'))  # other categories as well
+    for entry, words in entries:
+        path = write([GOOD] * 17 + [entry])
+        with pytest.raises(InputError, match=f'has 1 entry that cannot .*entry 17: .*{words}'):
+            read_detections(path)
 
 
 def test_the_first_ten_faults_are_named_and_the_others_counted(write):
@@ -90,9 +86,8 @@ def test_the_first_ten_faults_are_named_and_the_others_counted(write):
     assert text.endswith('; and 15 more') and '\n' not in text
 
 
-@pytest.mark.parametrize(
-    ('content', 'words'),
-    [
+def test_other_files_are_refused(write, tmp_path):
+    for content, words in (
         ({'annotations': []}, 'holds an object, not a list'),
         (3, 'holds a number, not a list'),
         ('boxes', 'holds a text, not a list'),
@@ -101,17 +96,12 @@ def test_the_first_ten_faults_are_named_and_the_others_counted(write):
         (b'', 'cannot be read as JSON'),
         (b'[' * 100_000, 'cannot be read as JSON'),
         (b'["\xff\xfe"]', 'is not UTF-8'),
-    ],
-)
-def test_other_files_are_refused(write, tmp_path, content, words):
-    with pytest.raises(InputError, match=f'detections.json.*{words}.*expected a JSON list'):
-        read_detections(write(content))
-    for path, words in (
-        (tmp_path / 'no.json', 'no.json does not exist'),
-        (tmp_path, 'is a folder'),
     ):
-        with pytest.raises(InputError, match=words):
-            read_detections(path)
+        with pytest.raises(InputError, match=f'detections.json.*{words}.*expected a JSON list'):
+            read_detections(write(content))
+        for name, words in (('no.json', 'no.json does not exist'), ('', 'is a folder')):
+            with pytest.raises(InputError, match=words):
+                read_detections(tmp_path / name)
 
 
 def test_a_hundred_thousand_entries(write):

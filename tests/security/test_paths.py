@@ -6,7 +6,6 @@ import socket
 
 import pytest
 
-from mspn.detections import read_detections
 from mspn.errors import exit_with_sentence, printable
 from mspn.json_files import MAX_DEPTH, read_json
 from mspn.media import open_media
@@ -34,26 +33,14 @@ def test_annotation_files_with_such_names_are_refused(people, tmp_path):
             check_annotations(path, 17)
 
 
-def test_detections_of_such_images_are_refused(tmp_path):
-    path, box = tmp_path / 'detections.json', dict(category_id=1, bbox=[1, 2, 3, 4], score=1)
-    for image_id in ('../../x', ['../../x'], '7', None, 7.5):
-        path.write_text(json.dumps([dict(box, image_id=image_id)]))
-        with pytest.raises(InputError, match='entry 0: image_id .*expected an integer'):
-            read_detections(path)
-
-
-def test_nothing_is_written_outside_the_output_folder(
-    people, untrained_models, call_tool, tmp_path, capsys
-):
+def test_nothing_is_written_elsewhere(people, untrained_models, call_tool, tmp_path, capsys):
     """Names of images that look like options, commands or paths; everything stays in --out."""
     *_, config, weights = untrained_models
     images = tmp_path / 'inside' / 'images'
     images.mkdir(parents=True)
-    picture = people / 'val2017' / '000000000007.jpg'
     names = ['..7.jpg', '-rf 8.jpg', '$(touch canary)9.jpg', '; touch canary;10.jpg', '%s%n11.jpg']
-    names += ['a\nb12.jpg', '\x1b[31m13.jpg']
-    for name in names:
-        shutil.copyfile(picture, images / name)
+    for name in (*names, 'a\nb12.jpg', '\x1b[31m13.jpg'):
+        shutil.copyfile(people / 'val2017' / '000000000007.jpg', images / name)
     (tmp_path / 'd.json').write_text('[]')
     out = tmp_path / 'inside' / 'out'
     call_tool('infer', config, weights, images, '--det-file', tmp_path / 'd.json', '--out', out)
@@ -64,15 +51,15 @@ def test_nothing_is_written_outside_the_output_folder(
     assert '\x1b' not in capsys.readouterr().out
 
 
+PLAYLISTS = [
+    '#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n',
+    'ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n',
+    '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://127.0.0.1:{port}/</BaseURL></MPD>',
+]
+
+
 @pytest.mark.parametrize('name', ['a.mp4', 'a.m3u8', 'a.ffconcat', 'a.mpd', 'a.sdp'])
-@pytest.mark.parametrize(
-    'text',
-    [
-        '#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n',
-        'ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n',
-        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://127.0.0.1:{port}/</BaseURL></MPD>',
-    ],
-)
+@pytest.mark.parametrize('text', PLAYLISTS)
 def test_a_playlist_for_a_video_reaches_no_network(name, text, tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as server:
         server.setblocking(False)
@@ -83,26 +70,22 @@ def test_a_playlist_for_a_video_reaches_no_network(name, text, tmp_path):
             server.accept()
 
 
-@pytest.mark.parametrize(
-    ('content', 'words'),
-    [
+def test_json_that_is_not_sane(tmp_path):
+    for content, words in (
         (b'[' * 100_000, 'nested more than'),
-        (b'[' * 900 + b']' * 900, 'nested more than'),
-        (b'[' * (MAX_DEPTH + 2) + b']' * (MAX_DEPTH + 2), 'nested more than'),
+        *((b'[' * n + b']' * n, 'nested more than') for n in (900, MAX_DEPTH + 2)),
         (b'{"a":' * 40 + b'1' + b'}' * 40, 'nested more than'),
         (b'{"a": 1, "b": 2, "a": 3}', 'the key "a" stands twice'),
         (b'\xff\xfe[\0]\0', 'is not UTF-8'),
         (b'\xef\xbb\xbf[]', 'cannot be read as JSON'),
         (b'[' + b'9' * 5000 + b']', 'cannot be read as JSON'),
         (b'[1] [2]', 'cannot be read as JSON'),
-    ],
-)
-def test_json_that_is_not_sane(content, words, tmp_path):
-    path = tmp_path / 'a.json'
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=words) as caught:
-        read_json(path, 'the file', expected='a list')
-    assert str(path) in str(caught.value) and len(str(caught.value)) < 500
+    ):
+        path = tmp_path / 'a.json'
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=words) as caught:
+            read_json(path, 'the file', expected='a list')
+        assert str(path) in str(caught.value) and len(str(caught.value)) < 500
 
 
 def test_json_that_is(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Real files with a few bytes changed, and JSON with values that nobody expects."""
 
+import functools
 import json
+import operator
 
 from hypothesis import strategies as st
 
@@ -31,22 +33,24 @@ def mutated_bytes(draw, content: bytes):
         if draw(st.booleans()):  # the start of a file is where its structure is
             at = at % 600
         how = draw(st.sampled_from(['set', 'flip', 'cut', 'remove', 'insert', 'repeat', 'number']))
-        length = draw(st.integers(1, 64))
-        end = at + length
+        end = (
+            None if how == 'cut' else at + draw(st.sampled_from([1, 2, 4, 8]) | st.integers(1, 64))
+        )
+        old = data[at:end]
         if how == 'set':
-            data[at:end] = bytes([draw(st.integers(0, 255))]) * length
-        elif how == 'flip' and at < len(data):
+            data[at:end] = draw(st.binary(min_size=1, max_size=1)) * len(old)
+        elif how == 'flip' and old:
             data[at] ^= 1 << draw(st.integers(0, 7))
         elif how in ('cut', 'remove'):
-            del data[at : end if how == 'remove' else None]
-        elif how in ('insert', 'repeat'):
-            times, piece = draw(st.integers(1, 8)), draw(st.binary(max_size=64))
-            data[at:at] = piece if how == 'insert' else data[at:end] * times
+            del data[at:end]
+        elif how == 'insert':
+            data[at:at] = draw(st.binary(max_size=64))
+        elif how == 'repeat':
+            data[at:at] = old * draw(st.integers(1, 8))
         elif how == 'number':
-            size = draw(st.sampled_from([1, 2, 4, 8]))
             number = draw(st.sampled_from([0, 1, 2**7, 2**15, 2**31, 2**63, 2**64 - 1]))
             order = draw(st.sampled_from(['big', 'little']))
-            data[at : at + size] = (number % 2 ** (8 * size)).to_bytes(size, order)
+            data[at:end] = (number % 256 ** len(old)).to_bytes(len(old), order)
     return bytes(data)
 
 
@@ -70,10 +74,7 @@ def mutated_json(draw, text: str):
             if how == 'replace':
                 tree = draw(VALUES)
             continue
-        parent = tree
-        for key in path[:-1]:
-            parent = parent[key]
-        key = path[-1]
+        parent, key = functools.reduce(operator.getitem, path[:-1], tree), path[-1]
         if how == 'replace':
             parent[key] = draw(VALUES)
         elif how == 'number':
@@ -91,3 +92,14 @@ def mutated_json(draw, text: str):
     if draw(st.integers(0, 5)) == 0:
         data = draw(mutated_bytes(data))
     return draw(st.sampled_from([b''] * 12 + [b'\xef\xbb\xbf', b'\xff\xfe'])) + data
+
+
+ODD = [b'[' * 100_000, b'{"a":' * 50_000, b'[' * 900 + b']' * 900, b'9' * 5000, b'']
+
+
+def json_files(content):
+    """Files like the given one, with other values, with a few bytes changed, and of anything."""
+    text = json.dumps(content)
+    values = (VALUES | st.lists(VALUES, max_size=4)).map(lambda value: json.dumps(value).encode())
+    odd = st.binary(max_size=200), st.sampled_from(ODD)
+    return st.one_of(mutated_json(text), mutated_bytes(text.encode()), values, *odd)

@@ -12,13 +12,11 @@ def run(call_tool, capsys):
     """Runs the tool; gives its status, what it printed, and its messages."""
 
     def run(*arguments):
-        status = 0
-        capsys.readouterr()
         try:
             call_tool('check_dataset', *arguments)
         except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
+            return error.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
 
     return run
 
@@ -69,27 +67,22 @@ def test_a_skeleton_of_ones_own(run, data, tmp_path):
     assert 'sigmas has 0 values' in text and 'expected 3: x, y, visibility of 1' in text
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
-        (['--jobs', 0], '0 is not a whole number from 1 on'),
-        (['--metainfo', 'no.py'], 'no.py does not exist'),
-        (['--metainfo', 'broken.py'], 'division by zero'),
-        (['--metainfo', 'empty.py'], 'defines no dataset_info'),
-        (['--config', 'no'], 'the config no does not exist'),
-        (['--report', 'no/report.json'], 'the folder no does not exist'),
-    ],
-)
-def test_bad_options_and_files(run, data, tmp_path, monkeypatch, options, words):
+def test_bad_options_and_files(run, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'broken.py').write_text('dataset_info = 1 / 0')
     (tmp_path / 'empty.py').write_text('')
-    status, _, errors = run(*data, *options)
-    assert status == 2 and 'error: ' in errors and words in errors
-    status, _, errors = run('no.json', data[1])
-    assert status == 2 and 'no.json does not exist' in errors
-    status, _, errors = run(data[0], 'no')
-    assert status == 2 and 'no does not exist' in errors
+    for arguments, words in (
+        ([*data, '--jobs', 0], '0 is not a whole number from 1 on'),
+        ([*data, '--metainfo', 'no.py'], 'no.py does not exist'),
+        ([*data, '--metainfo', 'broken.py'], 'division by zero'),
+        ([*data, '--metainfo', 'empty.py'], 'defines no dataset_info'),
+        ([*data, '--config', 'no'], 'the config no does not exist'),
+        ([*data, '--report', 'no/report.json'], 'the folder no does not exist'),
+        (['no.json', data[1]], 'no.json does not exist'),
+        ([data[0], 'no'], 'no does not exist'),
+    ):
+        status, _, errors = run(*arguments)
+        assert status == 2 and 'error: ' in errors and words in errors
 
 
 def test_the_photographs_are_clean(run, real_data):
