@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mspn.errors import InputError
 
-from .architecture import architecture_of, differences
+from .architecture import differences, shapes, sizes_of
 from .convert import convert_state_dict
 from .sources import Source
 
@@ -43,8 +43,7 @@ def fit_weights(
             'the weights are those of a ResNet, not of a pose network; name them in the '
             "backbone instead: init_cfg=dict(type='Pretrained', checkpoint=...)"
         )
-    wanted = {name: value.shape for name, value in own.items()}
-    found = {name: value.shape for name, value in converted.items()}
+    wanted, found = shapes(own), shapes(converted)
     predictions = [name for name in wanted if _PREDICTION.fullmatch(name)]
     if not strict and any(found.get(name) != wanted[name] for name in predictions):
         for name in predictions:
@@ -55,21 +54,14 @@ def fit_weights(
             logger='current',
             level=logging.WARNING,
         )
-    problems = differences(found, wanted)
-    if problems:
-        raise InputError(_misfit(converted, own, problems))
+    if problems := differences(found, wanted):
+        theirs, ours = sizes_of(converted) or {}, sizes_of(own) or {}
+        other = {size: value for size, value in theirs.items() if value != ours.get(size)}
+        named = ''.join(f'{size}={v} instead of {ours.get(size)}, ' for size, v in other.items())
+        hint = '; to start with another number of keypoints, set model.strict=False'
+        hint *= 'num_keypoints' in other
+        raise InputError(f'the weights are not those of this model: {named}{problems}{hint}')
     return converted, source
-
-
-def _misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], problems: str) -> str:
-    theirs, ours = architecture_of(weights), architecture_of(own)
-    if theirs is None or ours is None or theirs == ours:
-        return f'the weights are not those of this model ({problems})'
-    other_keypoints = '; to start with another number of keypoints, set model.strict=False'
-    return (
-        f'the weights are of another network than the model: {theirs}, not {ours} ({problems})'
-        + other_keypoints * (theirs.num_keypoints != ours.num_keypoints)
-    )
 
 
 def check_can_resume(loaded: object, checkpoint: str) -> None:

@@ -58,15 +58,11 @@ def check_weights_fit(
 
 
 def newest_whole_checkpoint(folder: Path) -> tuple[Path, Any] | None:
-    """Finds what a run can go on from.
+    """Finds what a run can go on from: a file and its content, every byte of it as it was written.
 
     That is the file that ``last_checkpoint`` names, or one with a larger number that was written
     after that note. If it is damaged or gone, it is the next earlier one that is not, and a warning
     names both. Files with larger numbers that are older are of another run.
-
-    Returns:
-        The file and its content, of which every byte is as it was written; ``None`` if no
-        checkpoint was written into the folder.
 
     Raises:
         InputError: All checkpoints are damaged.
