@@ -15,8 +15,7 @@ from mmpose.registry import MODELS
 from mspn.errors import InputError
 
 from ..checkpoints.files import hand_over, read_checkpoint, weights_in
-from ..checkpoints.match import check_can_resume, fit_weights
-from ..checkpoints.metadata import check_beside_weights
+from ..checkpoints.match import check_beside_weights, check_can_resume, fit_weights
 from ..checkpoints.sources import Source
 
 

@@ -8,13 +8,12 @@ import mmpose
 import numpy as np
 import pytest
 import torch
-import torchvision
 from mmengine.config import Config
 from mmpose.registry import MODELS
 from original_mspn import as_mindspore, calibrate, random_original
 
 from mspn_plugin import InputError, get_config, list_configs
-from mspn_plugin.checkpoints import Source, convert_state_dict
+from mspn_plugin.checkpoints import convert_state_dict
 from mspn_plugin.checkpoints.architecture import shapes, shapes_of, sizes_of
 
 STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
@@ -121,15 +120,6 @@ def test_a_small_network_of_another_shape_converts_too(images):
     head = converted['head.stages.1.2.conv.weight']
     assert head.shape == (5, 256, 3, 3)
     assert torch.equal(head, theirs.stage1['upsample']['up3'].res_conv2.conv.weight)
-
-
-def test_a_resnet_fills_every_stage():
-    weights = torchvision.models.resnet50(weights=None).state_dict()
-    converted, source = convert_state_dict(weights, num_stages=2)
-    assert source is Source.TORCHVISION
-    for stage in (0, 1):
-        name = f'backbone.stages.{stage}.down.levels.1.0.shortcut.conv.weight'
-        assert torch.equal(converted[name], weights['layer2.0.downsample.0.weight'])
 
 
 @pytest.mark.parametrize('wrapper', ['module.', 'model.', '_orig_mod.', 'ema_', 'model._orig_mod.'])

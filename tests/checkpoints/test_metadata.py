@@ -11,8 +11,7 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
 from mspn_plugin import InputError, get_config, list_configs
-from mspn_plugin.checkpoints.match import check_can_resume
-from mspn_plugin.checkpoints.metadata import check_beside_weights
+from mspn_plugin.checkpoints.match import check_beside_weights, check_can_resume
 
 META = dict(
     num_keypoints=2,
@@ -62,20 +61,19 @@ def test_damage_is_named():
             check_beside_weights(content, 'a.pth')
 
 
-@pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        (dict(meta=dict(epoch='1', iter=2)), 'epoch'),
-        (dict(meta=dict(epoch=1)), 'iter'),
-        (dict(meta=dict(epoch=1, iter=-2)), 'iter'),
-        (dict(optimizer=[1]), 'optimizer'),
-        (dict(message_hub='x'), 'message_hub'),
-    ],
-)
-def test_a_damaged_state_of_training(changes, words):
+def test_a_damaged_state_of_training():
     good = dict(meta=dict(epoch=1, iter=2), optimizer={'state': {}}, message_hub={})
     check_can_resume(good, 'a.pth')
-    with pytest.raises(InputError, match=f'a.pth cannot be resumed: its {words} is not what'):
-        check_can_resume(dict(good, **changes), 'a.pth')
+    damaged = dict(optimizer=[1], message_hub='x', meta=3)
+    cases = [(dict(good, **{part: value}), part) for part, value in damaged.items()]
+    steps = (
+        (dict(epoch='1', iter=2), 'epoch'),
+        (dict(epoch=1), 'iter'),
+        (dict(epoch=1, iter=-2), 'iter'),
+    )
+    cases += [(dict(good, meta=meta), part) for meta, part in steps]
+    for content, part in cases:
+        with pytest.raises(InputError, match=f'a.pth cannot be resumed: its {part} is not what'):
+            check_can_resume(content, 'a.pth')
     with pytest.raises(InputError, match='nothing to resume.*load_from'):
         check_can_resume(dict(state_dict={}), 'a.pth')

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from mmengine.config import Config
 from mmpose.apis import init_model
 from original_mspn import as_mindspore, random_original
 
-import mspn_plugin
 from mspn_plugin import InputError, get_config
 from mspn_plugin.checkpoints.mindspore import looks_like_mindspore, read_mindspore
 
@@ -115,40 +112,40 @@ def test_a_file_of_mindspore_itself(write, cut):
 
 
 WHOLE = entry('late', [4], floats(4))
-ENDS = 'found the end of the file'
+ENDS = 'found no end of a number'
 NO_TENSOR = 'expected a name and a tensor'
-BROKEN = {
-    'cut in the content': (WHOLE[:-5], f'expected {len(WHOLE) - 2} bytes'),
-    'cut in the length': (entry('late', [90], floats(90))[:2], ENDS),
-    'cut after the key': (WHOLE[:1], ENDS),
-    'cut in the key': (b'\x8a', ENDS),
-    'endless length': (b'\n' + b'\xff' * 20, 'a number of more than 10 bytes'),
-    'length beyond all': (b'\n' + varint(2**63), f'expected {2**63} bytes'),
-    'another field': (field(2, b'late'), 'expected an entry in field 1, found field 2'),
-    'another wire type': (varint(8) + varint(3), NO_TENSOR),
-    'zeros, as of a disk': (bytes(64), 'found field 0'),
-    'no message': (field(1, b'\xff' * 9), ENDS),
-    'message cut short': (field(1, WHOLE[2:-2]), 'bytes, found'),
-    'no name': (field(1, field(2, tensor([1], floats(1)))), NO_TENSOR),
-    'name of no text': (field(1, field(1, b'\xff') + field(2, tensor([], b''))), NO_TENSOR),
-    'no tensor': (field(1, field(1, b'late')), NO_TENSOR),
-    'no type': (field(1, field(1, b'late') + field(2, field(3, floats(1)))), NO_TENSOR),
-    'no content': (field(1, field(1, b'late') + field(2, field(2, b'Float32'))), NO_TENSOR),
-    'half precision': (entry('late', [4], bytes(8), 'Float16'), "for 'late', found Float16"),
-    'half-precision scalar': (entry('late', [], bytes(2), 'BFloat16'), 'found BFloat16'),
-    'integers': (entry('late', [2], bytes(8), 'Int32'), 'found Int32'),
-    'too short': (entry('late', [2, 3], floats(5)), "24 bytes for 'late' of (2, 3), found 20"),
-    'too long': (entry('late', [4], floats(4) + b'\0'), 'expected 16 bytes'),
-    'empty scalar': (entry('late', [0], b''), "expected 4 bytes for 'late' of ()"),
-    'negative size': (entry('late', [-2, -2], floats(4)), "for 'late' of (-2, -2)"),
-    'no elements': (entry('late', [0, 3], b''), "for 'late' of (0, 3)"),
-    'name twice': (entry('conv.weight', [1], floats(1)), "'conv.weight' comes a second time"),
-}
+BROKEN = [
+    (WHOLE[:-5], f'expected {len(WHOLE) - 2} bytes'),
+    (entry('late', [90], floats(90))[:2], ENDS),  # in the length
+    (WHOLE[:1], ENDS),
+    (b'\x8a', ENDS),  # in the key
+    (b'\n' + b'\xff' * 20, ENDS),
+    (b'\n' + varint(2**63), f'expected {2**63} bytes'),
+    (field(2, b'late'), 'expected an entry in field 1, found field 2'),
+    (varint(8) + varint(3), NO_TENSOR),  # a number
+    (varint(13) + bytes(4), 'found field 1 of wire type 5'),
+    (bytes(64), 'found field 0'),  # as of a disk
+    (field(1, b'\xff' * 9), ENDS),
+    (field(1, WHOLE[2:-2]), 'bytes, found'),  # the message is cut short
+    (field(1, field(2, tensor([1], floats(1)))), NO_TENSOR),  # no name
+    (field(1, field(1, b'\xff') + field(2, tensor([], b''))), NO_TENSOR),  # a name of no text
+    (field(1, field(1, b'late')), NO_TENSOR),
+    (field(1, field(1, b'late') + field(2, field(3, floats(1)))), NO_TENSOR),  # no type
+    (field(1, field(1, b'late') + field(2, field(2, b'Float32'))), NO_TENSOR),  # no content
+    (entry('late', [4], bytes(8), 'Float16'), "for 'late', found Float16"),
+    (entry('late', [], bytes(2), 'BFloat16'), 'found BFloat16'),
+    (entry('late', [2], bytes(8), 'Int32'), 'found Int32'),
+    (entry('late', [2, 3], floats(5)), "24 bytes for 'late' of (2, 3), found 20"),
+    (entry('late', [4], floats(4) + b'\0'), 'expected 16 bytes'),
+    (entry('late', [0], b''), "expected 4 bytes for 'late' of ()"),
+    (entry('late', [-2, -2], floats(4)), "for 'late' of (-2, -2)"),
+    (entry('late', [0, 3], b''), "for 'late' of (0, 3)"),
+    (entry('conv.weight', [1], floats(1)), "'conv.weight' comes a second time"),
+]
 
 
-@pytest.mark.parametrize('case', BROKEN)
-def test_a_broken_entry_ends_in_a_sentence(write, case):
-    content, problem = BROKEN[case]
+@pytest.mark.parametrize(('content', 'problem'), BROKEN)
+def test_a_broken_entry_ends_in_a_sentence(write, content, problem):
     path = write(GOOD + content)
     with pytest.raises(InputError) as caught:
         read_mindspore(path)
@@ -191,31 +188,6 @@ def test_the_content_tells_the_kind(write, tmp_path):
         assert not looks_like_mindspore(write(other))
     for other in (b'\n\x05\n\x03a\xffc', b'\nA text after an empty line\n' * 9):
         assert not looks_like_mindspore(write(other))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='other units and other counting')
-def test_the_file_is_not_in_memory_beside_the_tensors(write):
-    megabyte = floats(1 << 18)
-    path = write(b''.join(entry(f'layer{i}.weight', [1 << 18], megabyte) for i in range(60)))
-    code = """if True:
-        import resource, sys, types
-        for name, folder in (('mspn_plugin', ''), ('mspn_plugin.checkpoints', '/checkpoints')):
-            sys.modules[name] = types.ModuleType(name)  # without MMPose, which takes long
-            sys.modules[name].__path__ = [sys.argv[1] + folder]
-        from mspn_plugin.checkpoints.mindspore import read_mindspore
-        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        before = peak()
-        weights = read_mindspore(sys.argv[2])
-        print(sum(value.nbytes for value in weights.values()) >> 20, peak() - before)
-    """
-    package = Path(mspn_plugin.__file__).parent
-    run = subprocess.run(
-        [sys.executable, '-c', code, package, path], capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
-    size, growth = map(int, run.stdout.split()[-2:])
-    assert size == 60 and growth < 80, f'{growth} MB more for {size} MB of weights'
 
 
 def test_a_whole_checkpoint_loads_by_its_path_and_by_its_address(
