@@ -25,9 +25,8 @@ def convert_state_dict(
     may have the prefixes of wrappers, and counters (``num_batches_tracked``) may be missing.
 
     Args:
-        state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), of the
-            original (Megvii), of the MindSpore version, of a torchvision ResNet, or of this
-            package.
+        state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), the original
+            (Megvii), the MindSpore version, a torchvision ResNet, or this package.
         num_stages: Only for a ResNet: how many stages to fill; the others tell it themselves.
 
     Returns:
@@ -35,8 +34,7 @@ def convert_state_dict(
         the stages' downsample paths; the others are complete.
 
     Raises:
-        InputError: The weights are of no known source, or some are missing, left over or of
-            another shape than the rest asks for.
+        InputError: The source is unknown, or weights are missing, left over or of a wrong shape.
     """
     weights = names.unwrapped(state_dict)
     source = recognise(weights)

@@ -42,28 +42,25 @@ def weights_in(loaded: object, checkpoint: str) -> Mapping[str, Tensor]:
     holders = ('state_dict', 'model', 'net')  # MMEngine, the original code, others
     tables = [loaded.get(holder) for holder in holders] if isinstance(loaded, Mapping) else []
     weights = next((table for table in tables if isinstance(table, Mapping)), loaded)
-    is_named = isinstance(weights, Mapping) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    )
-    if not isinstance(weights, Mapping) or not weights or not is_named:
+    items = list(weights.items()) if isinstance(weights, Mapping) else []
+    if not items or not all(isinstance(n, str) and isinstance(v, Tensor) for n, v in items):
         raise InputError(f'{checkpoint} holds no weights; expected tensors by name')
-    for name, value in weights.items():
+    for name, value in items:
         if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
             kind = 'sparse, quantized or empty'
             raise InputError(f'{checkpoint} holds {name} as a {kind} tensor; expected plain ones')
-    return unwrapped(weights)
+    return unwrapped(dict(items))
 
 
 def read_checkpoint(checkpoint: str) -> Any:
     """Reads all that a checkpoint holds; arguments and errors as in `read_state_dict`."""
-    path = Path(checkpoint)
-    if '://' not in checkpoint and path.is_dir():
-        raise InputError(f'{path} is a folder; give the file of a checkpoint')
-    if '://' not in checkpoint and not path.is_file():
-        raise InputError(f'the checkpoint {path} does not exist; give the path of a file or a URL')
     try:
         if '://' in checkpoint:
             return _load_checkpoint(checkpoint, map_location='cpu')
+        path = Path(checkpoint)
+        if not path.is_file():
+            found = 'is a folder' if path.is_dir() else 'does not exist'
+            raise InputError(f'the checkpoint {path} {found}; give the path of a file or a URL')
         with path.open('rb') as file:  # a safetensors file: the length of its header, the header
             length, brace = int.from_bytes(file.read(8), 'little'), file.read(1)
         if brace == b'{' and length < path.stat().st_size:
@@ -105,8 +102,7 @@ def _unreadable(checkpoint: str, error: Exception) -> InputError:
     if refused := re.search(r'GLOBAL ([\w.]+)', text):
         return InputError(
             f'{checkpoint} refers to the Python object {refused[1]}, which is no part of weights; '
-            'nothing in the file was run; expected a file of tensors only, so ask its author for '
-            'the plain state_dict'
+            'nothing in the file was run; ask its author for the plain state_dict'
         )
     reason = next(filter(None, map(str.strip, text.splitlines())), 'nothing is known').rstrip('.')
     if 'weights_only' in reason:

@@ -27,13 +27,9 @@ def fit_weights(
 ) -> tuple[dict[str, Tensor], Source]:
     """Brings weights of any source into the form that a model loads, and tells the source.
 
-    MMEngine's own loading only warns of a mismatch and goes on with random weights.
-
-    Args:
-        weights: Weights under the names of their source.
-        model: The model that will load them; only the names and shapes of its weights count.
-        strict: ``False`` allows another number of keypoints: the prediction layers, and nothing
-            else, then keep the values that the model gave them, and a warning says so.
+    MMEngine's own loading only warns of a mismatch and goes on with random weights. With
+    ``strict=False`` the number of keypoints may differ: the prediction layers, and nothing else,
+    then keep the values that the model gave them, and a warning says so.
 
     Raises:
         InputError: The weights do not fit.

@@ -55,13 +55,9 @@ def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -
     try:
         weights = resnet_to_backbone(read_state_dict(checkpoint), num_stages)
         if problems := differences(shapes(weights), wanted):
-            raise InputError(
-                f'{checkpoint} does not fit this backbone: {problems}; use the ResNet that has the '
-                "backbone's num_blocks and widths"
-            )
+            need = "use the ResNet that has the backbone's num_blocks and widths"
+            raise InputError(f'{checkpoint} does not fit this backbone: {problems}; {need}')
     except InputError as error:
-        raise InputError(
-            f"the backbone's init_cfg: {error}; to start from random weights instead, set "
-            'model.backbone.init_cfg=None'
-        ) from error
+        random = 'to start from random weights instead, set model.backbone.init_cfg=None'
+        raise InputError(f"the backbone's init_cfg: {error}; {random}") from error
     backbone.load_state_dict(weights, strict=False)

@@ -121,8 +121,8 @@ def make_config(args: argparse.Namespace) -> Config:
         _guard_images(cfg, '--bad-images', ['train'], budget=args.bad_images)
     if args.blank_bad_images:
         _guard_images(cfg, '--blank-bad-images', ['val', 'test'], on_bad_image='blank')
-    default = cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    cfg.work_dir = args.work_dir or default
+    default = Path('work_dirs') / Path(args.config).stem
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
     join_processes(cfg)
     return cfg
 

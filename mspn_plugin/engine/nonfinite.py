@@ -122,12 +122,12 @@ class SkipNonFiniteHook(Hook):
                 runner.logger.warning(f'a step is left out: {self._first}')
             if self._in_a_row >= self.max_in_a_row:
                 last = runner.message_hub.runtime_info.get('last_ckpt')
+                then = f'go on with --resume {last}' if last else 'start anew: none was saved'
                 raise InputError(
                     f'the training stopped at iteration {iteration}: {self._in_a_row} steps in a '
                     'row had a loss or gradient that was not finite and were left out; the first '
                     f'was {self._first}; lower the learning rate or limit gradients (optim_wrapper.'
-                    'clip_grad.max_norm), check the data with tools/check_dataset.py, and '
-                    + (f'go on with --resume {last}' if last else 'start anew: none was saved')
+                    f'clip_grad.max_norm), check the data with tools/check_dataset.py, and {then}'
                 )
 
     # Before the statistics are used or saved.

@@ -37,15 +37,13 @@ register_backend('whole_files', WholeFileBackend, force=True)
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, which loses nothing when the process dies at any moment.
 
-    - A file is written under another name, synced to the disk and then renamed, so that a
-      checkpoint is whole or not there. Where there is no local folder (S3, ...) files are written
-      as the stock hook writes them.
-    - An old checkpoint, or the previous best one, is removed after the new one is in its place.
-    - ``last_checkpoint`` is written last, so it names a whole file.
+    - A file is written under another name, synced to the disk and then renamed, so that it is whole
+      or not there (on S3 and the like: as the stock hook writes it).
+    - An old checkpoint, or the previous best one, is removed after the new one is in its place, and
+      ``last_checkpoint`` is written last, so it names a whole file.
     - Resuming without a named file takes the newest checkpoint that is not damaged, and removes
       what was half written. A validation that the end of the process cut short is done first.
-    - With several processes the file holds the mean of their normalisation statistics, so that it
-      does not matter who wrote it.
+    - With several processes the file holds the mean of their normalisation statistics.
 
     Parameters as in MMEngine.
     """

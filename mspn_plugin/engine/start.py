@@ -22,7 +22,7 @@ from ..checkpoints.sources import Source
 def check_weights_fit(
     checkpoint: str, model: dict[str, Any], *, loaded: Any = None, resume: bool = False
 ) -> None:
-    """Checks a checkpoint against a config; who loads it next gets what was read here.
+    """Checks a checkpoint against the config of a model; who loads it next gets what was read here.
 
     Args:
         checkpoint: What ``load_from`` or ``init_model`` is to name.
