@@ -170,22 +170,19 @@ def test_what_was_checked_is_not_read_again(weights, converted, tmp_path, monkey
     assert not model.backbone.stem.conv.weight.any()
 
 
-@pytest.mark.parametrize('name', ['cut.pth', 'cut.safetensors', 'text.pth', 'empty.pth'])
-def test_broken_files(name, weights, tmp_path):
-    path = tmp_path / name
-    save_file(weights, path) if 'safe' in name else torch.save(weights, path)
-    content = path.read_bytes()
-    cuts = {'text.pth': b'hello\n', 'empty.pth': b''}
-    path.write_bytes(cuts.get(name, content[: len(content) // 2]))
-    with pytest.raises(InputError, match=f'{name} cannot be read as a checkpoint.*fetch it again'):
-        read_state_dict(str(path))
-
-
-def test_other_things_than_weights(tmp_path):
+def test_files_that_are_no_weights(weights, tmp_path):
+    torch.save(weights, tmp_path / 'whole.pth')
+    save_file(weights, tmp_path / 'whole.safetensors')
+    halves = {f'cut{path.suffix}': path.read_bytes()[:50_000] for path in tmp_path.glob('whole.*')}
+    for name, content in (halves | {'text.pth': b'hello\n', 'empty.pth': b''}).items():
+        (tmp_path / name).write_bytes(content)
+        words = f'{name} cannot be read as a checkpoint.*fetch it again'
+        with pytest.raises(InputError, match=words):
+            read_state_dict(str(tmp_path / name))
+    for number, content in enumerate(([1, 2], {}, dict(state_dict=dict(a=1)), dict(a=1.0))):
+        torch.save(content, tmp_path / f'{number}.pth')
+        with pytest.raises(InputError, match=f'{number}.pth holds no weights'):
+            read_state_dict(str(tmp_path / f'{number}.pth'))
     for name, words in (('', 'is a folder'), ('no.pth', 'does not exist')):
         with pytest.raises(InputError, match=words):
             read_state_dict(str(tmp_path / name))
-    for content in ([1, 2], {}, dict(state_dict=dict(a=1)), dict(a=1.0)):
-        torch.save(content, tmp_path / 'numbers.pth')
-        with pytest.raises(InputError, match='holds no weights'):
-            read_state_dict(str(tmp_path / 'numbers.pth'))
