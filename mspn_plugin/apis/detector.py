@@ -24,7 +24,7 @@ from mspn.poses import outside
 
 from ..checkpoints.architecture import differences
 from ..checkpoints.files import read_checkpoint, weights_in
-from ..checkpoints.metadata import check_beside_weights
+from ..checkpoints.match import check_beside_weights
 from ..zoo import get_config
 
 # Buffers that a network computes anew, or that official files have in one version and not in

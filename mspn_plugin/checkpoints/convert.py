@@ -10,8 +10,7 @@ from torch import Tensor
 from mspn.errors import InputError, listed
 
 from . import names
-from .architecture import architecture_of, differences
-from .mindspore import OPTIMIZER_STATE
+from .architecture import differences, shapes, shapes_of, sizes_of
 from .resnet import resnet_to_backbone
 from .sources import Source, recognise
 
@@ -26,9 +25,8 @@ def convert_state_dict(
     may have the prefixes of wrappers, and counters (``num_batches_tracked``) may be missing.
 
     Args:
-        state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), of the
-            original (Megvii), of the MindSpore version, of a torchvision ResNet, or of this
-            package.
+        state_dict: Weights of MMPose's MSPN (1.x, or 0.x with its ``keypoint_head``), the original
+            (Megvii), the MindSpore version, a torchvision ResNet, or this package.
         num_stages: Only for a ResNet: how many stages to fill; the others tell it themselves.
 
     Returns:
@@ -36,8 +34,7 @@ def convert_state_dict(
         the stages' downsample paths; the others are complete.
 
     Raises:
-        InputError: The weights are of no known source, or some are missing, left over or of
-            another shape than the rest asks for.
+        InputError: The source is unknown, or weights are missing, left over or of a wrong shape.
     """
     weights = names.unwrapped(state_dict)
     source = recognise(weights)
@@ -59,7 +56,17 @@ def convert_state_dict(
         counter = name.removesuffix('running_var') + 'num_batches_tracked'
         converted.setdefault(counter, torch.tensor(0))
     if source is not Source.MSPN_PLUGIN:  # the model that loads those knows their shapes
-        _check_complete(converted, left_over, source)
+        sizes = sizes_of(converted)
+        try:
+            problems = differences(shapes({**converted, **left_over}), shapes_of(sizes or {}))
+        except (KeyError, ArithmeticError, ValueError, RuntimeError):  # no network has such sizes
+            some = listed(list(left_over or converted))
+            problems = f'the stem, the first stage or the first predictor is missing among {some}'
+        if problems:
+            raise InputError(
+                f'these weights of {source.description} are not a whole network of the sizes '
+                f'{sizes}: {problems}; give the complete file'
+            )
     return converted, source
 
 
@@ -73,33 +80,14 @@ def _renamed(
     rules = names.MMPOSE if source is Source.MMPOSE else names.MEGVII
     units = names.units_per_stage(weights) if source is Source.MMPOSE else 1
     for name, value in weights.items():
-        name_in_torch = name
         if source is Source.MINDSPORE:
-            if OPTIMIZER_STATE.fullmatch(name):
+            if not name.startswith(('top.', 'stage')):  # the state of an optimizer
                 continue
             owner, _, last = name.rpartition('.')
-            name_in_torch = f'{owner}.{names.MINDSPORE_PARAMETERS.get(last, last)}'
-        target = names.rename(name_in_torch, rules, units)
+            name = f'{owner}.{names.MINDSPORE_PARAMETERS.get(last, last)}'
+        target = names.rename(name, rules, units)
         if target is None or target in converted:
             left_over[name] = value
         else:
             converted[target] = value
     return converted, left_over
-
-
-def _check_complete(
-    converted: Mapping[str, Tensor], left_over: Mapping[str, Tensor], source: Source
-) -> None:
-    architecture = architecture_of(converted)
-    what = problems = ''
-    if architecture is None:
-        some = listed(list(left_over) or list(converted))
-        problems = f'the stem, the first stage or the first predictor is missing among {some}'
-    else:
-        found = {name: value.shape for name, value in (*converted.items(), *left_over.items())}
-        what, problems = f' of {architecture}', differences(found, architecture.shapes())
-    if problems:
-        raise InputError(
-            f'these weights of {source.description} are not a whole network{what}: {problems}; '
-            'give the complete file'
-        )

@@ -24,8 +24,6 @@ from mspn.errors import InputError
 from .mindspore import looks_like_mindspore, read_mindspore
 from .names import unwrapped
 
-_HOLDERS = ('state_dict', 'model', 'net')  # MMEngine, the original code, others
-
 
 def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
     """Reads the weights of a checkpoint, and no code.
@@ -41,35 +39,31 @@ def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
 
 def weights_in(loaded: object, checkpoint: str) -> Mapping[str, Tensor]:
     """Finds the weights in the content of a checkpoint; an `InputError` names it if it has none."""
-    weights = loaded
-    for holder in _HOLDERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(holder), Mapping):
-            weights = loaded[holder]
-            break
-    if (
-        not isinstance(weights, Mapping)
-        or not weights
-        or not all(isinstance(n, str) and isinstance(v, Tensor) for n, v in weights.items())
-    ):
+    holders = ('state_dict', 'model', 'net')  # MMEngine, the original code, others
+    tables = [loaded.get(holder) for holder in holders] if isinstance(loaded, Mapping) else []
+    weights = next((table for table in tables if isinstance(table, Mapping)), loaded)
+    items = list(weights.items()) if isinstance(weights, Mapping) else []
+    if not items or not all(isinstance(n, str) and isinstance(v, Tensor) for n, v in items):
         raise InputError(f'{checkpoint} holds no weights; expected tensors by name')
-    for name, value in weights.items():
+    for name, value in items:
         if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
             kind = 'sparse, quantized or empty'
             raise InputError(f'{checkpoint} holds {name} as a {kind} tensor; expected plain ones')
-    return unwrapped(weights)
+    return unwrapped(dict(items))
 
 
 def read_checkpoint(checkpoint: str) -> Any:
     """Reads all that a checkpoint holds; arguments and errors as in `read_state_dict`."""
-    path = Path(checkpoint)
-    if '://' not in checkpoint and path.is_dir():
-        raise InputError(f'{path} is a folder; give the file of a checkpoint')
-    if '://' not in checkpoint and not path.is_file():
-        raise InputError(f'the checkpoint {path} does not exist; give the path of a file or a URL')
     try:
         if '://' in checkpoint:
             return _load_checkpoint(checkpoint, map_location='cpu')
-        if _looks_like_safetensors(path):
+        path = Path(checkpoint)
+        if not path.is_file():
+            found = 'is a folder' if path.is_dir() else 'does not exist'
+            raise InputError(f'the checkpoint {path} {found}; give the path of a file or a URL')
+        with path.open('rb') as file:  # a safetensors file: the length of its header, the header
+            length, brace = int.from_bytes(file.read(8), 'little'), file.read(1)
+        if brace == b'{' and length < path.stat().st_size:
             return {'state_dict': load_file(path)}
         if looks_like_mindspore(path):
             return {'state_dict': read_mindspore(path)}
@@ -87,24 +81,18 @@ def hand_over(checkpoint: str, loaded: Any) -> None:
     the file was written meanwhile. For the sake of memory the caller should not keep the content.
     """
     address, path, held = re.escape(checkpoint) + '$', Path(checkpoint), [loaded]
-    written = path.stat().st_mtime_ns if path.is_file() else None
+
+    def written() -> int | None:
+        return path.stat().st_mtime_ns if path.is_file() else None
 
     def load_from_memory(filename: str, map_location: Any = None) -> Any:
         del CheckpointLoader._schemes[address]
         content = held.pop()
-        if written == (path.stat().st_mtime_ns if path.is_file() else None):
-            return content
-        return _load_checkpoint(filename, map_location)
+        return content if written() == before else _load_checkpoint(filename, map_location)
 
+    before = written()
     CheckpointLoader._schemes[address] = load_from_memory
     CheckpointLoader._schemes.move_to_end(address, last=False)
-
-
-def _looks_like_safetensors(path: Path) -> bool:
-    """A safetensors file begins with the length of its JSON header, then the header."""
-    with path.open('rb') as file:
-        length, brace = file.read(8), file.read(1)
-    return brace == b'{' and int.from_bytes(length, 'little') < path.stat().st_size
 
 
 def _unreadable(checkpoint: str, error: Exception) -> InputError:
@@ -114,8 +102,7 @@ def _unreadable(checkpoint: str, error: Exception) -> InputError:
     if refused := re.search(r'GLOBAL ([\w.]+)', text):
         return InputError(
             f'{checkpoint} refers to the Python object {refused[1]}, which is no part of weights; '
-            'nothing in the file was run; expected a file of tensors only, so ask its author for '
-            'the plain state_dict'
+            'nothing in the file was run; ask its author for the plain state_dict'
         )
     reason = next(filter(None, map(str.strip, text.splitlines())), 'nothing is known').rstrip('.')
     if 'weights_only' in reason:
@@ -135,11 +122,9 @@ def _load_local(filename: str, map_location: Any = None) -> Any:
 @CheckpointLoader.register_scheme(prefixes=r'https?://[^?#]*\.(ckpt|safetensors)([?#].*)?$')
 def _load_url(filename: str, map_location: Any = None) -> Any:
     """Downloads once, to where torch keeps downloaded weights, then reads the file."""
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    path = folder / Path(urlparse(filename).path).name
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(filename).path).name
     if is_main_process() and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f'downloading {filename} to {path}')
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(filename, str(path))
     barrier()
     return read_checkpoint(str(path))

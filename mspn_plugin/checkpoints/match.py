@@ -1,21 +1,25 @@
-"""Do weights fit a model? Answered before a run starts, and whenever a model loads weights."""
+"""Does a checkpoint fit? Answered before a run starts, and whenever a model loads weights."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Mapping
+from operator import index
 
+import numpy as np
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mspn.errors import InputError
 
-from .architecture import architecture_of, differences
+from .architecture import differences, shapes, sizes_of
 from .convert import convert_state_dict
 from .sources import Source
 
 _PREDICTION = re.compile(r'head\.stages\.\d+\.\d+\..*')
+_COLUMNS = dict(flip_indices=1, sigmas=1, dataset_keypoint_weights=1, keypoint_colors=3)
+"""How many numbers each keypoint has in a description of a data set."""
 
 
 def fit_weights(
@@ -23,13 +27,9 @@ def fit_weights(
 ) -> tuple[dict[str, Tensor], Source]:
     """Brings weights of any source into the form that a model loads, and tells the source.
 
-    MMEngine's own loading only warns of a mismatch and goes on with random weights.
-
-    Args:
-        weights: Weights under the names of their source.
-        model: The model that will load them; only the names and shapes of its weights count.
-        strict: ``False`` allows another number of keypoints: the prediction layers, and nothing
-            else, then keep the values that the model gave them, and a warning says so.
+    MMEngine's own loading only warns of a mismatch and goes on with random weights. With
+    ``strict=False`` the number of keypoints may differ: the prediction layers, and nothing else,
+    then keep the values that the model gave them, and a warning says so.
 
     Raises:
         InputError: The weights do not fit.
@@ -43,8 +43,7 @@ def fit_weights(
             'the weights are those of a ResNet, not of a pose network; name them in the '
             "backbone instead: init_cfg=dict(type='Pretrained', checkpoint=...)"
         )
-    wanted = {name: value.shape for name, value in own.items()}
-    found = {name: value.shape for name, value in converted.items()}
+    wanted, found = shapes(own), shapes(converted)
     predictions = [name for name in wanted if _PREDICTION.fullmatch(name)]
     if not strict and any(found.get(name) != wanted[name] for name in predictions):
         for name in predictions:
@@ -55,21 +54,14 @@ def fit_weights(
             logger='current',
             level=logging.WARNING,
         )
-    problems = differences(found, wanted)
-    if problems:
-        raise InputError(_misfit(converted, own, problems))
+    if problems := differences(found, wanted):
+        theirs, ours = sizes_of(converted) or {}, sizes_of(own) or {}
+        other = {size: value for size, value in theirs.items() if value != ours.get(size)}
+        named = ''.join(f'{size}={v} instead of {ours.get(size)}, ' for size, v in other.items())
+        hint = '; to start with another number of keypoints, set model.strict=False'
+        hint *= 'num_keypoints' in other
+        raise InputError(f'the weights are not those of this model: {named}{problems}{hint}')
     return converted, source
-
-
-def _misfit(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], problems: str) -> str:
-    theirs, ours = architecture_of(weights), architecture_of(own)
-    if theirs is None or ours is None or theirs == ours:
-        return f'the weights are not those of this model ({problems})'
-    other_keypoints = '; to start with another number of keypoints, set model.strict=False'
-    return (
-        f'the weights are of another network than the model: {theirs}, not {ours} ({problems})'
-        + other_keypoints * (theirs.num_keypoints != ours.num_keypoints)
-    )
 
 
 def check_can_resume(loaded: object, checkpoint: str) -> None:
@@ -89,3 +81,34 @@ def check_can_resume(loaded: object, checkpoint: str) -> None:
             f'{checkpoint} cannot be resumed: its {", ".join(damaged)} is not what MMEngine '
             'writes; keep only its weights with tools/convert_checkpoint.py, or take another file'
         )
+
+
+def check_beside_weights(loaded: object, checkpoint: str) -> None:
+    """Checks the description of the data set and the versions of modules that a checkpoint holds.
+
+    Raises:
+        InputError: A value there is not what its readers take for granted.
+    """
+    content = loaded if isinstance(loaded, Mapping) else {}
+    part = 'meta'
+    try:
+        data = dict(dict(content.get('meta', {})).get('dataset_meta', {}))
+        count = index(data.get('num_keypoints') or 0)
+        for part, columns in _COLUMNS.items():
+            if count and data.get(part) is not None:
+                values = np.array(data[part], float).reshape(count, columns)
+                if not np.isfinite(values).all():
+                    raise ValueError
+        for part in ('flip_indices', 'flip_pairs', 'skeleton_links') if count else ():
+            if not set(np.ravel(data.get(part, []))) <= set(range(min(count, 10_000))):
+                raise ValueError
+        part = 'state_dict._metadata'
+        versions = getattr(content.get('state_dict', loaded), '_metadata', None) or {}
+        for name, entry in versions.items():
+            if not isinstance(name, str) or index(entry.get('version') or 1) < 0:
+                raise ValueError
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f'{checkpoint} cannot be used: its {part} is not what MMEngine writes; keep only its '
+            'weights with tools/convert_checkpoint.py, or take another file'
+        ) from error

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mspn.errors import InputError, listed
 
-from .architecture import differences
+from .architecture import differences, shapes
 from .files import read_state_dict
 from .names import RESNET, rename
 
@@ -21,53 +21,43 @@ def resnet_to_backbone(state_dict: Mapping[str, Tensor], num_stages: int) -> dic
     Later stages start from the stem's number of channels as the first does, so all of the weights
     fit all of them, as in the published training.
     """
-    targets = {
-        name: rename(name, RESNET)
-        for name in state_dict
-        if not name.startswith('fc.') and not name.endswith(_COUNTER)
-    }
-    foreign = [name for name, target in targets.items() if target is None]
-    if foreign or not targets:
+    renamed: dict[str, Tensor] = {}
+    foreign: list[str] = []
+    for name, value in state_dict.items():
+        if name.startswith('fc.') or name.endswith(_COUNTER):
+            continue
+        if (target := rename(name, RESNET)) is None:
+            foreign.append(name)
+            continue
+        for stage in range(num_stages):
+            own = target.removeprefix('backbone.').replace('stages.0', f'stages.{stage}')
+            renamed[own] = value
+    if foreign or not renamed:
         raise InputError(
             f'these weights are not those of a torchvision ResNet: {len(foreign)} foreign keys '
             f'({listed(foreign) or "no ResNet key at all"}); '
             "give a ResNet such as 'torchvision://resnet50' in the backbone's init_cfg"
         )
-    return {
-        target.removeprefix('backbone.').replace('stages.0', f'stages.{stage}'): state_dict[name]
-        for name, target in targets.items()
-        if target is not None
-        for stage in range(num_stages)
-    }
+    return renamed
 
 
 def load_resnet_into(backbone: nn.Module, checkpoint: str, *, num_stages: int) -> None:
-    """Copies a ResNet into an `MSPNBackbone`; every weight of it must find its place.
-
-    Args:
-        backbone: The backbone.
-        checkpoint: ``torchvision://<name>``, a local file or a URL.
-        num_stages: Number of stages of the backbone.
+    """Copies a ResNet (a file, a URL, ``torchvision://<name>``) into an `MSPNBackbone`.
 
     Raises:
-        InputError: The file does not fit the backbone.
+        InputError: Not every weight of it finds its place, or one of the backbone gets none.
     """
-    own = backbone.state_dict()
     wanted = {
-        name: own[name].shape
-        for name in own
+        name: shape
+        for name, shape in shapes(backbone.state_dict()).items()
         if (name.startswith('stem.') or '.down.' in name) and not name.endswith(_COUNTER)
     }
     try:
         weights = resnet_to_backbone(read_state_dict(checkpoint), num_stages)
-        if problems := differences({name: weights[name].shape for name in weights}, wanted):
-            raise InputError(
-                f'{checkpoint} does not fit this backbone: {problems}; use the ResNet that has the '
-                "backbone's num_blocks and widths"
-            )
+        if problems := differences(shapes(weights), wanted):
+            need = "use the ResNet that has the backbone's num_blocks and widths"
+            raise InputError(f'{checkpoint} does not fit this backbone: {problems}; {need}')
     except InputError as error:
-        raise InputError(
-            f"the backbone's init_cfg: {error}; to start from random weights instead, set "
-            'model.backbone.init_cfg=None'
-        ) from error
+        random = 'to start from random weights instead, set model.backbone.init_cfg=None'
+        raise InputError(f"the backbone's init_cfg: {error}; {random}") from error
     backbone.load_state_dict(weights, strict=False)

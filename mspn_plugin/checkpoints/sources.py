@@ -26,22 +26,16 @@ class Source(StrEnum):
     @property
     def description(self) -> str:
         """Its name in a sentence."""
-        return _DESCRIPTIONS.get(self, self.value)
+        return {
+            Source.MMPOSE: "MMPose's MSPN",
+            Source.MEGVII: 'the original MSPN (Megvii, PyTorch)',
+            Source.MINDSPORE: 'the MindSpore MSPN',
+        }.get(self, self.value)
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """What a config must say for these weights: settings by part of the model.
-
-        Empty where the weights do not tell: this package's own may be of any recipe.
-        """
+        """What a config must say for these weights; empty where they do not tell, as our own."""
         return _SETTINGS.get(self, {})
-
-
-_DESCRIPTIONS = {
-    Source.MMPOSE: "MMPose's MSPN",
-    Source.MEGVII: 'the original MSPN (Megvii, PyTorch)',
-    Source.MINDSPORE: 'the MindSpore MSPN',
-}
 
 
 # MindSpore's Normalize works on 0..255, before its ToTensor divides by 255: (x - 0.406) / 255
@@ -71,26 +65,24 @@ _SIGNS = {
 def recognise(names: Iterable[str]) -> Source | None:
     """Tells whose weights these are by their names, or ``None``."""
     names = list(names)
-    for source, sign in _SIGNS.items():
-        if any(re.match(sign, name) for name in names):
-            return source
-    return None
+    found = (s for s, sign in _SIGNS.items() if any(re.match(sign, name) for name in names))
+    return next(found, None)
 
 
 def other_settings(model: nn.Module, source: Source) -> Iterator[str]:
     """Names the settings of a pose estimator that are not those its weights were trained with."""
     normalise = model.data_preprocessor
-    own: dict[str, dict[str, Any]] = dict(
-        data_preprocessor=dict(bgr_to_rgb=bool(getattr(normalise, '_channel_conversion', False))),
-        backbone=dict(pool_padding=getattr(model.backbone, 'pool_padding', None)),
-        codec=dict(refine=getattr(getattr(model.head, 'decoder', None), 'refine', None)),
+    decoder = getattr(model.head, 'decoder', None)
+    own: dict[str, Any] = dict(
+        bgr_to_rgb=bool(getattr(normalise, '_channel_conversion', False)),
+        pool_padding=getattr(model.backbone, 'pool_padding', None),
+        refine=getattr(decoder, 'refine', None),
     )
     for name in ('mean', 'std'):
         if (values := getattr(normalise, name, None)) is not None:
-            numbers = torch.as_tensor(values).flatten().tolist()
-            own['data_preprocessor'][name] = [round(number, 3) for number in numbers]
+            own[name] = [round(number, 3) for number in torch.as_tensor(values).flatten().tolist()]
     for part, settings in source.settings.items():
-        place = 'head.decoder' if part == 'codec' else part
         for name, wanted in settings.items():
-            if (value := own[part].get(name)) != wanted:
-                yield f'model.{place}.{name}={wanted!r} (it is {value!r})'
+            if own.get(name) != wanted:
+                place = 'head.decoder' if part == 'codec' else part
+                yield f'model.{place}.{name}={wanted!r} (it is {own.get(name)!r})'

@@ -14,25 +14,24 @@ from torch import Tensor
 from mspn.atomic_io import whole_file
 from mspn_plugin import InputError, __version__
 from mspn_plugin.checkpoints import Source, convert_state_dict
-from mspn_plugin.checkpoints.architecture import architecture_of
+from mspn_plugin.checkpoints.architecture import sizes_of
 from mspn_plugin.checkpoints.files import read_state_dict
 
 
 def report(source: Source, weights: dict[str, Tensor]) -> str:
     """What a user must know about the weights."""
     trained = [value for name, value in weights.items() if name.endswith(('.weight', '.bias'))]
+    sizes = ', '.join(f'{size}={value}' for size, value in (sizes_of(weights) or {}).items())
     lines = [
         f'source       {source.description}',
-        f'network      {architecture_of(weights)}',
+        f'network      {sizes}',
         f'parameters   {sum(value.numel() for value in trained):,} in {len(trained)} tensors',
     ]
-    head = 'settings    '
     for part, settings in source.settings.items():
         text = ', '.join(f'{name}={value!r}' for name, value in settings.items())
-        lines.append(f'{head} {"" if part == "codec" else "model."}{part}: {text}')
-        head = ' ' * len(head)
+        lines.append(f'settings     {"" if part == "codec" else "model."}{part}: {text}')
     if not source.settings:
-        lines.append(f'{head} those of the config that they were trained with')
+        lines.append('settings     those of the config that they were trained with')
     return '\n'.join(lines)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
+from torch import distributed
 
 from mspn.errors import InputError
 
 from ..zoo import get_config
-from .cpu_processes import join_processes
 
 _SPLITS = ('train', 'val', 'test')
 _FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
@@ -118,7 +119,31 @@ def make_config(args: argparse.Namespace) -> Config:
         _guard_images(cfg, '--bad-images', ['train'], budget=args.bad_images)
     if args.blank_bad_images:
         _guard_images(cfg, '--blank-bad-images', ['val', 'test'], on_bad_image='blank')
-    default = cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    cfg.work_dir = args.work_dir or default
+    default = Path('work_dirs') / Path(args.config).stem
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
     join_processes(cfg)
     return cfg
+
+
+def join_processes(cfg: Config) -> None:
+    """Connects the processes of a distributed run with gloo where there is no CUDA.
+
+    MMEngine sets a CUDA device in every launcher and gives it to the wrapper of the model, which
+    the config then replaces. With CUDA, or for one process, MMEngine does all and this nothing.
+
+    Raises:
+        InputError: The environment is not that of torchrun, or `sync_bn` is asked for.
+    """
+    if cfg.get('launcher', 'none') == 'none' or torch.cuda.is_available():
+        return
+    if cfg.get('sync_bn') is not None:
+        raise InputError('sync_bn needs GPUs: torch has it for them only; train without it')
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    cfg.model_wrapper_cfg = {**wrapper, **cfg.get('model_wrapper_cfg', {})}
+    try:
+        distributed.init_process_group('gloo')
+    except ValueError as error:
+        raise InputError(
+            f'--launcher {cfg.launcher}: {error}; without a GPU start with torchrun (or set RANK, '
+            'WORLD_SIZE, MASTER_ADDR and MASTER_PORT), or leave out --launcher to run one process'
+        ) from error

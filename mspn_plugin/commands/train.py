@@ -44,15 +44,14 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def begin_where_told(cfg: Config, args: argparse.Namespace) -> None:
     """Finds and checks the checkpoint that a run begins from, if any."""
-    start, loaded = cfg.get('load_from'), None
+    loaded = None
     if cfg.get('resume') and args.resume == 'auto':
         found = newest_whole_checkpoint(Path(cfg.work_dir))
-        # Nothing to go on from: begin as the config says.
-        cfg.resume = found is not None
-        start, loaded = (str(found[0]), found[1]) if found else (start, None)
-    if start:
+        cfg.resume = found is not None  # nothing to go on from: begin as the config says
+        if found:
+            cfg.load_from, loaded = str(found[0]), found[1]
+    if start := cfg.get('load_from'):
         check_weights_fit(start, cfg.model, loaded=loaded, resume=cfg.get('resume', False))
-        cfg.load_from = start
         cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import Tensor
@@ -21,21 +19,20 @@ class SkipNonFiniteHook(Hook):
     """Leaves the weights as they are where a loss or a gradient is not finite.
 
     Such a step changes neither weights nor the optimizer's moments, in any process, and
-    normalisation statistics that it spoiled are put back. On a GPU a fused optimizer, as all of the
-    configs have, leaves it out by itself, and the flags are read once in ``max_in_a_row`` steps.
-    While a loss scaler (fp16) looks for its scale, only losses count.
+    normalisation statistics that it spoiled are put back. On a GPU this needs a fused optimizer, as
+    all of the configs have: it leaves the step out by itself, and the flags are read once in
+    ``max_in_a_row`` steps. While a loss scaler (fp16) looks for its scale, only losses count.
 
     Args:
         max_in_a_row: After how many such steps in a row the run ends with a sentence.
-        wait: Whether to guard other optimizers on a GPU too: the CPU then waits for each step.
     """
 
     priority = 'HIGH'  # before anything takes the statistics for good
 
-    def __init__(self, max_in_a_row: int = 10, *, wait: bool = False) -> None:
+    def __init__(self, max_in_a_row: int = 10) -> None:
         if max_in_a_row < 1:
             raise ValueError(f'max_in_a_row is {max_in_a_row}, expected at least 1')
-        self.max_in_a_row, self.wait = max_in_a_row, wait
+        self.max_in_a_row = max_in_a_row
         self.skipped = self._in_a_row = 0
         self._first = ''  # of those in a row
         self._flags: list[Tensor] = []  # of this step: not 0 where something is not finite
@@ -44,16 +41,15 @@ class SkipNonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Listens to the model's losses and the optimizer's steps."""
-        wrapper, on_cpu = runner.optim_wrapper, next(runner.model.parameters()).is_cpu
-        optimizer = wrapper.optimizer if isinstance(wrapper, OptimWrapper) else None
+        on_cpu = next(runner.model.parameters()).is_cpu
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         self._by_itself = getattr(optimizer, '_step_supports_amp_scaling', False)
-        if optimizer is None or not (on_cpu or self._by_itself or self.wait):
-            runner.logger.warning(
-                'steps that are not finite are not left out: set SkipNonFiniteHook(wait=True)'
-            )
+        if optimizer is None or not (on_cpu or self._by_itself):
+            why = 'the optimizer is not fused; set optim_wrapper.optimizer.fused=True'
+            runner.logger.warning(f'steps that are not finite are not left out: {why}')
             return
         self._every = 1 if on_cpu else self.max_in_a_row
-        scaler = getattr(wrapper, 'loss_scaler', None)
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         self._scaled = scaler is not None and scaler.is_enabled()
         self._statistics = [b for b in runner.model.buffers() if b.is_floating_point()]
         self._kept = [buffer.clone() for buffer in self._statistics]
@@ -119,20 +115,19 @@ class SkipNonFiniteHook(Hook):
         for (iteration, rate, losses, _), bad in zip(pending, flags, strict=True):
             self._in_a_row = self._in_a_row + 1 if bad else 0
             self.skipped += bool(bad)
-            if bad and self._in_a_row == 1:
-                numbers = {name: float(value) for name, value in losses.items()}
-                wrong = [f'{name} was {v}' for name, v in numbers.items() if not math.isfinite(v)]
+            if self._in_a_row == 1:
+                wrong = [f'{n} was {float(v)}' for n, v in losses.items() if not v.isfinite().all()]
                 what = listed(wrong) or 'the losses of this process were finite but no gradient'
                 self._first = f'iteration {iteration}, where {what} (learning rate {rate:.6g})'
                 runner.logger.warning(f'a step is left out: {self._first}')
             if self._in_a_row >= self.max_in_a_row:
                 last = runner.message_hub.runtime_info.get('last_ckpt')
+                then = f'go on with --resume {last}' if last else 'start anew: none was saved'
                 raise InputError(
                     f'the training stopped at iteration {iteration}: {self._in_a_row} steps in a '
                     'row had a loss or gradient that was not finite and were left out; the first '
                     f'was {self._first}; lower the learning rate or limit gradients (optim_wrapper.'
-                    'clip_grad.max_norm), check the data with tools/check_dataset.py, and '
-                    + (f'go on with --resume {last}' if last else 'start anew: none was saved')
+                    f'clip_grad.max_norm), check the data with tools/check_dataset.py, and {then}'
                 )
 
     # Before the statistics are used or saved.

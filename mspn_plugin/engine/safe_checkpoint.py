@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,13 @@ register_backend('whole_files', WholeFileBackend, force=True)
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, which loses nothing when the process dies at any moment.
 
-    - A file is written under another name, synced to the disk and then renamed, so that a
-      checkpoint is whole or not there. Where there is no local folder (S3, ...) files are written
-      as the stock hook writes them.
-    - An old checkpoint, or the previous best one, is removed after the new one is in its place.
-    - ``last_checkpoint`` is written last, so it names a whole file.
+    - A file is written under another name, synced to the disk and then renamed, so that it is whole
+      or not there (on S3 and the like: as the stock hook writes it).
+    - An old checkpoint, or the previous best one, is removed after the new one is in its place, and
+      ``last_checkpoint`` is written last, so it names a whole file.
     - Resuming without a named file takes the newest checkpoint that is not damaged, and removes
       what was half written. A validation that the end of the process cut short is done first.
-    - With several processes the file holds the mean of their normalisation statistics, so that it
-      does not matter who wrote it.
+    - With several processes the file holds the mean of their normalisation statistics.
 
     Parameters as in MMEngine.
     """
@@ -68,15 +67,8 @@ class SafeCheckpointHook(CheckpointHook):
                 for half in (path for folder in folders for path in folder.glob(f'.*{PARTIAL}')):
                     half.unlink(missing_ok=True)
                     runner.logger.warning(f'removed {half}, which was only half written')
-        if not runner._resume:
-            return
-        # Killed between the new file and the removal of the old one.
-        for step in runner.message_hub.runtime_info.get('outdated_ckpt_ids', []):
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
-            if is_main_process() and self.file_backend.isfile(path):
-                self.file_backend.remove(path)
         validated = runner.message_hub.runtime_info.get('validated')
-        if runner.iter and _validation_is_due(runner) and validated != runner.iter:
+        if runner._resume and runner.iter != validated and _validation_is_due(runner):
             runner.logger.info('the validation after the checkpoint is repeated')
             # That there is one makes the best score part of it.
             self.last_ckpt = runner.message_hub.get_info('last_ckpt')
@@ -91,9 +83,6 @@ class SafeCheckpointHook(CheckpointHook):
         runner.call_hook('before_collecting_statistics')
         if is_distributed():
             all_reduce_params(runner.model.buffers(), op='mean')
-        if self.max_keep_ckpts > 0 and list(self.keep_ckpt_ids)[-1:] != [step]:
-            gone = list(self.keep_ckpt_ids)[: len(self.keep_ckpt_ids) == self.max_keep_ckpts]
-            runner.message_hub.update_info('outdated_ckpt_ids', gone)
         with self._removing_late():
             super()._save_checkpoint_with_step(runner, step, meta)
             if is_main_process():  # the note again, synced to the disk
@@ -107,41 +96,29 @@ class SafeCheckpointHook(CheckpointHook):
     @contextlib.contextmanager
     def _removing_late(self) -> Iterator[None]:
         """Lets what is written within the block be there before what it replaces is removed."""
-        own, late = self.file_backend, _LateRemoval(self.file_backend)
-        self.file_backend = late
+        own, waiting = self.file_backend, dict[str, Callable[[str], None]]()
+        self.file_backend = late = copy.copy(own)
+        late.remove = lambda path: waiting.update({path: own.remove})
+        late.rmtree = lambda path: waiting.update({path: own.rmtree})
         try:
             yield
         finally:
             self.file_backend = own
         best = {getattr(self, 'best_ckpt_path', None)}
         best.update(getattr(self, 'best_ckpt_path_dict', {}).values())
-        for path, remove in late.waiting.items():
+        for path, remove in waiting.items():
             if path not in best:
                 remove(path)
 
 
 def _validation_is_due(runner: Runner) -> bool:
-    loop, by_iteration = runner.train_loop, hasattr(runner.train_loop, 'dataloader_iterator')
-    if runner.val_loop is None:
+    loop = runner.train_loop
+    if runner.val_loop is None or not loop.iter:
         return False
-    now, end = (loop.iter, loop.max_iters) if by_iteration else (loop.epoch, loop.max_epochs)
-    if not by_iteration and loop.iter != loop.epoch * len(loop.dataloader):
-        return False  # within an epoch
+    if hasattr(loop, 'dataloader_iterator'):  # it counts iterations
+        now, end = loop.iter, loop.max_iters
+    elif loop.iter == loop.epoch * len(loop.dataloader):
+        now, end = loop.epoch, loop.max_epochs
+    else:  # within an epoch
+        return False
     return now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
-
-
-class _LateRemoval:
-    """A file backend that only notes what is to be removed, and how."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self.waiting: dict[str, Callable[[str], None]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def remove(self, path: str) -> None:
-        self.waiting[path] = self._backend.remove
-
-    def rmtree(self, path: str) -> None:
-        self.waiting[path] = self._backend.rmtree

@@ -15,15 +15,14 @@ from mmpose.registry import MODELS
 from mspn.errors import InputError
 
 from ..checkpoints.files import hand_over, read_checkpoint, weights_in
-from ..checkpoints.match import check_can_resume, fit_weights
-from ..checkpoints.metadata import check_beside_weights
+from ..checkpoints.match import check_beside_weights, check_can_resume, fit_weights
 from ..checkpoints.sources import Source
 
 
 def check_weights_fit(
     checkpoint: str, model: dict[str, Any], *, loaded: Any = None, resume: bool = False
 ) -> None:
-    """Checks a checkpoint against a config; who loads it next gets what was read here.
+    """Checks a checkpoint against the config of a model; who loads it next gets what was read here.
 
     Args:
         checkpoint: What ``load_from`` or ``init_model`` is to name.
@@ -58,15 +57,11 @@ def check_weights_fit(
 
 
 def newest_whole_checkpoint(folder: Path) -> tuple[Path, Any] | None:
-    """Finds what a run can go on from.
+    """Finds what a run can go on from: a file and its content, every byte of it as it was written.
 
     That is the file that ``last_checkpoint`` names, or one with a larger number that was written
     after that note. If it is damaged or gone, it is the next earlier one that is not, and a warning
     names both. Files with larger numbers that are older are of another run.
-
-    Returns:
-        The file and its content, of which every byte is as it was written; ``None`` if no
-        checkpoint was written into the folder.
 
     Raises:
         InputError: All checkpoints are damaged.

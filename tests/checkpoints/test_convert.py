@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import mmpose
+import numpy as np
 import pytest
 import torch
-import torchvision
 from mmengine.config import Config
 from mmpose.registry import MODELS
+from original_mspn import as_mindspore, calibrate, random_original
 
 from mspn_plugin import InputError, get_config, list_configs
-from mspn_plugin.checkpoints import Source, convert_state_dict
-from mspn_plugin.checkpoints.architecture import architecture_of
+from mspn_plugin.checkpoints import convert_state_dict
+from mspn_plugin.checkpoints.architecture import shapes, shapes_of, sizes_of
 
 STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
@@ -45,7 +46,7 @@ def all_heatmaps(model, images):
 
 
 @pytest.mark.parametrize('num_stages', [1, 2, 3, 4])
-def test_mmpose(num_stages, images, calibrate):
+def test_mmpose(num_stages, images):
     torch.manual_seed(num_stages)
     theirs = stock(num_stages)
     calibrate(theirs, lambda: theirs(images, None))
@@ -63,10 +64,10 @@ def test_mmpose(num_stages, images, calibrate):
 
 
 @pytest.mark.parametrize('num_stages', [1, 2, 4])
-def test_megvii(num_stages, images, original):
+def test_megvii(num_stages, images):
     # A random network multiplies rounding errors, about tenfold a stage, and biases that moved
     # into a mean round differently. In double precision only what the networks compute is left.
-    theirs = original(images, num_stages).double()
+    theirs = random_original(images, num_stages).double()
     model = ours(num_stages).double()
     converted, source = convert_state_dict(theirs.state_dict())
     assert source == 'megvii'
@@ -80,20 +81,8 @@ def test_megvii(num_stages, images, original):
             assert_equal(all_heatmaps(model, image), theirs(image)[0])
 
 
-def as_mindspore(weights):
-    names = dict(
-        weight='gamma', bias='beta', running_mean='moving_mean', running_var='moving_variance'
-    )
-    renamed = {}
-    for name, value in weights.items():
-        owner, last = name.rsplit('.', 1)
-        if last != 'num_batches_tracked':
-            renamed[f'{owner}.{names[last]}' if owner.endswith('bn') else name] = value
-    return renamed
-
-
-def test_mindspore_pools_with_the_odd_cell_at_the_end(images, original):
-    theirs = original(images, 1, same_pool=True).double()
+def test_mindspore_pools_with_the_odd_cell_at_the_end(images):
+    theirs = random_original(images, 1, same_pool=True).double()
     images = images[:2].double()
     weights = as_mindspore(theirs.state_dict()) | {
         'moment1.top.conv.conv.weight': torch.zeros(64, 3, 7, 7),
@@ -117,59 +106,46 @@ def test_same_pooling_by_its_definition(size):
 
     x = torch.rand(1, 1, *size)
     pooled = SameMaxPool(3, 2)(x)[0, 0]
-    for row in range(-(-size[0] // 2)):
-        for column in range(-(-size[1] // 2)):
-            # An even size has no cell before the first window, an odd one has one.
-            top, left = 2 * row - size[0] % 2, 2 * column - size[1] % 2
-            window = x[0, 0, max(0, top) : top + 3, max(0, left) : left + 3]
-            assert pooled[row, column] == window.max()
     assert pooled.shape == (-(-size[0] // 2), -(-size[1] // 2))
+    for row, column in np.ndindex(*pooled.shape):
+        # An even size has no cell before the first window, an odd one has one.
+        top, left = 2 * row - size[0] % 2, 2 * column - size[1] % 2
+        window = x[0, 0, max(0, top) : top + 3, max(0, left) : left + 3]
+        assert pooled[row, column] == window.max()
 
 
-def test_a_small_network_of_another_shape_converts_too(images, original):
-    theirs = original(images, 2, keypoints=5, blocks=(1, 2, 1))
+def test_a_small_network_of_another_shape_converts_too(images):
+    theirs = random_original(images, 2, keypoints=5, blocks=(1, 2, 1))
     converted, _ = convert_state_dict(theirs.state_dict())
     head = converted['head.stages.1.2.conv.weight']
     assert head.shape == (5, 256, 3, 3)
     assert torch.equal(head, theirs.stage1['upsample']['up3'].res_conv2.conv.weight)
 
 
-def test_a_resnet_fills_every_stage():
-    weights = torchvision.models.resnet50(weights=None).state_dict()
-    converted, source = convert_state_dict(weights, num_stages=2)
-    assert source is Source.TORCHVISION
-    for stage in (0, 1):
-        name = f'backbone.stages.{stage}.down.levels.1.0.shortcut.conv.weight'
-        assert torch.equal(converted[name], weights['layer2.0.downsample.0.weight'])
-
-
 @pytest.mark.parametrize('wrapper', ['module.', 'model.', '_orig_mod.', 'ema_', 'model._orig_mod.'])
-def test_wrapped_and_own_weights(wrapper, images, original):
-    weights = original(images, 1, blocks=(1, 1)).state_dict()
+def test_wrapped_and_own_weights(wrapper, images):
+    weights = random_original(images, 1, blocks=(1, 1)).state_dict()
     plain, _ = convert_state_dict(weights)
     converted, _ = convert_state_dict({f'{wrapper}{name}': v for name, v in weights.items()})
     assert all(torch.equal(value, plain[name]) for name, value in converted.items())
     own = {f'{wrapper}{n}': v for n, v in plain.items() if not n.endswith('batches_tracked')}
     again, source = convert_state_dict(own)
     assert source == 'mspn_plugin' and again.keys() == converted.keys() == plain.keys()
-
-
-def test_a_moving_average_beside_the_weights_is_left_out(images, original):
-    weights = original(images, 1, blocks=(1, 1)).state_dict()
-    both = {**weights, **{f'ema_{name}': torch.zeros_like(v) for name, v in weights.items()}}
-    plain, found = convert_state_dict(weights)[0], convert_state_dict(both)[0]
+    # A moving average beside the weights is left out.
+    average = {f'ema_{name}': torch.zeros_like(value) for name, value in weights.items()}
+    found, _ = convert_state_dict({**weights, **average})
     assert all(torch.equal(value, plain[name]) for name, value in found.items())
 
 
 @pytest.mark.parametrize('name', list_configs())
-def test_the_names_and_shapes_by_rule_are_those_of_the_models(name):
+def test_the_names_and_shapes_by_sizes_are_those_of_the_models(name):
     with torch.device('meta'):
         own = MODELS.build(Config.fromfile(get_config(name)).model).state_dict()
-    assert architecture_of(own).shapes() == {name: tuple(v.shape) for name, v in own.items()}
+    assert shapes_of(sizes_of(own)) == shapes(own)
 
 
-def test_every_weight_is_accounted_for(images, original):
-    weights = dict(original(images, 2, blocks=(1, 1)).state_dict())
+def test_every_weight_is_accounted_for(images):
+    weights = dict(random_original(images, 2, blocks=(1, 1)).state_dict())
 
     def message(**changes):
         changed = {**weights, **changes}
@@ -180,15 +156,13 @@ def test_every_weight_is_accounted_for(images, original):
     name = 'stage1.upsample.up1.up_conv.conv.weight'
     coarser = 'backbone.stages.1.up.units.0.coarser.conv.weight'
     assert f'1 not in the network: {coarser}' in message(**{name: torch.zeros(1)})
-    name = 'stage0.upsample.up2.cross_conv.bn.running_var'
-    text = message(**{name: None})
+    text = message(**{'stage0.upsample.up2.cross_conv.bn.running_var': None})
     assert '1 missing: backbone.stages.0.up.cross.bn.running_var' in text
     name = 'stage1.downsample.layer2.0.conv_bn_relu2.conv.weight'
     text = message(**{name: torch.zeros(128, 128, 1, 1)})
     assert 'conv2.conv.weight (128, 128, 1, 1) instead of (128, 128, 3, 3)' in text
-    twelve = {f'stage0.extra{index}': torch.zeros(1) for index in range(12)}
-    assert '12 not in the network: stage0.extra0, ' in message(**twelve)
-    assert 'and 2 more' in message(**twelve)
+    text = message(**{f'stage0.extra{index}': torch.zeros(1) for index in range(12)})
+    assert '12 not in the network: stage0.extra0, ' in text and 'and 2 more' in text
     assert 'the stem' in message(**{'top.conv.conv.weight': None})
     # A bias that does not fit its normalisation is not swallowed.
     assert 'top' not in message(**{'stage0.upsample.up1.u_skip.conv.bias': torch.zeros(3)})

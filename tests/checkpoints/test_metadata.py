@@ -11,8 +11,7 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
 from mspn_plugin import InputError, get_config, list_configs
-from mspn_plugin.checkpoints.match import check_can_resume
-from mspn_plugin.checkpoints.metadata import check_beside_weights
+from mspn_plugin.checkpoints.match import check_beside_weights, check_can_resume
 
 META = dict(
     num_keypoints=2,
@@ -52,36 +51,29 @@ DAMAGED = dict(
 )
 
 
-@pytest.mark.parametrize('key', DAMAGED)
-def test_damaged_descriptions_of_the_data(key):
-    for value in DAMAGED[key]:
-        with pytest.raises(InputError, match='a.pth cannot be used: its .* is not what MMEngine'):
-            check_beside_weights(checkpoint(**{key: value}), 'a.pth')
-
-
-def test_other_damage():
-    for content in (dict(meta=[1]), dict(meta=dict(dataset_meta='x'))):
-        with pytest.raises(InputError, match='its meta is not what MMEngine writes'):
-            check_beside_weights(content, 'a.pth')
+def test_damage_is_named():
+    cases = [(checkpoint(**{key: v}), '') for key, values in DAMAGED.items() for v in values]
+    cases += [(dict(meta=meta), 'meta') for meta in ([1], dict(dataset_meta='x'))]
     for versions in ('1', {1: {}}, {'': dict(version='x')}, {'': 3}):
-        with pytest.raises(InputError, match='_metadata is not what MMEngine writes'):
-            check_beside_weights(checkpoint(versions), 'a.pth')
+        cases.append((checkpoint(versions), 'state_dict._metadata'))
+    for content, part in cases:
+        with pytest.raises(InputError, match=f'a.pth cannot be used: its .*{part} is not what MM'):
+            check_beside_weights(content, 'a.pth')
 
 
-@pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        (dict(meta=dict(epoch='1', iter=2)), 'epoch'),
-        (dict(meta=dict(epoch=1)), 'iter'),
-        (dict(meta=dict(epoch=1, iter=-2)), 'iter'),
-        (dict(optimizer=[1]), 'optimizer'),
-        (dict(message_hub='x'), 'message_hub'),
-    ],
-)
-def test_a_damaged_state_of_training(changes, words):
+def test_a_damaged_state_of_training():
     good = dict(meta=dict(epoch=1, iter=2), optimizer={'state': {}}, message_hub={})
     check_can_resume(good, 'a.pth')
-    with pytest.raises(InputError, match=f'a.pth cannot be resumed: its {words} is not what'):
-        check_can_resume(dict(good, **changes), 'a.pth')
+    damaged = dict(optimizer=[1], message_hub='x', meta=3)
+    cases = [(dict(good, **{part: value}), part) for part, value in damaged.items()]
+    steps = (
+        (dict(epoch='1', iter=2), 'epoch'),
+        (dict(epoch=1), 'iter'),
+        (dict(epoch=1, iter=-2), 'iter'),
+    )
+    cases += [(dict(good, meta=meta), part) for meta, part in steps]
+    for content, part in cases:
+        with pytest.raises(InputError, match=f'a.pth cannot be resumed: its {part} is not what'):
+            check_can_resume(content, 'a.pth')
     with pytest.raises(InputError, match='nothing to resume.*load_from'):
         check_can_resume(dict(state_dict={}), 'a.pth')

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmpose.apis import inference_topdown, init_model
 from mmpose.registry import MODELS
+from original_mspn import calibrate
 
 from mspn_plugin import get_config
 
@@ -52,7 +53,7 @@ def has_inner_peak(heatmap):
     return 1 < x < heatmap.shape[1] - 1 and 1 < y < heatmap.shape[0] - 1
 
 
-def test_same_keypoints_and_scores(photographs, calibrate, tmp_path):
+def test_same_keypoints_and_scores(photographs, tmp_path):
     import mmpose
 
     root = mmpose.__path__[0] + '/.mim/configs/body_2d_keypoint/topdown_heatmap/coco'

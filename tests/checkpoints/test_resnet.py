@@ -10,29 +10,16 @@ from mmpose.registry import MODELS
 from mspn_plugin import InputError
 
 
-@pytest.fixture(scope='module')
-def resnet50(tmp_path_factory):
+def backbone(path):
+    init = dict(type='Pretrained', checkpoint=path)
+    return MODELS.build(dict(type='MSPNBackbone', num_stages=2, init_cfg=init))
+
+
+def test_both_stages_start_as_the_resnet(tmp_path):
     torch.manual_seed(0)
-    model = torchvision.models.resnet50(weights=None)
-    path = tmp_path_factory.mktemp('weights') / 'resnet50.pth'
-    torch.save(model.state_dict(), path)
-    return model, str(path)
-
-
-def backbone(path, **settings):
-    return MODELS.build(
-        dict(
-            type='MSPNBackbone',
-            num_stages=2,
-            init_cfg=dict(type='Pretrained', checkpoint=path),
-            **settings,
-        )
-    )
-
-
-def test_both_stages_start_as_the_resnet(resnet50):
-    resnet, path = resnet50
-    model = backbone(path)
+    resnet = torchvision.models.resnet50(weights=None)
+    torch.save(resnet.state_dict(), tmp_path / 'resnet50.pth')
+    model = backbone(str(tmp_path / 'resnet50.pth'))
     model.init_weights()
     model.eval(), resnet.eval()
     image = torch.randn(1, 3, 64, 64)
@@ -48,15 +35,17 @@ def test_both_stages_start_as_the_resnet(resnet50):
                 assert (levels[stage][index] - x).abs().max() <= 1e-5 * scale
 
 
-def test_another_resnet_is_refused_with_its_misfits(tmp_path):
-    path = tmp_path / 'resnet18.pth'
-    torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
-    with pytest.raises(InputError, match='does not fit this backbone.*num_blocks'):
-        backbone(str(path)).init_weights()
-
-
-def test_other_weights_are_refused(tmp_path):
-    path = tmp_path / 'other.pth'
-    torch.save({'encoder.weight': torch.zeros(3)}, path)
-    with pytest.raises(InputError, match='not those of a torchvision ResNet.*encoder.weight'):
-        backbone(str(path)).init_weights()
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('resnet18', 'does not fit this backbone.*num_blocks'),
+        ('other', 'not those of a torchvision ResNet.*encoder.weight'),
+    ],
+)
+def test_other_weights_are_refused_with_their_misfits(name, words, tmp_path):
+    weights = {'encoder.weight': torch.zeros(3)}
+    if name == 'resnet18':
+        weights = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(weights, tmp_path / 'weights.pth')
+    with pytest.raises(InputError, match=words):
+        backbone(str(tmp_path / 'weights.pth')).init_weights()

@@ -7,10 +7,7 @@ import struct
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 from mmpose.apis import MMPoseInferencer, init_model
-from mmpose.registry import MODELS
 from runs import TINY, sentence
 from safetensors.torch import load_file, save_file
 
@@ -28,21 +25,13 @@ def pose(untrained_models, tmp_path):
     return tmp_path / 'pose.safetensors', weights
 
 
-def equal(model, weights):
-    own = model.state_dict()
-    return own.keys() == weights.keys() and all(torch.equal(own[n], weights[n]) for n in own)
-
-
-def test_mmpose_and_mmengine_load_it(pose):
+def test_mmpose_loads_it(pose):
     path, weights = pose
-    assert equal(init_model(get_config(TINY), str(path), device='cpu'), weights)
     inferencer = MMPoseInferencer(
         pose2d=get_config(TINY), pose2d_weights=str(path), det_model='whole_image', device='cpu'
     )
-    assert equal(inferencer.inferencer.model, weights)
-    model = MODELS.build(Config.fromfile(get_config(TINY)).model)
-    load_checkpoint(model, str(path))
-    assert equal(model, weights)
+    own = inferencer.inferencer.model.state_dict()
+    assert own.keys() == weights.keys() and all(torch.equal(own[n], weights[n]) for n in own)
 
 
 def test_the_detector_loads_it(untrained_models, tmp_path):
@@ -54,7 +43,7 @@ def test_the_detector_loads_it(untrained_models, tmp_path):
     assert all(torch.equal(v, content[n]) for n, v in detector.model.state_dict().items())
 
 
-def test_it_is_tested_trained_from_and_converted(pose, call_tool, people, quick, tmp_path):
+def test_it_is_tested_trained_from_and_converted(pose, call_tool, capsys, people, quick, tmp_path):
     path, weights = pose
     data = ['--data-root', people, '--gt-boxes', '--work-dir', tmp_path / 'work']
     out = tmp_path / 'metrics.json'
@@ -69,50 +58,34 @@ def test_it_is_tested_trained_from_and_converted(pose, call_tool, people, quick,
     written = load_file(tmp_path / 'trained.safetensors')
     assert written.keys() == state.keys() == weights.keys()
     assert all(torch.equal(written[name], value) for name, value in state.items())
-
-
-def test_resuming_from_it_ends_in_a_sentence(pose, call_tool, capsys, people, tmp_path):
-    data = ['--data-root', people, '--gt-boxes', '--work-dir', tmp_path / 'work']
-    message = sentence(capsys, call_tool, 'train', TINY, *data, '--resume', pose[0])
+    message = sentence(capsys, call_tool, 'train', TINY, *data, '--resume', path)
     assert 'holds weights but no state of a training run' in message
-    assert f'load_from={pose[0]}' in message
+    assert f'load_from={path}' in message
 
 
-def header(**entries):
-    text = json.dumps(entries).encode()
-    return struct.pack('<Q', len(text)) + text + bytes(8)
-
-
-def entry(dtype='F32', shape=(2,), offsets=(0, 8)):
-    return dict(dtype=dtype, shape=list(shape), data_offsets=list(offsets))
-
-
-@pytest.mark.parametrize(
-    'content',
-    [
-        b'',
-        struct.pack('<Q', 2**63) + b'{}',
-        struct.pack('<Q', 2**64 - 1) + b'{' * 100,
-        struct.pack('<Q', 9) + b'{"a": [}]' + bytes(8),
-        struct.pack('<Q', 2) + b'{}' + bytes(8),
-        header(a=entry(offsets=(0, 2**63))),
-        header(a=entry(offsets=(8, 0))),
-        header(a=entry(offsets=(-1, 8))),
-        header(a=entry(shape=(2**63,))),
-        header(a=entry(shape=(2**32, 2**32))),
-        header(a=entry(shape=(-2,))),
-        header(a=entry(dtype='OBJ')),
-        header(a=entry(), b=entry()),  # the same bytes twice
-        header(a=entry(offsets=(4, 8), shape=(1,))),  # a hole
-        header(__metadata__=dict(a=1)),
-        header(a='../../x'),
-        struct.pack('<Q', 100_000) + b'[' * 100_000,
-        struct.pack('<Q', 100_001) + b'{"a":' * 20_000 + b' ' * 2,
-    ],
+HEADERS = (
+    '{"a": [}]',
+    '{}',
+    '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,9223372036854775808]}}',
+    '{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}',
+    '{"a":{"dtype":"F32","shape":[2],"data_offsets":[-1,8]}}',
+    '{"a":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,8]}}',
+    '{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}',
+    '{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}',
+    '{"a":{"dtype":"OBJ","shape":[2],"data_offsets":[0,8]}}',
+    '{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}',  # a hole
+    '{"__metadata__":{"a":1}}',
+    '{"a":"../../x"}',
+    '[' * 100_000,
+    '{"a":' * 20_000,
 )
-def test_hostile_headers_end_in_a_sentence(content, tmp_path):
+
+
+@pytest.mark.parametrize('header', [*HEADERS, None])
+def test_hostile_headers_end_in_a_sentence(header, tmp_path):
     path = tmp_path / 'evil.safetensors'
-    path.write_bytes(content)
+    length, text = (2**64 - 1, '{' * 100) if header is None else (len(header), header)
+    path.write_bytes(struct.pack('<Q', length) + text.encode() + bytes(8))
     with pytest.raises(InputError, match=r'evil\.safetensors'):
         read_state_dict(str(path))
     with pytest.raises(InputError, match=r'evil\.safetensors'):

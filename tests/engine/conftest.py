@@ -8,32 +8,17 @@ from runs import SMALL, TINY
 
 
 @pytest.fixture
-def small() -> list[str]:
-    """Options for a network of a few thousand weights, batches of two, and two workers."""
-    return [
-        *SMALL,
-        'train_dataloader.batch_size=2',
-        'train_dataloader.num_workers=2',
-        'val_dataloader.num_workers=0',
-        'test_dataloader.num_workers=0',
-        'train_cfg.max_epochs=3',
-        'train_cfg.val_interval=3',
-        'default_hooks.logger.interval=1',
-        'default_hooks.checkpoint.interval=1',
-        'log_processor.window_size=1',
-        'randomness.seed=3',
-    ]
+def train(call_tool, people, quick):
+    """Calls tools/train.py on synthetic people: a small network, batches of two, two workers.
 
-
-@pytest.fixture
-def train(call_tool, people, small):
-    """Calls tools/train.py on synthetic people; further options go after those of `small`.
-
-    Options of `small` that contain one of the texts in ``drop`` are left out.
+    Options of these that contain one of the texts in ``drop`` are left out.
     """
 
     def call(work, *options, arguments=(), data=people, config=TINY, drop=()):
-        kept = [option for option in small if not any(text in option for text in drop)]
+        usual = [*SMALL, *(option for option in quick if 'train_dataloader' not in option)]
+        usual += ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=2']
+        usual += ['train_cfg.max_epochs=3', 'train_cfg.val_interval=3']
+        kept = [option for option in usual if not any(text in option for text in drop)]
         paths = ['--data-root', data, '--gt-boxes', '--work-dir', work, *arguments]
         call_tool('train', config, *paths, '--cfg-options', *kept, *options)
 
@@ -56,10 +41,10 @@ def differences():
             for value in node:
                 yield from numbers(value)
 
-    def compare(first, second, parts=('state_dict', 'optimizer', 'param_schedulers')):
+    def compare(first, second, *more):
         a, b = (torch.load(path, map_location='cpu') for path in (first, second))
         found = {}
-        for part in parts:
+        for part in ('state_dict', 'optimizer', 'param_schedulers', *more):
             pairs = list(zip(numbers(a[part]), numbers(b[part]), strict=True))
             assert pairs
             found[part] = max(float((x - y).abs().max()) for x, y in pairs)

@@ -12,25 +12,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
-from runs import TINY, sentence
+from runs import TINY, logged, sentence
 
 from mspn_plugin import get_config
 
 
-def logged(work):
-    return '\n'.join(path.read_text() for path in work.rglob('*.log'))
-
-
 @pytest.fixture
 def copied(people, tmp_path):
-    shutil.copytree(people, tmp_path / 'data')
-    return tmp_path / 'data'
-
-
-def spoil(folder, part):
-    path = sorted((folder / part).glob('*.jpg'))[0]
-    path.write_bytes(path.read_bytes()[:3000])
-    return path
+    return shutil.copytree(people, tmp_path / 'data')
 
 
 @pytest.fixture(scope='module')
@@ -45,11 +34,10 @@ def thousand(tmp_path_factory):
         name = f'{number:06}.jpg'
         cv2.imwrite(str(folder / 'train2017' / name), rng.integers(0, 255, (32, 24, 3), np.uint8))
         images.append(dict(id=number, file_name=name, width=24, height=32))
-        keypoints = np.stack([rng.uniform(2, 22, 17), rng.uniform(2, 30, 17), np.full(17, 2)], 1)
-        annotations.append(
-            dict(id=number, image_id=number, category_id=1, iscrowd=0, bbox=[1, 1, 22, 30],
-                 area=660, num_keypoints=17, keypoints=keypoints.round(1).ravel().tolist())
-        )  # fmt: skip
+        keypoints = (rng.uniform(2, 22, (17, 3)).round(1) * [1, 1, 0] + [0, 0, 2]).ravel().tolist()
+        person = dict(id=number, image_id=number, category_id=1, iscrowd=0, area=660)
+        person.update(bbox=[1, 1, 22, 30], num_keypoints=17, keypoints=keypoints)
+        annotations.append(person)
     category = dict(id=1, name='person', keypoints=[str(k) for k in range(17)], skeleton=[])
     content = dict(images=images, annotations=annotations, categories=[category])
     path = folder / 'annotations' / 'person_keypoints_train2017.json'
@@ -61,17 +49,13 @@ def thousand(tmp_path_factory):
 
 @pytest.mark.slow
 def test_one_corrupt_image_in_a_thousand(train, thousand, tmp_path):
-    options = [
-        'train_dataloader.batch_size=50',
-        'train_cfg.max_epochs=1',
-    ]
+    options = ['train_dataloader.batch_size=50', 'train_cfg.max_epochs=1']
     train(tmp_path / 'work', *options, arguments=['--no-validate'], data=thousand)
     assert (tmp_path / 'work' / 'epoch_1.pth').is_file()
-    text = logged(tmp_path / 'work')
     name = re.escape(str(thousand / 'train2017' / '000500.jpg'))
-    assert len(re.findall(rf'the image {name} cannot be read \(the file is truncated\)', text)) == 1
-    times = re.search(rf'1 bad images; another person was taken (\d+) times: {name}', text)
-    assert int(times[1]) >= 1  # more if it was drawn in its own place
+    words = rf'1 bad images; another person was taken (\d+) times: {name} \(the file is truncated\)'
+    (times,) = re.findall(words, logged(tmp_path / 'work'))
+    assert int(times) >= 1  # more if it was drawn in its own place
 
 
 @pytest.mark.slow
@@ -87,7 +71,8 @@ def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, copied, 
 
 @pytest.mark.slow
 def test_an_evaluation_fails_unless_told_otherwise(call_tool, copied, tmp_path, capsys):
-    path = spoil(copied, 'val2017')
+    path = sorted((copied / 'val2017').glob('*.jpg'))[0]
+    path.write_bytes(path.read_bytes()[:3000])
     weights = tmp_path / 'weights.pth'
     torch.save(MODELS.build(Config.fromfile(get_config(TINY)).model).state_dict(), weights)
     command = ['test', TINY, weights, '--data-root', copied, '--gt-boxes']
@@ -99,6 +84,5 @@ def test_an_evaluation_fails_unless_told_otherwise(call_tool, copied, tmp_path, 
     arguments = ['--work-dir', tmp_path / 'b', '--blank-bad-images', '--out', out]
     call_tool(*command, *arguments, *options)
     assert len(json.loads(out.read_text())) == 10
-    text = logged(tmp_path / 'b')
-    assert f'the image {path} cannot be read' in text
-    assert re.search(rf'1 bad images; a black image was taken \d+ times: {path}', text)
+    words = rf'1 bad images; a black image was taken \d+ times: {re.escape(str(path))} \('
+    assert len(re.findall(words, logged(tmp_path / 'b'))) == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from runs import train_on
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,8 +20,10 @@ class Model(BaseModel):
         return dict(loss=self.layer(torch.stack(inputs)).square().mean(), acc=torch.tensor(0.5))
 
 
-class CountReads(TorchDispatchMode):
-    """Counts transfers of values to Python, and in which iteration they happen."""
+class CountReads(TorchDispatchMode, Hook):
+    """Notes in which iterations values are transferred to Python."""
+
+    priority = 'HIGHEST'
 
     def __init__(self):
         super().__init__()
@@ -33,49 +35,29 @@ class CountReads(TorchDispatchMode):
             self.reads.append(self.iteration)
         return func(*args, **(kwargs or {}))
 
-
-class CountIterations(Hook):
-    priority = 'HIGHEST'
-
-    def __init__(self, counter):
-        self.counter = counter
-
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.counter.iteration = runner.iter
+        self.iteration = runner.iter
 
 
-def train(tmp_path, name, hook, *, interval=4, iterations=10, save_at=None):
+def train(work, hook, *, interval=4, save_at=1000):
     torch.manual_seed(0)
-    data = [dict(inputs=torch.randn(2)) for _ in range(iterations)]
-    counter = CountReads()
     hooks = dict(
         runtime_info=dict(type=hook),
         logger=dict(type='LoggerHook', interval=interval),
-        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=save_at or 1000),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=save_at),
     )
-    runner = Runner(
-        model=Model(),
-        work_dir=str(tmp_path / name),
-        train_dataloader=dict(
-            dataset=data, batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False)
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=2),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
-        default_hooks=hooks,
-        custom_hooks=[CountIterations(counter)],
-        default_scope='mmpose',
-        experiment_name=f'{tmp_path.name}-{name}',
-        log_level='ERROR',
-    )
-    with counter:
-        runner.train()
-    history = runner.message_hub.get_scalar('train/loss')._log_history.tolist()
-    return history, counter.reads
+    loop = dict(by_epoch=True, max_epochs=2)
+    with CountReads() as counter:
+        runner = train_on(
+            torch.randn(10, 2), work, Model(), train_cfg=loop, default_hooks=hooks,
+            custom_hooks=[counter],
+        )  # fmt: skip
+    return runner.message_hub.get_scalar('train/loss')._log_history.tolist(), counter.reads
 
 
 def test_same_history_with_fewer_reads(tmp_path):
-    stock, stock_reads = train(tmp_path, 'stock', 'RuntimeInfoHook')
-    ours, our_reads = train(tmp_path, 'ours', 'DeferredRuntimeInfoHook')
+    stock, stock_reads = train(tmp_path / 'stock', 'RuntimeInfoHook')
+    ours, our_reads = train(tmp_path / 'ours', 'DeferredRuntimeInfoHook')
     assert len(ours) == 20
     assert ours == pytest.approx(stock)
     # Two epochs of ten iterations: only where the logger reads, and at the end of an epoch.
@@ -84,7 +66,6 @@ def test_same_history_with_fewer_reads(tmp_path):
 
 
 def test_a_checkpoint_between_two_logs_holds_the_whole_history(tmp_path):
-    train(tmp_path, 'run', 'DeferredRuntimeInfoHook', interval=1000, save_at=3)
-    saved = torch.load(tmp_path / 'run' / 'iter_3.pth')
-    history = saved['message_hub']['log_scalars']['train/loss']
+    train(tmp_path, 'DeferredRuntimeInfoHook', interval=1000, save_at=3)
+    history = torch.load(tmp_path / 'iter_3.pth')['message_hub']['log_scalars']['train/loss']
     assert len(history._log_history) == 3

@@ -7,11 +7,9 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from synthetic_people import make_synthetic_people
+from runs import TINY
 
 from mspn_plugin import get_config
-
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
 
 class WhatRuns(Hook):
@@ -20,13 +18,6 @@ class WhatRuns(Hook):
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.norms = sum(isinstance(m, torch.nn.BatchNorm2d) for m in runner.model.modules())
         self.scores = [float(s.pred_instances.keypoint_scores.mean()) for s in outputs]
-
-
-@pytest.fixture(scope='module')
-def people(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('people')
-    make_synthetic_people(folder, num_train=1, num_val=4, seed=0, workers=1)
-    return folder
 
 
 def evaluated(people, work, *, fuse):

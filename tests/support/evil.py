@@ -44,29 +44,24 @@ class State:
 
 def gadgets(canary):
     """By kind: an object whose pickle makes the file ``canary``, and the name that it goes by."""
-    command, write = f'touch {canary}', f'open({str(canary)!r}, "w").close()'
-    nested = pickle.dumps(Reduced(os.system, command))
+    file, command, write = str(canary), f'touch {canary}', f'open({str(canary)!r}, "w").close()'
+    system = Reduced(os.system, command)
+    call = 'operator.methodcaller'
     return {
-        'os.system': (Reduced(os.system, command), 'posix.system'),
-        'os.mkdir': (Reduced(os.mkdir, str(canary)), 'posix.mkdir'),
-        'subprocess': (Reduced(subprocess.Popen, ['touch', str(canary)]), 'Popen'),
-        'eval': (Reduced(builtins.eval, f'open({str(canary)!r}, "w")'), 'eval'),
+        'os.system': (system, 'posix.system'),
+        'os.mkdir': (Reduced(os.mkdir, file), 'posix.mkdir'),
+        'subprocess': (Reduced(subprocess.Popen, ['touch', file]), 'Popen'),
+        'eval': (Reduced(builtins.eval, f'open({file!r}, "w")'), 'eval'),
         'exec': (Reduced(builtins.exec, write), 'exec'),
-        'open': (Reduced(open, str(canary), 'w'), 'io.open'),
-        'copy': (Reduced(shutil.copyfile, os.devnull, str(canary)), 'shutil.copyfile'),
-        'pickle in a pickle': (Reduced(pickle.loads, nested), 'pickle.loads'),
-        'partial': (
-            Reduced(map, functools.partial(os.system), [command]),
-            'map',
-        ),
-        'methodcaller': (
-            Reduced(operator.methodcaller('touch'), pathlib.PurePath(canary)),
-            'operator.methodcaller',
-        ),
+        'open': (Reduced(open, file, 'w'), 'io.open'),
+        'copy': (Reduced(shutil.copyfile, os.devnull, file), 'shutil.copyfile'),
+        'pickle in a pickle': (Reduced(pickle.loads, pickle.dumps(system)), 'pickle.loads'),
+        'partial': (Reduced(map, functools.partial(os.system), [command]), 'map'),
+        'methodcaller': (Reduced(operator.methodcaller('touch'), pathlib.PurePath(canary)), call),
         'import': (Reduced(importlib.import_module, 'antigravity'), 'importlib.import_module'),
-        'runpy': (Reduced(runpy.run_path, str(canary)), 'runpy.run_path'),
-        'inside a state': (State(Reduced(os.system, command)), 'posix.system'),
-        'torch.load': (Reduced(torch.load, str(canary)), 'torch.serialization.load'),
+        'runpy': (Reduced(runpy.run_path, file), 'runpy.run_path'),
+        'inside a state': (State(system), 'posix.system'),
+        'torch.load': (Reduced(torch.load, file), 'torch.serialization.load'),
         'torch.hub': (Reduced(torch.hub.load, 'a/b', 'c'), 'torch.hub.load'),
     }
 
@@ -122,18 +117,17 @@ def without_tensors(content):
     return content.tolist() if isinstance(content, torch.Tensor) else content
 
 
+def write_pickle(protocol):
+    return lambda content, path: path.write_bytes(
+        pickle.dumps(without_tensors(content), protocol=protocol)
+    )
+
+
 WRITERS = {
     'zip': torch.save,
-    'before zip': lambda content, path: torch.save(
-        content, path, _use_new_zipfile_serialization=False
-    ),
-    'zip, protocol 4': lambda content, path: torch.save(content, path, pickle_protocol=4),
+    'before zip': functools.partial(torch.save, _use_new_zipfile_serialization=False),
+    'zip, protocol 4': functools.partial(torch.save, pickle_protocol=4),
     'tar': write_tar,
     'torchscript': write_torchscript,
-    **{
-        f'pickle, protocol {n}': lambda content, path, n=n: path.write_bytes(
-            pickle.dumps(without_tensors(content), protocol=n)
-        )
-        for n in range(6)
-    },
+    **{f'pickle, protocol {protocol}': write_pickle(protocol) for protocol in range(6)},
 }

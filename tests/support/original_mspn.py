@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Original(nn.Module):
-    """The original's network by its description, under the original's names.
+    """The network.
 
     Levels are numbered from the finest, units from the coarsest. Each stage adds to its levels
     what the stage before made of the same level.
@@ -83,10 +85,8 @@ class Original(nn.Module):
                 down[f'layer{level + 1}'] = nn.Sequential(*members)
             for unit in range(self.levels):
                 channels = 256 * 2 ** (self.levels - 1 - unit)
-                last = unit == self.levels - 1
-                up[f'up{unit + 1}'] = Unit(
-                    channels, unit == 0, last, stage == stages - 1, keypoints
-                )
+                place = unit == 0, unit == self.levels - 1, stage == stages - 1
+                up[f'up{unit + 1}'] = Unit(channels, *place, keypoints)
             parts = nn.ModuleDict({'downsample': down, 'upsample': up})
             self.add_module(f'stage{stage}', parts)
 
@@ -119,3 +119,40 @@ class Original(nn.Module):
             x = cross
             results.append(heatmaps)
         return results
+
+
+def calibrate(network: nn.Module, forward: Callable[[], object]) -> None:
+    """Gives every normalisation the statistics of one forward pass, as a training would."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1.0
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.uniform_(norm.bias, -0.5, 0.5)
+    network.train()
+    with torch.no_grad():
+        forward()
+    network.eval()
+
+
+def random_original(images: Tensor, stages: int, **options) -> Original:
+    """The network with random weights and biases, and calibrated statistics."""
+    torch.manual_seed(stages)
+    network = Original(stages, **options)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            nn.init.normal_(module.bias, std=0.5)
+    calibrate(network, lambda: network(images))
+    return network
+
+
+def as_mindspore(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under MindSpore's names."""
+    theirs = ('gamma', 'beta', 'moving_mean', 'moving_variance')
+    names = dict(zip(('weight', 'bias', 'running_mean', 'running_var'), theirs, strict=True))
+    renamed = {}
+    for name, value in weights.items():
+        owner, last = name.rsplit('.', 1)
+        if last != 'num_batches_tracked':
+            renamed[f'{owner}.{names[last]}' if owner.endswith('bn') else name] = value
+    return renamed

@@ -1,8 +1,11 @@
-"""Runs of the tools that last seconds, and what they say when they end at once."""
+"""Runs that last seconds, and what they say when they end at once."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from mmengine.runner import Runner
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 SMALL = [
@@ -21,3 +24,30 @@ def sentence(capsys, call, *arguments, **options):
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith('error: ') and 'Traceback' not in message
     return message
+
+
+def logged(work):
+    """All that the runs in a folder wrote into their logs."""
+    return '\n'.join(path.read_text() for path in work.rglob('*.log'))
+
+
+def train_on(data, work, model, *, batch_size=1, optimizer=None, val_evaluator=None, **settings):
+    """Trains a model on tensors with MMEngine's runner, and gives the runner."""
+    loader = dict(
+        dataset=[dict(inputs=value) for value in data],
+        batch_size=batch_size,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    if val_evaluator is not None:
+        settings.update(val_dataloader=loader, val_cfg={}, val_evaluator=val_evaluator)
+    settings.setdefault('optim_wrapper', {})['optimizer'] = optimizer or dict(type='SGD', lr=0.01)
+    runner = Runner(
+        model=model,
+        work_dir=str(work),
+        train_dataloader=loader,
+        default_scope='mmpose',
+        experiment_name=f'{work.name}-{os.urandom(4).hex()}',
+        **settings,
+    )
+    runner.train()
+    return runner

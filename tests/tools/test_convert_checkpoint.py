@@ -38,7 +38,10 @@ def test_the_result_loads_and_is_as_announced(suffix, foreign, call_tool, capsys
     target = tmp_path / f'mspn.{suffix}'
     call_tool('convert_checkpoint', path, target)
     text = capsys.readouterr().out
-    assert 'the original MSPN (Megvii, PyTorch)' in text and '2 stages' in text
+    assert (
+        'the original MSPN (Megvii, PyTorch)' in text
+        and 'num_stages=2, num_blocks=(3, 4, 6, 3)' in text
+    )
     assert 'mean=[103.53, 116.28, 123.675]' in text and 'bgr_to_rgb=False' in text
     assert "refine='second_peak'" in text
     count = sum(v.numel() for n, v in own.items() if n.endswith(('.weight', '.bias')))
@@ -61,27 +64,21 @@ def test_the_result_loads_and_is_as_announced(suffix, foreign, call_tool, capsys
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_time_and_memory(foreign, tmp_path):
     """Ten seconds and 1.5 GB for a 2-stage checkpoint, on whatever machine this is."""
-    program = '\n'.join(
-        [
-            'import re, runpy, sys, time',
-            'import mspn_plugin.checkpoints.files',
-            'begin = time.monotonic()',
-            'runpy.run_path(sys.argv[0], run_name="__main__")',
-            # Not getrusage: Linux lets a new process inherit the peak of the one that started it.
-            'peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())',
-            'print("took", time.monotonic() - begin, int(peak[1]) / 2**20)',
-        ]
-    )
+    program = """if True:
+        import re, runpy, sys, time
+        import mspn_plugin.checkpoints.files
+        sys.argv, begin = sys.argv[1:], time.monotonic()
+        runpy.run_path(sys.argv[0], run_name='__main__')
+        # Not getrusage: Linux lets a new process inherit the peak of the one that started it.
+        peak = re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())
+        print('took', time.monotonic() - begin, int(peak[1]) / 2**20)
+    """
     tool = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
-    launch = f'import sys; sys.argv = sys.argv[1:]; exec({program!r})'
     done = subprocess.run(
-        [sys.executable, '-c', launch, str(tool), str(foreign[0]), str(tmp_path / 'mspn.pth')],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+        [sys.executable, '-c', program, str(tool), str(foreign[0]), str(tmp_path / 'mspn.pth')],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     seconds, gigabytes = map(float, done.stdout.split('took ')[1].split())
-    print(seconds, gigabytes)
     assert seconds < 10 and gigabytes < 1.5
 
 
@@ -102,12 +99,11 @@ def test_bad_input(foreign, call_tool, capsys, tmp_path):
     assert target.read_text() == 'precious'
 
 
-@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
-def test_weights_that_share_memory(suffix, foreign, call_tool, tmp_path):
-    path, own = foreign
+def test_weights_that_share_memory(foreign, call_tool, tmp_path):
     one = torch.zeros(64)
-    shared = dict(own, **{f'backbone.stem.bn.{name}': one for name in ('weight', 'bias')})
+    shared = dict(foreign[1], **{f'backbone.stem.bn.{name}': one for name in ('weight', 'bias')})
     torch.save(shared, tmp_path / 'shared.pth')
-    call_tool('convert_checkpoint', tmp_path / 'shared.pth', tmp_path / f'mspn.{suffix}')
-    converted = read_state_dict(str(tmp_path / f'mspn.{suffix}'))
-    assert all(torch.equal(converted[name], value) for name, value in shared.items())
+    for suffix in ('pth', 'safetensors'):
+        call_tool('convert_checkpoint', tmp_path / 'shared.pth', tmp_path / f'mspn.{suffix}')
+        converted = read_state_dict(str(tmp_path / f'mspn.{suffix}'))
+        assert all(torch.equal(converted[name], value) for name, value in shared.items())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import SMALL, TINY
+from runs import SMALL, TINY, logged
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -46,22 +46,12 @@ def written(work):
     return max(numbers, default=0)
 
 
-def has_gone_on(work, before):
-    return written(work) > before
-
-
-def is_saving(work):
-    return any(work.glob('.*.partial'))
-
-
-def wait(process, condition, *arguments, seconds=300):
-    """Gives whether the condition came true before the process ended."""
+def wait(process, condition, seconds=300):
+    """Waits until a condition is true, which it must become before the process ends."""
     end = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < end:
-        if condition(*arguments):
-            return True
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
         time.sleep(0.002)
-    return False
 
 
 def killed_and_resumed(work, people, kills, epochs, seed):
@@ -74,19 +64,15 @@ def killed_and_resumed(work, people, kills, epochs, seed):
             command(work, people, epochs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         if kill < kills:
-            saving = kill % 2 == 0
-            assert wait(process, has_gone_on, work, before), process.communicate()[1]
-            if saving:
-                assert wait(process, is_saving, work), process.communicate()[1]
-            time.sleep(draw.uniform(0, 0.05 if saving else 1.0))
+            wait(process, lambda: written(work) > before)  # noqa: B023
+            if kill % 2 == 0:
+                wait(process, lambda: any(work.glob('.*.partial')))
+            time.sleep(draw.uniform(0, 1.0 if kill % 2 else 0.05))
             assert process.poll() is None, 'it was over before it was killed'
             process.send_signal(signal.SIGKILL)
-            half_files += is_saving(work)
+            half_files += any(work.glob('.*.partial'))
         error = process.communicate(timeout=300)[1].decode()
-        if kill < kills:
-            assert process.returncode == -signal.SIGKILL
-        else:
-            assert process.returncode == 0, error
+        assert process.returncode == (-signal.SIGKILL if kill < kills else 0), error
     return half_files
 
 
@@ -96,22 +82,18 @@ def check(work, people, call_tool, *, kills, epochs, seed=0):
     call_tool('train', *arguments[arguments.index(TINY) :])
     half_files = killed_and_resumed(torn, people, kills, epochs, seed)
     assert half_files > 0
-    logs = '\n'.join(path.read_text() for path in torn.rglob('*.log'))
+    logs = logged(torn)
     assert logs.count('resumed epoch: ') == kills
     assert 'which was only half written' in logs
     assert not list(torn.glob('.*.partial'))
     a, b = (torch.load(run / f'epoch_{epochs}.pth') for run in (whole, torn))
-    difference = max(
-        float((a['state_dict'][name] - value).abs().max())
-        for name, value in b['state_dict'].items()
-    )
-    print(f'{kills} kills, {half_files} with a half file, difference {difference}')
-    assert difference <= 1e-6
+    for name, value in b['state_dict'].items():
+        torch.testing.assert_close(a['state_dict'][name], value, rtol=0, atol=1e-6)
     moments = (run['optimizer']['state'].values() for run in (a, b))
     for one, other in zip(*moments, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
     kept = [sorted(path.name for path in run.glob('*.pth')) for run in (whole, torn)]
-    assert kept[0] == kept[1]  # the last three and the best
+    assert set(kept[0]) <= set(kept[1])  # the last three and the best; a kill may leave old ones
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from synthetic_people import make_synthetic_people
 from torch import distributed
 
 from mspn_plugin import InputError, get_config
-from mspn_plugin.commands.cpu_processes import join_processes
+from mspn_plugin.commands.run_config import join_processes, override
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPTIONS = [
@@ -104,10 +104,8 @@ def test_torchrun_trains_one_model(seven, tmp_path):
 
 
 def evaluate_in(rank, port, call_tool, arguments):
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-    )  # fmt: skip
+    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_PORT=port)
+    os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR='127.0.0.1')
     call_tool('test', *arguments, '--launcher', 'pytorch')
 
 
@@ -116,11 +114,8 @@ def two_processes(call_tool, arguments):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context('fork')
-    workers = [
-        context.Process(target=evaluate_in, args=(rank, port, call_tool, arguments))
-        for rank in (0, 1)
-    ]
+    fork = multiprocessing.get_context('fork').Process
+    workers = [fork(target=evaluate_in, args=(rank, port, call_tool, arguments)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -133,9 +128,7 @@ def test_two_processes_evaluate_as_one(seven, call_tool, tmp_path, monkeypatch):
     """Seven people do not divide by two. The truth is what the model says, more or less."""
     monkeypatch.chdir(tmp_path)
     cfg = Config.fromfile(get_config(TINY))
-    cfg.model.backbone.update(stem_channels=8, base_channels=4, unit_channels=8)
-    for part in ('neck', 'head'):
-        cfg.model[part].unit_channels = 8
+    override(cfg, SMALL, TINY)
     torch.manual_seed(0)
     torch.save(MODELS.build(cfg.model).state_dict(), 'weights.pth')
     common = [TINY, 'weights.pth', '--gt-boxes', '--data-root', seven]
@@ -170,51 +163,32 @@ def test_two_processes_evaluate_as_one(seven, call_tool, tmp_path, monkeypatch):
     assert len(list(Path('two').rglob('*.log'))) == 1
 
 
-REAL = distributed.init_process_group
-
-
-def config(launcher, **more):
-    return Config(dict(launcher=launcher, **more))
-
-
 @pytest.fixture
-def bare(monkeypatch):
+def alone(monkeypatch):
     """An environment that no launcher has touched, and a machine without CUDA."""
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
-        monkeypatch.setenv(name, '')  # so that it is restored afterwards
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    backends = []
-    monkeypatch.setattr(distributed, 'init_process_group', backends.append)
-    return backends
 
 
-@pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
-def test_a_launcher_that_was_not_used(launcher, bare, monkeypatch):
-    monkeypatch.setattr(distributed, 'init_process_group', REAL)
-    with pytest.raises(InputError, match=f'--launcher {launcher}: .*RANK.*or leave out --launcher'):
-        join_processes(config(launcher))
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        (dict(launcher='pytorch'), '--launcher pytorch: .*RANK.*or leave out --launcher'),
+        (dict(launcher='slurm'), '--launcher slurm: .*RANK.*or leave out --launcher'),
+        (dict(launcher='pytorch', sync_bn='torch'), 'sync_bn needs GPUs'),
+    ],
+)
+def test_a_launcher_that_was_not_used(settings, words, alone):
+    with pytest.raises(InputError, match=words):
+        join_processes(Config(settings))
 
 
-def test_slurm_says_who_is_who(bare, monkeypatch):
-    for name, value in dict(SLURM_PROCID='3', SLURM_NTASKS='4', SLURM_LOCALID='1').items():
-        monkeypatch.setenv(name, value)
-    cfg = config('slurm')
-    join_processes(cfg)
-    assert [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == ['3', '4', '1']
-    assert bare == ['gloo'] and cfg.model_wrapper_cfg.device_ids is None
-
-
-def test_with_cuda_or_alone_all_is_left_to_mmengine(bare, monkeypatch):
-    cfg = config('none')
+def test_with_cuda_or_alone_all_is_left_to_mmengine(alone, monkeypatch):
+    cfg = Config(dict(launcher='none'))
     join_processes(cfg)
     assert 'model_wrapper_cfg' not in cfg
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = config('pytorch', sync_bn='torch')
+    cfg = Config(dict(launcher='pytorch', sync_bn='torch'))
     join_processes(cfg)
-    assert 'model_wrapper_cfg' not in cfg and not bare
-
-
-def test_synchronised_normalisation_needs_gpus(bare):
-    with pytest.raises(InputError, match='sync_bn needs GPUs'):
-        join_processes(config('pytorch', sync_bn='torch'))
+    assert 'model_wrapper_cfg' not in cfg and not distributed.is_initialized()
