@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmpose.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mspn.errors import listed
 
@@ -46,22 +45,44 @@ def sizes_of(weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
     return dict(num_stages=stages, num_blocks=num_blocks, **sizes)
 
 
-def shapes_of(sizes: Mapping[str, Any]) -> dict[str, torch.Size]:
-    """Name and shape of every weight of a network of these sizes with batch normalisation."""
-    backbone = dict(sizes)
-    keypoints, units = backbone.pop('num_keypoints'), len(sizes['num_blocks'])
-    wide = {name: sizes[name] for name in ('num_stages', 'unit_channels')} | dict(num_units=units)
-    decoder = dict(type='MultiLevelHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
-    decoder['kernel_sizes'] = [3] * (units + 1)
-    with torch.device('meta'):
-        parts = dict(
-            backbone=MODELS.build(dict(type='MSPNBackbone', **backbone)),
-            neck=MODELS.build(dict(type='MSPNNeck', **wide)),
-            head=MODELS.build(
-                dict(type='MultiStageHead', decoder=decoder, num_keypoints=keypoints, **wide)
-            ),
-        )
-    return shapes(nn.ModuleDict(parts).state_dict())
+def shapes_of(sizes: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of a network of these sizes with batch normalisation.
+
+    By rule, so that weights are judged without a network; a test compares it with every config's.
+    """
+    stem, wide, stages = sizes['stem_channels'], sizes['unit_channels'], sizes['num_stages']
+    levels = [4 * sizes['base_channels'] * 2**level for level in range(len(sizes['num_blocks']))]
+    convs = {'backbone.stem': (stem, 3, 7)}  # output channels, input channels, size of the kernel
+    for stage in range(stages):
+        path, inputs, feeds = f'backbone.stages.{stage}', stem, stage < stages - 1
+        for level, outputs in enumerate(levels):
+            for block in range(sizes['num_blocks'][level]):
+                name, inner = f'{path}.down.levels.{level}.{block}', outputs // 4
+                convs[f'{name}.conv1'] = (inner, inputs, 1)
+                convs[f'{name}.conv2'] = (inner, inner, 3)
+                convs[f'{name}.conv3'] = (outputs, inner, 1)
+                if inputs != outputs:
+                    convs[f'{name}.shortcut'] = (outputs, inputs, 1)
+                inputs = outputs
+        for unit, channels in enumerate(reversed(levels)):
+            name = f'{path}.up.units.{unit}'
+            convs[f'{name}.lateral'] = (wide, channels, 1)
+            if unit:
+                convs[f'{name}.coarser'] = (wide, wide, 1)
+            if feeds:
+                convs[f'{name}.skip_down'] = (channels, channels, 1)
+                convs[f'{name}.skip_up'] = (channels, wide, 1)
+            convs[f'neck.stages.{stage}.{unit}'] = (wide, wide, 1)
+            convs[f'head.stages.{stage}.{unit}'] = (sizes['num_keypoints'], wide, 3)
+        if feeds:
+            convs[f'{path}.up.cross'] = (stem, wide, 1)
+    found: dict[str, tuple[int, ...]] = {}
+    for name, (outputs, inputs, size) in convs.items():
+        found[f'{name}.conv.weight'] = (outputs, inputs, size, size)
+        for part in ('weight', 'bias', 'running_mean', 'running_var'):
+            found[f'{name}.bn.{part}'] = (outputs,)
+        found[f'{name}.bn.num_batches_tracked'] = ()
+    return found
 
 
 def shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -57,11 +57,10 @@ def convert_state_dict(
         converted.setdefault(counter, torch.tensor(0))
     if source is not Source.MSPN_PLUGIN:  # the model that loads those knows their shapes
         sizes = sizes_of(converted)
-        try:
-            problems = differences(shapes({**converted, **left_over}), shapes_of(sizes or {}))
-        except (KeyError, ArithmeticError, ValueError, RuntimeError):  # no network has such sizes
-            some = listed(list(left_over or converted))
-            problems = f'the stem, the first stage or the first predictor is missing among {some}'
+        some = listed(list(left_over or converted))
+        problems = f'the stem, the first stage or the first predictor is missing among {some}'
+        if sizes:
+            problems = differences(shapes({**converted, **left_over}), shapes_of(sizes))
         if problems:
             raise InputError(
                 f'these weights of {source.description} are not a whole network of the sizes '
