@@ -89,15 +89,12 @@ def refine_peaks(heatmaps: Tensor, index: Tensor, more: Tensor, *, margin: int) 
 
 
 def search_with_torch(heatmaps: Tensor, kernel_size: int, *, second: bool) -> tuple[Tensor, Tensor]:
-    """Blurs maps, with zeros beyond the border, and finds the highest cells.
+    """Blurs maps ``(B, K, H, W)`` float32, zero beyond the border, and finds the highest cells.
 
     If several are equal it is the first in the order of rows, as far as rounding leaves them equal.
-
-    Args:
-        heatmaps: ``(B, K, H, W)`` float32. A map with a NaN or plus infinity gives some cell.
-        kernel_size: Of the blur, in cells.
-        second: Whether to find the second highest cell too, which is the highest after the first
-            has been set to zero, as in the original code. Then cells of the margin count.
+    A map with a NaN or plus infinity gives some cell. ``second`` asks for the second highest too,
+    which is the highest after the first has been set to zero, as in the original code; then cells
+    of the margin count.
 
     Returns:
         The number of the cell in its map ``(B, K)``, which has ``W + 2 M`` columns. With ``second``

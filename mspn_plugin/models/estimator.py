@@ -99,11 +99,9 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
     def _check_settings(self) -> None:
         for name, choices in (('precision', PRECISIONS), ('compile', COMPILE_MODES)):
             chosen = self.test_cfg.get(name)
-            if chosen is not None and chosen not in tuple(choices):
-                raise InputError(
-                    f'test_cfg.{name} is {chosen!r}, expected one of {", ".join(choices)}, '
-                    'or nothing'
-                )
+            if chosen not in (None, *choices):
+                expected = f'one of {", ".join(choices)}, or nothing'
+                raise InputError(f'test_cfg.{name} is {chosen!r}, expected {expected}')
 
     def _predict_flipped(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
         both = self.extract_feat(torch.cat([inputs, inputs.flip(-1)]))
