@@ -7,27 +7,17 @@ from pathlib import Path
 
 from mspn.errors import InputError
 
-_PACKAGE = Path(__file__).resolve().parent
-
-
-def _config_root() -> Path:
-    """The folder of the configs: inside an installed package, or beside a checkout's package."""
-    for root in (_PACKAGE / '.mim' / 'configs', _PACKAGE.parent / 'configs'):
-        if root.is_dir():
-            return root
-    raise InputError(
-        f'the configs of mspn_plugin are missing from {_PACKAGE / ".mim"}; reinstall the package '
-        '(`make setup` in a clone, or `pip install --no-deps --force-reinstall mspn_plugin`)'
-    )
-
 
 def _paths() -> dict[str, Path]:
-    root = _config_root()
-    return {
-        path.stem: path
-        for path in sorted(root.rglob('*.py'))
-        if '_base_' not in path.relative_to(root).parts
-    }
+    """The configs' files: inside an installed package, or beside a checkout's package."""
+    package = Path(__file__).resolve().parent
+    for root in (package / '.mim' / 'configs', package.parent / 'configs'):
+        if root.is_dir():
+            return {path.stem: path for path in sorted(root.glob('[!_]*/*.py'))}  # no _base_
+    raise InputError(
+        f'the configs of mspn_plugin are missing from {package / ".mim"}; reinstall the package '
+        '(`make setup` in a clone, or `pip install --no-deps --force-reinstall mspn_plugin`)'
+    )
 
 
 def list_configs() -> list[str]:

@@ -68,15 +68,11 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.heatmap_size = (int(heatmap_size[0]), int(heatmap_size[1]))
         self.kernel_sizes = tuple(int(size) for size in kernel_sizes)
+        self.num_levels = len(self.kernel_sizes)
         self.decode_kernel_size = decode_kernel_size
         self.refine = refine
         self.cell_size = np.asarray(self.input_size, np.float64) / self.heatmap_size
         """Width and height of a heatmap cell in input pixels."""
-
-    @property
-    def num_levels(self) -> int:
-        """Number of target levels."""
-        return len(self.kernel_sizes)
 
     def encode(
         self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None
@@ -107,10 +103,7 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         return HeatmapRenderer(self.heatmap_size, self.kernel_sizes)
 
     def batch_decode(self, batch_encoded: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Decodes the heatmaps of a batch.
-
-        Args:
-            batch_encoded: ``(B, K, H, W)``, on any device.
+        """Decodes the heatmaps ``(B, K, H, W)`` of a batch, on any device.
 
         Returns:
             Per sample: keypoints ``(1, K, 2)`` in input pixels and scores ``(1, K)``.
@@ -120,13 +113,6 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         return list(keypoints[:, None]), list(scores.numpy()[:, None])
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes the heatmaps of one sample.
-
-        Args:
-            encoded: ``(K, H, W)``.
-
-        Returns:
-            Keypoints ``(1, K, 2)`` in input pixels and scores ``(1, K)``.
-        """
+        """Decodes the heatmaps ``(K, H, W)`` of one sample; what it gives is as in a batch."""
         keypoints, scores = self.batch_decode(torch.as_tensor(encoded)[None])
         return keypoints[0], scores[0]

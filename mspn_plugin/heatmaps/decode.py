@@ -53,7 +53,8 @@ def decode_heatmaps(
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f'kernel_size is {kernel_size}, expected an odd number of cells')
     second = refine == 'second_peak'
-    search = _search_with_opencv if heatmaps.device.type == 'cpu' else search_with_torch
+    on_cpu = heatmaps.device.type == 'cpu' and heatmaps.numel() > 0
+    search = _search_with_opencv if on_cpu else search_with_torch
     with torch.no_grad(), torch.autocast(heatmaps.device.type, enabled=False):
         maps = heatmaps.detach().float()
         index, more = search(maps, kernel_size, second=second)
@@ -88,15 +89,12 @@ def refine_peaks(heatmaps: Tensor, index: Tensor, more: Tensor, *, margin: int) 
 
 
 def search_with_torch(heatmaps: Tensor, kernel_size: int, *, second: bool) -> tuple[Tensor, Tensor]:
-    """Blurs maps, with zeros beyond the border, and finds the highest cells.
+    """Blurs maps ``(B, K, H, W)`` float32, zero beyond the border, and finds the highest cells.
 
     If several are equal it is the first in the order of rows, as far as rounding leaves them equal.
-
-    Args:
-        heatmaps: ``(B, K, H, W)`` float32. A map with a NaN or plus infinity gives some cell.
-        kernel_size: Of the blur, in cells.
-        second: Whether to find the second highest cell too, which is the highest after the first
-            has been set to zero, as in the original code. Then cells of the margin count.
+    A map with a NaN or plus infinity gives some cell. ``second`` asks for the second highest too,
+    which is the highest after the first has been set to zero, as in the original code; then cells
+    of the margin count.
 
     Returns:
         The number of the cell in its map ``(B, K)``, which has ``W + 2 M`` columns. With ``second``
@@ -127,29 +125,28 @@ def _search_with_opencv(
     heatmaps: Tensor, kernel_size: int, *, second: bool
 ) -> tuple[Tensor, Tensor]:
     """`search_with_torch` on a CPU, in a fifth of the time."""
-    batch, count, height, width = heatmaps.shape
+    _, count, height, width = heatmaps.shape
     pad = _margin(kernel_size)
     inside = slice(pad, -pad)
     steps = np.array([[1], [-1], [width], [-width]])
     numbers = np.arange(count)
-    index = np.zeros((batch, count), np.int64)
-    dtype = np.int64 if second else np.float32
-    more = np.zeros((batch, 1 if second else 4, count), dtype)
+    index, more = [], []
     # A person's maps side by side, as rows cost OpenCV more than columns, with room for the blur.
     canvas = np.zeros((height + 2 * pad, count, width + 2 * pad), np.float32)
-    for person, maps in enumerate(heatmaps.numpy() if count else ()):
+    for maps in heatmaps.numpy():
         canvas[inside, :, inside] = maps.transpose(1, 0, 2)
         rows = canvas.reshape(len(canvas), -1)
         blurred = cv2.GaussianBlur(rows, (kernel_size,) * 2, 0, borderType=cv2.BORDER_CONSTANT)
         blurred = blurred.reshape(canvas.shape).transpose(1, 0, 2)
         cells = (blurred if second else blurred[:, inside, inside]).reshape(count, -1)
-        index[person] = best = cells.argmax(axis=1)
+        best = cells.argmax(axis=1)
+        index.append(best)
         if second:
             cells[numbers, best] = 0
-            more[person] = cells.argmax(axis=1)
+            more.append(cells.argmax(axis=1)[None])
         else:
-            more[person] = cells[numbers, (best + steps).clip(0, cells.shape[1] - 1)]
-    return torch.from_numpy(index), torch.from_numpy(more).transpose(1, 2)
+            more.append(cells[numbers, (best + steps).clip(0, cells.shape[1] - 1)])
+    return torch.from_numpy(np.stack(index)), torch.from_numpy(np.stack(more)).transpose(1, 2)
 
 
 def _margin(kernel_size: int) -> int:

@@ -12,7 +12,7 @@ two look-ups and one product.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -59,16 +59,9 @@ class HeatmapRenderer(nn.Module):
         Returns:
             ``(B, K, H, W)`` float32, between 0 and 255.
         """
-        return next(self.levels(cells, labelled, [level]))
-
-    def levels(self, cells: Tensor, labelled: Tensor, levels: Iterable[int]) -> Iterator[Tensor]:
-        """Renders the maps of several levels, one after the other; arguments as in `forward`."""
-        batch, num_keypoints = labelled.shape
         width, height = self.heatmap_size
         x, y = cells.reshape(-1, 2).long().unbind(1)
-        x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
         peaks = (labelled.reshape(-1, 1, 1) > 0) * PEAK
-        for level in levels:
-            row = self.get_buffer(f'_rows{level}').index_select(0, x)[:, None, :]
-            col = self.get_buffer(f'_cols{level}').index_select(0, y)[:, :, None]
-            yield (col * peaks * row).view(batch, num_keypoints, height, width)
+        rows = self.get_buffer(f'_rows{level}')[x.clamp(0, width - 1), None, :]
+        cols = self.get_buffer(f'_cols{level}')[y.clamp(0, height - 1), :, None]
+        return (cols * peaks * rows).view(*labelled.shape, height, width)

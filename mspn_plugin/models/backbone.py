@@ -95,13 +95,8 @@ class MSPNBackbone(BaseModule):
         if pool_padding not in ('symmetric', 'same'):
             raise ValueError(f"pool_padding is {pool_padding!r}, expected 'symmetric' or 'same'")
         norm_cfg = dict(norm_cfg or dict(type='BN'))
-        if downsample is None:
-            downsample = dict(
-                type='DownsamplePath',
-                base_channels=base_channels,
-                num_blocks=num_blocks,
-                norm_cfg=norm_cfg,
-            )
+        resnet = dict(type='DownsamplePath', base_channels=base_channels, num_blocks=num_blocks)
+        downsample = downsample or dict(resnet, norm_cfg=norm_cfg)
         if self._resnet and downsample['type'] != 'DownsamplePath':
             raise ValueError(
                 f'a pretrained ResNet does not fit a {downsample["type"]}; set the init_cfg of the '
@@ -141,10 +136,7 @@ class MSPNBackbone(BaseModule):
             self._resnet = {}  # once, like the random initialisation
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
-        """Computes the features of all units.
-
-        Args:
-            x: Normalised images ``(B, 3, h, w)``.
+        """Computes the features of all units of normalised images ``(B, 3, h, w)``.
 
         Returns:
             ``[stage][unit]``, coarsest unit first: ``(B, C, h / 2^k, w / 2^k)``, where the finest

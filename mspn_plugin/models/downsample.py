@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,16 +45,13 @@ class Bottleneck(BaseModule):
     ) -> None:
         super().__init__()
         out_channels = mid_channels * self.expansion
-        self.conv1 = ConvModule(in_channels, mid_channels, 1, norm_cfg=norm_cfg)
-        self.conv2 = ConvModule(
-            mid_channels, mid_channels, 3, stride=stride, padding=1, norm_cfg=norm_cfg
-        )
-        self.conv3 = ConvModule(mid_channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
+        conv = partial(ConvModule, norm_cfg=norm_cfg)
+        self.conv1 = conv(in_channels, mid_channels, 1)
+        self.conv2 = conv(mid_channels, mid_channels, 3, stride=stride, padding=1)
+        self.conv3 = conv(mid_channels, out_channels, 1, act_cfg=None)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = ConvModule(
-                in_channels, out_channels, 1, stride=stride, norm_cfg=norm_cfg, act_cfg=None
-            )
+            self.shortcut = conv(in_channels, out_channels, 1, stride=stride, act_cfg=None)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,14 +90,12 @@ class DownsamplePath(BaseModule):
         norm_cfg = dict(norm_cfg or dict(type='BN'))
         self.levels = nn.ModuleList()
         channels = [base_channels * 2**level for level in range(len(num_blocks))]
-        for level, (mid_channels, blocks) in enumerate(zip(channels, num_blocks, strict=True)):
+        for level, (mid, blocks) in enumerate(zip(channels, num_blocks, strict=True)):
             layers = []
             for block in range(blocks):
                 stride = 2 if level > 0 and block == 0 else 1
-                layers.append(
-                    Bottleneck(in_channels, mid_channels, stride=stride, norm_cfg=norm_cfg)
-                )
-                in_channels = mid_channels * Bottleneck.expansion
+                layers.append(Bottleneck(in_channels, mid, stride=stride, norm_cfg=norm_cfg))
+                in_channels = mid * Bottleneck.expansion
             self.levels.append(nn.Sequential(*layers))
         self.out_channels = tuple(mid * Bottleneck.expansion for mid in channels)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,17 +13,19 @@ from mmengine.logging import print_log
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from mmpose.utils.typing import SampleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from mspn.errors import InputError
 
 from ..checkpoints.files import weights_in
 from ..checkpoints.match import fit_weights
 from ..checkpoints.sources import other_settings
-from .compiled import COMPILE_MODES, compiled_features
 
 PRECISIONS = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)
 """What ``test_cfg.precision`` may be."""
+
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+"""What ``test_cfg.compile`` may be; torch's names. ``'reduce-overhead'`` makes CUDA graphs."""
 
 _CPU_PIXELS = 393_216  # 8 crops of 256x192: what a CPU works on at a time; more is slower
 
@@ -53,7 +56,7 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
 
     def __init__(self, *, strict: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        _check(self.test_cfg)
+        self._check_settings()
         self.strict = strict
         # The order of memory that convolutions on CPUs and tensor cores prefer. Before anything
         # wraps the model: DistributedDataParallel takes its buckets from how the weights lie.
@@ -72,8 +75,13 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
             pixels = inputs.shape[-2] * inputs.shape[-1] * (1 + flip)
             at_once = max(1, _CPU_PIXELS // pixels)
         predict = self._predict_flipped if flip else super().predict
+        self._check_settings()
+        precision: Any = contextlib.nullcontext()  # what the caller has set
+        if name := self.test_cfg.get('precision'):
+            dtype = PRECISIONS[name]
+            precision = torch.autocast(inputs.device.type, dtype, enabled=dtype is not None)
         found: SampleList = []
-        with self._precision(inputs.device.type):
+        with precision:
             for start in range(0, len(inputs), at_once):
                 part = slice(start, start + at_once)
                 found += predict(inputs[part], data_samples[part])
@@ -84,24 +92,21 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         mode = self.test_cfg.get('compile')
         if mode is None or self.training:
             return super().extract_feat(inputs)
-        _check(self.test_cfg)
+        self._check_settings()
         parts = [self.backbone, self.neck] if self.with_neck else [self.backbone]
         return compiled_features(parts, inputs, mode)
 
-    def _precision(self, device_type: str) -> contextlib.AbstractContextManager[Any]:
-        _check(self.test_cfg)
-        precision = self.test_cfg.get('precision')
-        if precision is None:  # what the caller has set
-            return contextlib.nullcontext()
-        dtype = PRECISIONS[precision]
-        return torch.autocast(device_type, dtype, enabled=dtype is not None)
+    def _check_settings(self) -> None:
+        for name, choices in (('precision', PRECISIONS), ('compile', COMPILE_MODES)):
+            chosen = self.test_cfg.get(name)
+            if chosen not in (None, *choices):
+                expected = f'one of {", ".join(choices)}, or nothing'
+                raise InputError(f'test_cfg.{name} is {chosen!r}, expected {expected}')
 
     def _predict_flipped(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
         both = self.extract_feat(torch.cat([inputs, inputs.flip(-1)]))
-        halves = [
-            [[unit[half] for unit in stage] for stage in both]
-            for half in (slice(len(inputs)), slice(len(inputs), None))
-        ]
+        parts = slice(len(inputs)), slice(len(inputs), None)
+        halves = [[[unit[part] for unit in stage] for stage in both] for part in parts]
         found = self.head.predict(halves, data_samples, test_cfg=self.test_cfg)
         poses, fields = found if isinstance(found, tuple) else (found, None)
         return self.add_pred_to_datasample(poses, fields, data_samples)
@@ -127,10 +132,33 @@ class MSPNPoseEstimator(TopdownPoseEstimator):
         state_dict.update({prefix + name: value for name, value in fitting.items()})
 
 
-def _check(test_cfg: Mapping[str, Any]) -> None:
-    for name, choices in (('precision', PRECISIONS), ('compile', COMPILE_MODES)):
-        chosen = test_cfg.get(name)
-        if chosen is not None and chosen not in tuple(choices):
-            raise InputError(
-                f'test_cfg.{name} is {chosen!r}, expected one of {", ".join(choices)}, or nothing'
-            )
+def compiled_features(parts: Sequence[nn.Module], inputs: Tensor, mode: str) -> Any:
+    """Passes inputs through parts of a network, compiled at the first call for a size of inputs.
+
+    Raises:
+        InputError: torch cannot compile here, for example because there is no C++ compiler.
+    """
+    try:
+        return _compiled(mode)(tuple(parts), inputs)
+    except RuntimeError as error:
+        # By its name: the module that has it takes seconds to import.
+        if all(base.__name__ != 'BackendCompilerFailed' for base in type(error).__mro__):
+            raise
+        lines = [line.strip() for line in f'{error}'.splitlines() if line.strip()]
+        reason = ' '.join(lines[:2])
+        raise InputError(
+            f'test_cfg.compile={mode}: torch cannot compile the network here ({reason}); install '
+            'what is missing, or leave the setting out'
+        ) from error
+
+
+@cache
+def _compiled(mode: str) -> Callable[[tuple[nn.Module, ...], Tensor], Any]:
+    # No method of one model: what holds the compiled code would keep that model alive.
+    return torch.compile(_pass_through, mode=mode)
+
+
+def _pass_through(parts: tuple[nn.Module, ...], features: Any) -> Any:
+    for part in parts:
+        features = part(features)
+    return features

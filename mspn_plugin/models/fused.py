@@ -15,23 +15,16 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .estimator import MSPNPoseEstimator
-from .upsample import UpsampleUnit
 
-_State = tuple[tuple[int, int], ...]
-_copies: weakref.WeakKeyDictionary[nn.Module, tuple[_State, Any]] = weakref.WeakKeyDictionary()
+_copies: weakref.WeakKeyDictionary[nn.Module, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 def fused(model: Any) -> Any:
     """Gives a model to predict with; the one that was given stays as it is.
 
     The copy is made once and kept as long as the model lives; it is made anew if the model's
-    weights have changed since, or have moved to another device.
-
-    Args:
-        model: A pose estimator.
-
-    Returns:
-        The copy; the model itself if it is in training mode or not an `MSPNPoseEstimator`.
+    weights have changed since, or have moved to another device. A model that is in training mode
+    or not an `MSPNPoseEstimator` comes back itself.
     """
     if not isinstance(model, MSPNPoseEstimator) or model.training:
         return model
@@ -52,8 +45,4 @@ def _fuse(model: nn.Module) -> nn.Module:
         ):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             setattr(module, module.norm_name, nn.Identity())
-    for module in model.modules():
-        if isinstance(module, UpsampleUnit) and module.coarser is not None:
-            # Other normalisations look at all of a map, whose size then matters.
-            module.resize_last = isinstance(module.coarser.norm, nn.Identity)
     return model

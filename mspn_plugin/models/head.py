@@ -7,6 +7,8 @@ H and W heatmap size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -85,8 +87,9 @@ class MultiStageHead(BaseHead):
         coarse_loss = coarse_loss or dict(type='KeypointMeanMSELoss', loss_weight=0.25)
         final_loss = final_loss or dict(type='OHKMMSELoss', topk=8)
         if old:
-            coarse_loss, final_loss = losses_of_old_settings(coarse_loss, final_loss, **old)
+            coarse_loss, final_loss = losses_of_old_settings(coarse_loss, final_loss, old)
         norm_cfg = dict(norm_cfg or dict(type='BN'))
+        settings = dict(padding=1, norm_cfg=norm_cfg, act_cfg=None)
         self.decoder: MultiLevelHeatmap = codec
         self.num_keypoints = num_keypoints
         self.coarse_to_fine = coarse_to_fine
@@ -96,10 +99,7 @@ class MultiStageHead(BaseHead):
         self.num_units = num_units
         self.stages: Any = nn.ModuleList(
             nn.ModuleList(
-                ConvModule(
-                    unit_channels, num_keypoints, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
-                )
-                for _ in range(num_units)
+                ConvModule(unit_channels, num_keypoints, 3, **settings) for _ in range(num_units)
             )
             for _ in range(num_stages)
         )
@@ -109,14 +109,10 @@ class MultiStageHead(BaseHead):
         return unit + int(self.coarse_to_fine and stage == len(self.stages) - 1)
 
     def forward(self, feats: Features) -> list[list[Tensor]]:
-        """Predicts the heatmaps of the units that it is given.
+        """Predicts heatmaps ``[stage][unit]`` of ``(B, K, H, W)`` of features ``(B, C, h, w)``.
 
-        Args:
-            feats: ``[stage][unit]`` of ``(B, C, h, w)``. Where some are left out, as `MSPNNeck`
-                does in evaluation mode, they are the first stages and the coarsest units.
-
-        Returns:
-            ``[stage][unit]`` of ``(B, K, H, W)``, for the same stages and units.
+        Where stages or units are left out, as `MSPNNeck` does in evaluation mode, they have to be
+        the first stages and the coarsest units.
         """
         convs = [stage[-len(feats[-1]) :] for stage in self.stages[-len(feats) :]]
         return [
@@ -161,15 +157,16 @@ class MultiStageHead(BaseHead):
                 f'{self.num_keypoints}; set num_keypoints of the MultiStageHead'
             )
         heatmaps = self.forward(feats)
-        # Which units each target level is for.
-        places: dict[int, list[tuple[int, int]]] = {}
-        for stage in range(len(self.stages)):
-            for unit in range(self.num_units):
-                places.setdefault(self.level_of(stage, unit), []).append((stage, unit))
+        places = sorted(
+            (self.level_of(stage, unit), stage, unit)
+            for stage in range(len(self.stages))
+            for unit in range(self.num_units)
+        )
         losses: dict[str, Tensor] = {}
         # Level by level, so that the targets of no more than two are in memory.
-        for level, target in zip(places, self.renderer.levels(cells, weights, places), strict=True):
-            for stage, unit in places[level]:
+        for level, supervised in groupby(places, key=itemgetter(0)):
+            target = self.renderer(cells, weights, level)
+            for _, stage, unit in supervised:
                 output = heatmaps[stage][unit]
                 # The end of a stage and the units before it each have a loss of their own.
                 is_final = unit == self.num_units - 1
@@ -197,22 +194,17 @@ class MultiStageHead(BaseHead):
             ``output_heatmaps`` also the heatmaps ``(K, H, W)``.
         """
         test_cfg = test_cfg or {}
-        if test_cfg.get('flip_test', False):
-            straight, mirrored = feats
+        views = feats if test_cfg.get('flip_test', False) else [feats]
+        heatmaps, *mirrored = (self.forward([view[-1][-1:]])[0][0] for view in views)
+        if mirrored:
             unflipped = flip_heatmaps(
-                self._final(mirrored),
+                mirrored[0],
                 flip_indices=batch_data_samples[0].metainfo['flip_indices'],
                 flip_mode=test_cfg.get('flip_mode', 'heatmap'),
                 shift_heatmap=test_cfg.get('shift_heatmap', False),
             )
-            heatmaps = (self._final(straight) + unflipped) * 0.5
-        else:
-            heatmaps = self._final(feats)
+            heatmaps = (heatmaps + unflipped) * 0.5
         poses = self.decode(heatmaps)
         if test_cfg.get('output_heatmaps', False):
             return poses, [PixelData(heatmaps=maps) for maps in heatmaps.detach()]
         return poses
-
-    def _final(self, feats: Features) -> Tensor:
-        """Heatmaps ``(B, K, H, W)`` of the last unit of the last stage."""
-        return self.forward([feats[-1][-1:]])[-1][-1]

@@ -26,6 +26,7 @@ class _MeanSquares(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:
+        # In float32: squares of heatmaps that reach 255 leave the range of half precision.
         difference = output.float() - target
         ctx.save_for_backward(difference)
         ctx.dtype = output.dtype
@@ -39,10 +40,8 @@ class _MeanSquares(torch.autograd.Function):
         return (difference * factors[..., None, None]).to(ctx.dtype), None
 
 
-def keypoint_errors(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error ``(B, K)`` of every heatmap; the target gets no gradient."""
-    # In float32: squares of heatmaps that reach 255 leave the range of half precision.
-    return _MeanSquares.apply(output, target)
+keypoint_errors = _MeanSquares.apply
+"""Mean squared error ``(B, K)`` of every heatmap; the target gets no gradient."""
 
 
 @MODELS.register_module()
@@ -82,11 +81,7 @@ class OHKMMSELoss(nn.Module):
 
 @MODELS.register_module()
 class KeypointMeanMSELoss(nn.Module):
-    """Mean squared error over all keypoints, unlabelled ones counting as zero.
-
-    Args:
-        loss_weight: Factor of the result.
-    """
+    """Mean squared error over all keypoints, unlabelled ones as zero, times ``loss_weight``."""
 
     def __init__(self, *, loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -115,27 +110,25 @@ class VisibleKeypointMSELoss(KeypointMeanMSELoss):
 
 
 def losses_of_old_settings(
-    coarse_loss: dict[str, Any],
-    final_loss: dict[str, Any],
-    *,
-    ohkm: bool | None = None,
-    topk: int | None = None,
-    coarse_weight: float | None = None,
-    coarse_targets: str | None = None,
+    coarse_loss: dict[str, Any], final_loss: dict[str, Any], old: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Both losses of a head with the settings in them that stood in their place before."""
-    if coarse_targets is None:
-        coarse_targets = 'visible' if coarse_loss['type'].startswith('Visible') else 'labelled'
-    if coarse_targets not in ('labelled', 'visible'):
-        raise ValueError(f'coarse_targets is {coarse_targets!r}, expected one of labelled, visible')
-    visible = coarse_targets == 'visible'
-    mean = 'VisibleKeypointMSELoss' if visible else 'KeypointMeanMSELoss'
-    weight = coarse_loss.get('loss_weight', 1.0) if coarse_weight is None else coarse_weight
-    mined = final_loss['type'] == 'OHKMMSELoss' if ohkm is None else ohkm
-    topk = topk or final_loss.get('topk', 8)
-    hardest = dict(type='OHKMMSELoss', topk=topk, binary_weights=visible)
-    coarse_loss = dict(type=mean, loss_weight=weight)
-    final_loss = hardest if mined else dict(type=mean)
+    settings = dict(
+        ohkm=final_loss['type'] == 'OHKMMSELoss',
+        topk=final_loss.get('topk', 8),
+        coarse_weight=coarse_loss.get('loss_weight', 1.0),
+        coarse_targets='visible' if coarse_loss['type'].startswith('Visible') else 'labelled',
+    )
+    if unknown := ', '.join(old.keys() - settings):
+        raise TypeError(f'MultiStageHead() got an unexpected keyword argument: {unknown}')
+    settings |= {name: value for name, value in old.items() if value is not None}
+    ohkm, topk, weight, targets = settings.values()
+    means = dict(labelled='KeypointMeanMSELoss', visible='VisibleKeypointMSELoss')
+    if targets not in means:
+        raise ValueError(f'coarse_targets is {targets!r}, expected one of labelled, visible')
+    hardest = dict(type='OHKMMSELoss', topk=topk, binary_weights=targets == 'visible')
+    coarse_loss = dict(type=means[targets], loss_weight=weight)
+    final_loss = hardest if ohkm else dict(type=means[targets])
     warnings.warn(
         'ohkm, topk, coarse_weight and coarse_targets of the MultiStageHead will go in the next '
         f'version; write instead: coarse_loss={coarse_loss}, final_loss={final_loss}',

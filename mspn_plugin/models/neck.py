@@ -59,14 +59,9 @@ class MSPNNeck(BaseModule):
         )
 
     def forward(self, features: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-        """Refines the units that are wanted.
+        """Refines the units ``[stage][unit]`` of ``(B, C, h, w)`` that `MSPNBackbone` gives.
 
-        Args:
-            features: ``[stage][unit]`` of ``(B, C, h, w)``, as `MSPNBackbone` gives them.
-
-        Returns:
-            The same in training mode; in evaluation mode with ``eval_units='last'`` only
-            ``[[last unit of the last stage]]``.
+        In evaluation mode with ``eval_units='last'`` it gives only ``[[last of the last stage]]``.
         """
         if len(features) != len(self.stages) or len(features[0]) != self.num_units:
             raise ValueError(

@@ -20,41 +20,27 @@ from .downsample import NormCfg, Skips
 class UpsampleUnit(BaseModule):
     """One unit: the level's features, plus the coarser unit's output resized to them."""
 
-    resize_last = False
-    """Whether to convolve before resizing, a quarter of the work; for predictions only."""
-
     def __init__(
-        self,
-        in_channels: int,
-        unit_channels: int,
-        *,
-        has_coarser: bool,
-        feeds_next_stage: bool,
-        norm_cfg: NormCfg,
+        self, in_channels: int, unit_channels: int, *, coarser: bool, skips: bool, norm_cfg: NormCfg
     ) -> None:
         super().__init__()
-
-        def conv(channels_in: int, channels_out: int, *, relu: bool) -> ConvModule:
-            act_cfg = dict(type='ReLU') if relu else None
-            return ConvModule(channels_in, channels_out, 1, norm_cfg=norm_cfg, act_cfg=act_cfg)
-
-        self.lateral = conv(in_channels, unit_channels, relu=False)
-        self.coarser = conv(unit_channels, unit_channels, relu=False) if has_coarser else None
+        conv = partial(ConvModule, kernel_size=1, norm_cfg=norm_cfg)
+        self.lateral = conv(in_channels, unit_channels, act_cfg=None)
+        self.coarser = conv(unit_channels, unit_channels, act_cfg=None) if coarser else None
         self.relu = nn.ReLU(inplace=True)
-        if feeds_next_stage:
-            self.skip_down = conv(in_channels, in_channels, relu=True)
-            self.skip_up = conv(unit_channels, in_channels, relu=True)
+        if skips:
+            self.skip_down = conv(in_channels, in_channels)
+            self.skip_up = conv(unit_channels, in_channels)
 
     def forward(self, x: Tensor, coarser: Tensor | None) -> Tensor:
         """Merges a level ``(B, in, h, w)`` with the coarser unit's output to ``(B, C, h, w)``."""
         out = self.lateral(x)
         if self.coarser is not None and coarser is not None:
             resize = partial(F.interpolate, size=x.shape[-2:], mode='bilinear', align_corners=True)
-            # Resize first, then convolve: the published order, and in training the statistics
-            # of the normalisation depend on it. What comes out is the same in both orders.
-            for step in (self.coarser, resize) if self.resize_last else (resize, self.coarser):
-                coarser = step(coarser)
-            out.add_(coarser)
+            # The published order is to resize first, and a normalisation's statistics depend on it.
+            # Once that is folded away, see `fused`, the same comes out for a quarter of the work.
+            folded = isinstance(self.coarser.norm, nn.Identity)
+            out.add_(resize(self.coarser(coarser)) if folded else self.coarser(resize(coarser)))
         return self.relu(out)
 
     def skip(self, x: Tensor, out: Tensor) -> Skips:
@@ -78,14 +64,9 @@ class UpsamplePath(BaseModule):
         norm_cfg: NormCfg,
     ) -> None:
         super().__init__()
+        skips = cross_channels is not None
         self.units = nn.ModuleList(
-            UpsampleUnit(
-                channels,
-                unit_channels,
-                has_coarser=index > 0,
-                feeds_next_stage=cross_channels is not None,
-                norm_cfg=norm_cfg,
-            )
+            UpsampleUnit(channels, unit_channels, coarser=index > 0, skips=skips, norm_cfg=norm_cfg)
             for index, channels in enumerate(reversed(level_channels))
         )
         self.cross = None
@@ -93,10 +74,7 @@ class UpsamplePath(BaseModule):
             self.cross = ConvModule(unit_channels, cross_channels, 1, norm_cfg=norm_cfg)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Skips], Tensor | None]:
-        """Runs the units from the coarsest level to the finest.
-
-        Args:
-            levels: Outputs of the downsample path, finest first.
+        """Runs the units over the outputs of the downsample path, which come finest first.
 
         Returns:
             ``(B, C, h, w)`` of every unit, coarsest first; what the next stage adds to each of its

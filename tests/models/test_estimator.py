@@ -12,7 +12,7 @@ from torch import nn
 
 from mspn_plugin import InputError, get_config
 from mspn_plugin.apis import infer_people
-from mspn_plugin.models import compiled
+from mspn_plugin.models import estimator as compiled
 from mspn_plugin.models.fused import fused
 
 TINY = Config.fromfile(get_config('mspn-tiny_1xb16-20e_coco-128x96')).model
