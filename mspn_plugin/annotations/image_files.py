@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -17,8 +18,7 @@ from mspn.errors import InputError, listed
 from mspn.media import read_image
 
 from ..datasets.guarded_loading import truncation
-from .problems import Problem
-from .records import UNKNOWN, Size
+from .problems import UNKNOWN, Problem, Size
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
 _DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)
@@ -32,7 +32,7 @@ def image_file_problems(
 ) -> Iterator[Problem]:
     """What is wrong with image files, in their order; parameters and errors of `check_dataset`."""
     if not decode:
-        yield from (problem for image in images for problem in _missing(image))
+        yield from itertools.chain.from_iterable(map(_missing, images))
         return
     # A forked process has all imports already; decoding needs none of the threads that it lacks.
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
@@ -43,10 +43,10 @@ def image_file_problems(
                 yield from problems
                 progress(done := done + 1)
         except BrokenProcessPool as error:
-            paths = [path for _, path, _ in images[done : done + _CHUNK * jobs]]
-            text = 'a process was ended by the system while it decoded one of the images '
+            paths = listed([path for _, path, _ in images[done : done + _CHUNK * jobs]])
+            text = f'a process was ended by the system while it decoded one of the images {paths}'
             mend = 'look at them, or use fewer --jobs if the memory was too small'
-            raise InputError(f'{text}{listed(paths)}; {mend}') from error
+            raise InputError(f'{text}; {mend}') from error
 
 
 _log: IO[bytes] | None = None
@@ -70,10 +70,8 @@ def _complaints() -> list[str]:
 
 def _missing(image: ImageFile) -> list[Problem]:
     name, path, _ = image
-    if os.path.isfile(path):
-        return []
     what = 'is a folder' if os.path.isdir(path) else 'does not exist'
-    return [Problem('missing-image', name, f'{what} at {path}')]
+    return [] if os.path.isfile(path) else [Problem('missing-image', name, f'{what} at {path}')]
 
 
 def decoding_problems(image: ImageFile) -> list[Problem]:
@@ -82,12 +80,10 @@ def decoding_problems(image: ImageFile) -> list[Problem]:
     if found:
         return found
     _complaints()
-    pixels = read_image(path)
-    if pixels is None:
+    if (pixels := read_image(path)) is None:
         return [Problem('unreadable-image', name, f'cannot be decoded at {path}')]
     complaints = _complaints()
-    reason = next(filter(_DAMAGE.search, complaints), None) or truncation(str(path))
-    if reason:
+    if reason := next(filter(_DAMAGE.search, complaints), None) or truncation(str(path)):
         found.append(Problem('damaged-image', name, f'decodes, but {reason} at {path}'))
     elif complaints:
         found.append(Problem('image-decoder', name, f'is odd to the decoder: {complaints[0]}'))

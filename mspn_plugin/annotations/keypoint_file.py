@@ -9,14 +9,14 @@ from typing import Any
 
 from mspn.errors import InputError
 from mspn.json_files import read_json, shown
+from mspn.media import IMAGE_SUFFIXES
 
-from . import records
+from . import problems as rules
 from .image_files import ImageFile, image_file_problems
 from .problems import STOPS, Problem, Tally
 from .skeleton import keypoint_names, skeleton_problems
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
-_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
@@ -48,13 +48,12 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
 
 def check_mpii_annotations(path: Path, num_keypoints: int) -> list[Any]:
     """Reads MPII as MMPose's JSON files list it, a record for each person, in the same way."""
-    expected = "MMPose's JSON file of MPII"
+    expected = "MMPose's JSON file of MPII, a list with an object for each person"
     content = read_json(path, 'the annotation file', expected=expected, remedy=REMEDY)
     if not isinstance(content, list) or not content:
-        expected = 'a list with an object for each person'
         raise InputError(f'{path} is no annotation file of MPII; expected {expected}')
     for index, person in enumerate(content):
-        if text := records.mpii_problem(person, num_keypoints):
+        if text := rules.mpii_problem(person, num_keypoints):
             raise InputError(f'person {index} in {path} {text}; correct the file')
     return content
 
@@ -92,24 +91,22 @@ def check_dataset(
     tally.extend(record_problems(content, num_keypoints, names))
     files: list[ImageFile] = []
     for index, image in enumerate(content['images']):
-        if isinstance(image, dict) and not records.file_name_problem(image.get('file_name')):
+        if isinstance(image, dict) and not rules.file_name_problem(image.get('file_name')):
             name = f'{_name("image", image, index)} ({image["file_name"]})'
-            files.append((name, images / image['file_name'], records.size_of(image)))
+            files.append((name, images / image['file_name'], rules.size_of(image)))
     tally.extend(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
     tally.extend(_unused_files({os.path.normpath(path) for _, path, _ in files}))
     counts = {part: len(content[part]) for part in ('images', 'annotations')}
-    people = sum(map(records.is_labelled, content['annotations']))
+    people = sum(map(rules.is_labelled, content['annotations']))
     return tally, counts | dict(people=people, keypoints=num_keypoints)
 
 
 def _num_keypoints(content: dict[str, Any]) -> int:
     """That of the first category with keypoints, or else of the first annotation with them."""
-    for part, each in (('categories', 1), ('annotations', 3)):
-        for record in content[part]:
-            values = record.get('keypoints') if isinstance(record, dict) else None
-            if isinstance(values, list) and len(values) >= each:
-                return len(values) // each
-    return 17
+    parts = (('categories', 1), ('annotations', 3))
+    records = ((r, each) for part, each in parts for r in content[part] if isinstance(r, dict))
+    lists = ((r.get('keypoints'), each) for r, each in records)
+    return next((len(v) // each for v, each in lists if isinstance(v, list) and len(v) >= each), 17)
 
 
 def record_problems(
@@ -118,20 +115,20 @@ def record_problems(
     """Checks all records of a file by themselves, against each other and the keypoints' names."""
     categories, people = list[Any](), list[Any]()
     for index, category in enumerate(content['categories']):
-        found, number = list(records.category_problems(category)), records.id_of(category)
+        found, number = list(rules.category_problems(category)), rules.id_of(category)
         if number in categories:
             found.append(('category', 'is there more than once'))
-        theirs = category.get('keypoints') if number is not None else None
-        if isinstance(theirs, list) and not people:  # the first one with keypoints
-            found.extend(records.name_problems(theirs, names or []))
-            people.append(number)
+        if number is not None:
+            categories.append(number)
+            if isinstance(theirs := category.get('keypoints'), list) and not people:
+                found.extend(rules.name_problems(theirs, names or []))
+                people.append(number)  # the first one with keypoints
         yield from _named('category', category, index, found)
-        categories += [number] if number is not None else []
     if not categories:
         yield Problem('category', 'the file', 'has no usable category; expected one for people')
-    sizes, seen, labelled = dict[Any, records.Size](), set[Any](), set[str]()
+    sizes, seen, labelled = dict[Any, rules.Size](), set[Any](), set[str]()
     for index, image in enumerate(content['images']):
-        found, number = list(records.image_problems(image)), records.id_of(image)
+        found, number = list(rules.image_problems(image)), rules.id_of(image)
         file = image.get('file_name') if isinstance(image, dict) else None
         if number in sizes:
             text = f'is in the list again as number {index}, with the file {shown(file)}'
@@ -142,10 +139,10 @@ def record_problems(
         yield from _named('image', image, index, found)
         seen.add(str(file))
         if number is not None:
-            sizes[number] = records.size_of(image)
+            sizes[number] = rules.size_of(image)
     for index, person in enumerate(content['annotations']):
-        found = list(records.person_problems(person, sizes, num_keypoints))
-        number, category = records.id_of(person), records.id_of(person, 'category_id')
+        found = list(rules.person_problems(person, sizes, num_keypoints))
+        number, category = rules.id_of(person), rules.id_of(person, 'category_id')
         if category not in (None, *(people or categories)[:1]):
             kind = 'other-category' if category in categories else 'unknown-category'
             found.append((kind, f'is of category {category}'))
@@ -153,13 +150,12 @@ def record_problems(
             found.append(('duplicate-annotation-id', f'is in the list again as number {index}'))
         yield from _named('annotation', person, index, found)
         seen |= {number} - {None}
-        if records.is_labelled(person):
+        if rules.is_labelled(person):
             labelled.add(shown(person.get('image_id')))
     if not labelled:
         yield Problem('no-labels', 'the file', 'has no person with a labelled keypoint')
-    for number in sizes:
-        if str(number) not in labelled:
-            yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
+    for number in (number for number in sizes if str(number) not in labelled):
+        yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
 
 
 def _name(what: str, record: Any, index: int) -> str:
@@ -167,14 +163,14 @@ def _name(what: str, record: Any, index: int) -> str:
     return f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
 
 
-def _named(what: str, record: Any, index: int, found: Iterable[records.Found]) -> list[Problem]:
+def _named(what: str, record: Any, index: int, found: Iterable[rules.Found]) -> list[Problem]:
     return [Problem(kind, _name(what, record, index), text) for kind, text in found]
 
 
 def _unused_files(listed: set[str]) -> Iterator[Problem]:
     """Images that lie where listed images lie, and are not listed."""
     for folder in filter(os.path.isdir, sorted({os.path.dirname(path) for path in listed})):
-        for path in sorted(os.path.join(folder, name) for name in os.listdir(folder)):
-            name = os.path.basename(path)
-            if name.lower().endswith(_SUFFIXES) and name[0] != '.' and path not in listed:
+        for path in sorted({os.path.join(folder, name) for name in os.listdir(folder)} - listed):
+            stem, suffix = os.path.splitext(os.path.basename(path))
+            if suffix.lower() in IMAGE_SUFFIXES and stem[0] != '.':
                 yield Problem('unused-file', path, 'is not in the annotation file')

@@ -38,24 +38,23 @@ def skeleton_of_file(path: Path) -> dict[str, Any]:
 def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
     """Names of the keypoints in the order of their numbers."""
     info = skeleton.get('keypoint_info')
-    items = list(info.items()) if isinstance(info, Mapping) else []
-    items.sort(key=lambda item: str(item[0]).rjust(9))
+    items = info.items() if isinstance(info, Mapping) else ()
+    items = sorted(items, key=lambda item: str(item[0]).rjust(9))
     return [str(point.get('name')) if isinstance(point, Mapping) else '' for _, point in items]
 
 
 def skeleton_problems(skeleton: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with a skeleton, ``metainfo`` as MMPose's configs write it."""
     info: Any = skeleton.get('keypoint_info')
-    points = list(info.values()) if isinstance(info, Mapping) else []
-    named = [isinstance(p, Mapping) and isinstance(p.get('name'), str) for p in points]
-    if not points or not all(named):
+    points = (list(info.values()) if isinstance(info, Mapping) else []) or [None]
+    if not all(isinstance(p, Mapping) and isinstance(p.get('name'), str) for p in points):
         yield Problem('skeleton', 'keypoint_info', 'is no table of keypoints, each with a name')
         return
     if set(info) != set(range(len(points))):
         text = f'has the numbers {shown(list(info))}; expected 0 to {len(points) - 1}'
         yield Problem('skeleton', 'keypoint_info', text)
-    partners = {point['name']: point.get('swap') or '' for point in points}
     names = keypoint_names(skeleton)
+    partners = {point['name']: point.get('swap') or '' for point in points}
     for name, partner in partners.items():
         what = f'the keypoint {shown(name)}'
         if names.count(name) > 1:
@@ -104,8 +103,8 @@ def _number_problem(values: Any, count: int, lowest: float) -> tuple[str, str] |
         return 'skeleton', f'is {shown(values)}; expected {count} numbers'
     if len(numbers) != count:
         return 'skeleton', f'has {len(numbers)} values; expected one for each of {count} keypoints'
-    if wrong := [i for i, value in enumerate(numbers) if not lowest <= value < 1e6]:
-        value = f'{numbers[wrong[0]]} for keypoint {wrong[0]}'
-        return 'skeleton', f'has {value}; expected a positive number'
+    for index, number in enumerate(numbers):
+        if not lowest <= number < 1e6:
+            return 'skeleton', f'has {number} for keypoint {index}; expected a positive number'
     text = f'has {max(numbers)}; COCO has 0.025 to 0.107, a part of the size of the person'
     return ('skeleton-suspicion', text) if lowest and max(numbers) > 1 else None

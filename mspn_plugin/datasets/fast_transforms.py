@@ -30,18 +30,17 @@ class LoadPersonImage(stock.LoadImage):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Sets ``img`` ``(h, w, 3)`` BGR, ``img_shape``, ``ori_shape``, as ``LoadImage`` does."""
-        state, path = None, results.get('img_path', '')
-        if self.keep and 'img' not in results and os.path.isfile(path):
-            state = path, os.stat(path).st_mtime_ns, os.stat(path).st_size
-        if state and self._last and self._last[0] == state:
-            results['img'] = self._last[1]
-            results['img_shape'] = results['ori_shape'] = self._last[1].shape[:2]
-            return results
-        loaded = super().transform(results)
-        if state and loaded is not None:
+        path = results.get('img_path', '')
+        if not self.keep or 'img' in results or not os.path.isfile(path):
+            return super().transform(results)
+        state = path, os.stat(path).st_mtime_ns, os.stat(path).st_size
+        if not self._last or self._last[0] != state:
+            if (loaded := super().transform(dict(results))) is None:
+                return None
             loaded['img'].setflags(write=False)
             self._last = state, loaded['img']
-        return loaded
+        image = self._last[1]
+        return results | dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
 
 
 @TRANSFORMS.register_module()
@@ -80,8 +79,8 @@ class FastPackPoseInputs(stock.PackPoseInputs):
 
     def __init__(self, pack_annotation: bool = True, **settings: Any) -> None:
         super().__init__(**settings)
-        left_out = () if pack_annotation else ('raw_ann_info',)
-        self.meta_keys: Any = [key for key in self.meta_keys if key not in left_out]
+        if not pack_annotation:
+            self.meta_keys = tuple(key for key in self.meta_keys if key != 'raw_ann_info')
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Makes a sample for loaders and models: ``inputs`` ``(3, h, w)`` and ``data_samples``."""

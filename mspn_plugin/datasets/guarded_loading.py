@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,37 +15,22 @@ from mmpose.registry import TRANSFORMS
 
 from mspn.errors import InputError, listed
 
-_CAPACITY = 1 << 18  # bytes for the names of bad images
-
 
 def truncation(path: str) -> str | None:
     """Says what is wrong if a JPEG or PNG file ends too early; OpenCV fills the rest with grey.
 
-    Only the file's ends are read, unless something is odd. Damage in the middle goes unnoticed.
+    Damage in the middle goes unnoticed.
     """
-    if not os.path.isfile(path):
-        return None
-    with open(path, 'rb') as file:
-        start = file.read(8)
-        file.seek(-min(8, os.path.getsize(path)), os.SEEK_END)
-        end = file.read(8)
-        file.seek(0)
-        # Something may follow the end; the end of a thumbnail in the header is not that end.
-        if start[:2] == b'\xff\xd8' and end[-2:] != b'\xff\xd9':
-            content = file.read()
-            cut = content.rfind(b'\xff\xd9') <= _start_of_scan(content)
-        else:
-            mark = b'IEND\xaeB`\x82'
-            cut = start[:4] == b'\x89PNG' and end != mark and mark not in file.read()
+    content = Path(path).read_bytes() if os.path.isfile(path) else b''
+    # In both formats something may follow the end.
+    cut = content.startswith(b'\x89PNG') and content.rfind(b'IEND\xaeB`\x82') < 0
+    if content.startswith(b'\xff\xd8') and not content.endswith(b'\xff\xd9'):
+        # The end of a thumbnail in the header is not that end: its segments tell their lengths.
+        place = 2
+        while content[place : place + 1] == b'\xff' and content[place + 1 : place + 2] != b'\xda':
+            place += 2 + int.from_bytes(content[place + 2 : place + 4], 'big')
+        cut = content.find(b'\xff\xd9', place) < 0
     return 'the file is truncated' if cut else None
-
-
-def _start_of_scan(content: bytes) -> int:
-    """Where the pixels of a JPEG begin: the header's segments tell their lengths."""
-    place = 2
-    while content[place : place + 1] == b'\xff' and content[place + 1 : place + 2] != b'\xda':
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], 'big')
-    return place if place < len(content) else len(content)
 
 
 class BadSample(NamedTuple):
@@ -61,7 +48,7 @@ class BadImages:
     meetings = property(lambda self: self._meetings.value)  # counts them in every epoch again
 
     def __init__(self) -> None:
-        self._lines: Any = multiprocessing.Array('c', _CAPACITY)  # JSON, a sample on each
+        self._lines: Any = multiprocessing.Array('c', 1 << 18)  # JSON, a sample on each
         self._meetings = multiprocessing.Value('L')
 
     def __deepcopy__(self, memo: Any) -> BadImages:
@@ -75,9 +62,9 @@ class BadImages:
         """Notes a bad sample and gives all."""
         with self._lines.get_lock():
             self._meetings.value += 1
-            lines = self._lines.value + json.dumps(sample).encode() + b'\n'
-            if all(s.number != sample.number for s in self.samples()) and len(lines) <= _CAPACITY:
-                self._lines.value = lines
+            if all(known.number != sample.number for known in self.samples()):
+                with contextlib.suppress(ValueError):  # there is no more room
+                    self._lines.value += json.dumps(sample).encode() + b'\n'
             return self.samples()
 
 
@@ -109,10 +96,9 @@ class GuardedLoading(BaseTransform):
     def __init__(
         self, step: dict[str, Any], on_bad_image: str = 'fail', *, budget: float = 0.001
     ) -> None:
-        super().__init__()
         if on_bad_image not in ('replace', 'blank', 'fail'):
-            expected = 'expected one of replace, blank, fail'
-            raise ValueError(f'on_bad_image is {on_bad_image!r}, {expected}')
+            text = f'on_bad_image is {on_bad_image!r}, expected one of replace, blank, fail'
+            raise ValueError(text)
         if not 0 <= budget <= 1:
             raise ValueError(f'budget is {budget}, expected a number from 0 to 1')
         self.step = TRANSFORMS.build(step)
@@ -141,8 +127,8 @@ class GuardedLoading(BaseTransform):
                 raise stop
             return None
         # As large as the box of the person needs.
-        right, bottom = np.asarray(sample['bbox'], np.float64).reshape(-1, 4)[:, 2:].max(axis=0)
-        size = (max(1, int(np.ceil(bottom))), max(1, int(np.ceil(right))))
+        ends = np.asarray(sample['bbox'], np.float64).reshape(-1, 4)[:, :1:-1].max(axis=0)
+        size = tuple(int(end) for end in np.ceil(ends).clip(1))
         results.update(img=np.zeros((*size, 3), np.uint8), img_shape=size, ori_shape=size)
         return results
 

@@ -21,6 +21,12 @@ from mmpose.structures.bbox import bbox_xywh2xyxy, bbox_xyxy2cs
 from mspn.errors import InputError
 
 
+class _RandomStep(BaseTransform):
+    @cache_randomness
+    def _random_numbers(self, count: int) -> np.ndarray:
+        return np.random.rand(count)
+
+
 def _require(wanted: str, low: float, high: float = 1e9, **values: float) -> None:
     for name, value in values.items():
         if not low <= value <= high:
@@ -43,9 +49,9 @@ class RawAnnotation(BaseTransform):
         annotation = results.get('raw_ann_info')
         if not isinstance(annotation, dict) or not {'keypoints', 'bbox'} <= annotation.keys():
             found = 'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox)'
-            mend = 'use it in the training pipeline of a COCO-style data set in top-down mode'
+            mend = 'use it in the training pipeline of a COCO-style data set in top-down mode, and'
             where = results.get('img_path')
-            raise InputError(f'{found} of {where}; {mend}, and leave it out everywhere else')
+            raise InputError(f'{found} of {where}; {mend} leave it out everywhere else')
         keypoints = np.asarray(annotation['keypoints'], np.float32).reshape(1, -1, 3)
         results['keypoints_visible'] = keypoints[..., 2].copy()
         results['bbox'] = bbox_xywh2xyxy(np.asarray(annotation['bbox'], np.float32).reshape(1, 4))
@@ -53,7 +59,7 @@ class RawAnnotation(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class BoxMargins(BaseTransform):
+class BoxMargins(_RandomStep):
     """Multiplies the box's width by ``width * (1 + u * width_extra)``, u in [0, 1); height alike.
 
     Args:
@@ -66,15 +72,10 @@ class BoxMargins(BaseTransform):
     def __init__(
         self, width: float, height: float, *, width_extra: float = 0.0, height_extra: float = 0.0
     ) -> None:
-        super().__init__()
         _require('a number above 0', 1e-9, width=width, height=height)
         _require('a number of at least 0', 0, width_extra=width_extra, height_extra=height_extra)
         self.margins = np.array([width, height], np.float32)
         self.extra = np.array([width_extra, height_extra], np.float32)
-
-    @cache_randomness
-    def _random_numbers(self) -> np.ndarray:
-        return np.random.rand(2)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Sets ``bbox_center`` and ``bbox_scale``, from those that are there (MPII) or ``bbox``."""
@@ -84,14 +85,14 @@ class BoxMargins(BaseTransform):
             center, size = bbox_xyxy2cs(np.asarray(results['bbox'], np.float32))
         factors = self.margins
         if self.extra.any():  # otherwise no number is drawn: tests leave the generator alone
-            factors = factors * (1 + self._random_numbers() * self.extra)
+            factors = factors * (1 + self._random_numbers(2) * self.extra)
         results['bbox_center'] = np.asarray(center, np.float32)
         results['bbox_scale'] = (np.asarray(size) * factors).astype(np.float32)
         return results
 
 
 @TRANSFORMS.register_module()
-class HalfBodyBox(BaseTransform):
+class HalfBodyBox(_RandomStep):
     """Replaces the box by that of the upper or lower body, now and then. Comes after `BoxMargins`.
 
     The upper body's joints are taken with probability ``upper_prob`` if more than three of them
@@ -120,7 +121,6 @@ class HalfBodyBox(BaseTransform):
         width_extra: float = 0.6,
         height_extra: float = 0.8,
     ) -> None:
-        super().__init__()
         if not upper_body_ids or min(upper_body_ids) < 0:
             wanted = "the numbers of the upper body's joints, from 0"
             raise ValueError(f'upper_body_ids is {list(upper_body_ids)}, expected {wanted}')
@@ -131,17 +131,13 @@ class HalfBodyBox(BaseTransform):
         self.prob, self.upper_prob = prob, upper_prob
         self.extra = np.array([width_extra, height_extra], np.float32)
 
-    @cache_randomness
-    def _random_numbers(self) -> np.ndarray:
-        return np.random.rand(4)
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replaces ``bbox_center`` and ``bbox_scale``, or leaves them.
 
         Reads ``keypoints`` ``(1, K, 2)`` in image pixels and ``keypoints_visible`` ``(1, K)``,
         above 0 where there is a label.
         """
-        draw, upper_draw, *growth = self._random_numbers()
+        draw, upper_draw, *growth = self._random_numbers(4)
         labelled = results['keypoints_visible'][0] > 0
         if draw >= self.prob or labelled.sum() < self.min_keypoints:
             return results
@@ -150,18 +146,17 @@ class HalfBodyBox(BaseTransform):
         upper_first = upper_draw < self.upper_prob and chosen.sum() > 3
         if not upper_first and lower.sum() > 3:
             chosen = lower
-        if chosen.sum() >= 3:
-            joints = results['keypoints'][:, chosen, :2]
+        joints = results['keypoints'][:, chosen, :2]
+        if chosen.sum() >= 3 and np.ptp(joints, axis=1).any():
             first, last = joints.min(axis=1), joints.max(axis=1)
-            if np.any(last > first):
-                size = (last - first) * (1 + np.asarray(growth) * self.extra)
-                results['bbox_center'] = ((first + last) / 2).astype(np.float32)
-                results['bbox_scale'] = size.astype(np.float32)
+            size = (last - first) * (1 + np.asarray(growth) * self.extra)
+            results['bbox_center'] = ((first + last) / 2).astype(np.float32)
+            results['bbox_scale'] = size.astype(np.float32)
         return results
 
 
 @TRANSFORMS.register_module()
-class UniformBoxTransform(BaseTransform):
+class UniformBoxTransform(_RandomStep):
     """Scales, rotates and moves the box, with uniformly distributed numbers.
 
     Args:
@@ -181,7 +176,6 @@ class UniformBoxTransform(BaseTransform):
         rotate_prob: float = 0.5,
         shift: float = 0.0,
     ) -> None:
-        super().__init__()
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] < 1e9:
             raise ValueError(f'scale is {scale}, expected two numbers above 0, the smaller first')
         _require('degrees from 0 to 180', 0, 180, rotation=rotation)
@@ -189,19 +183,14 @@ class UniformBoxTransform(BaseTransform):
         self.scale, self.rotation = (float(scale[0]), float(scale[1])), rotation
         self.rotate_prob, self.shift = rotate_prob, shift
 
-    @cache_randomness
-    def _random_numbers(self) -> tuple[float, float, np.ndarray]:
-        """A factor for the size, an angle in degrees, and a way in widths and heights."""
-        factor = np.random.uniform(*self.scale)
-        draw, angle = np.random.rand(), np.random.uniform(-self.rotation, self.rotation)
-        way = np.random.uniform(-self.shift, self.shift, 2) if self.shift else np.zeros(2)
-        return factor, angle if draw < self.rotate_prob else 0.0, way
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Changes ``bbox_scale`` and ``bbox_center``, sets ``bbox_rotation``, ``(1,)`` degrees."""
-        factor, angle, way = self._random_numbers()
-        moved = results['bbox_center'] + way * results['bbox_scale']
+        size, draw, angle, *way = self._random_numbers(5 if self.shift else 3)
+        (low, high), scale = self.scale, results['bbox_scale']
+        way = 2 * self.shift * np.array(way or 0) - self.shift  # as numpy's uniform does it
+        moved = results['bbox_center'] + way * scale
         results['bbox_center'] = moved.astype(np.float32)
-        results['bbox_scale'] = (results['bbox_scale'] * factor).astype(np.float32)
+        results['bbox_scale'] = (scale * (low + (high - low) * size)).astype(np.float32)
+        angle = 2 * self.rotation * angle - self.rotation if draw < self.rotate_prob else 0
         results['bbox_rotation'] = np.array([angle], np.float32)
         return results
