@@ -1,22 +1,32 @@
-"""Annotation files: one reader and one checker for a run's data and for `mspn check`."""
+"""One reader and one checker of annotation files, for a run's data and for `mspn check`."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import mmpose
+from mmengine.config import Config
+from mmpose.registry import DATASETS
+
+from mspn.detections import read_detections
 from mspn.errors import InputError
 from mspn.json_files import read_json, shown
 from mspn.media import IMAGE_SUFFIXES
 
+from ..datasets.body import image_path
 from . import problems as rules
 from .image_files import ImageFile, image_file_problems
 from .problems import STOPS, Problem, Tally
-from .skeleton import keypoint_names, skeleton_problems
+from .skeleton import keypoint_names, skeleton_of_file, skeleton_problems
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
+_REMEDY_14 = 'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER'
+_REMEDY_14 += '; tools/make_coco2014_split.py makes gt_json/'
+_HEADS = "put mpii_gt_val.mat there (MMPose links it beside MPII's annotation files)"
 
 
 def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
@@ -174,3 +184,90 @@ def _unused_files(listed: set[str]) -> Iterator[Problem]:
             stem, suffix = os.path.splitext(os.path.basename(path))
             if suffix.lower() in IMAGE_SUFFIXES and stem[0] != '.':
                 yield Problem('unused-file', path, 'is not in the annotation file')
+
+
+def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
+    """The plain data sets inside a data set config, which may wrap or combine others."""
+    if 'datasets' not in config and 'dataset' not in config:
+        yield config
+    for inner in config.get('datasets') or filter(None, [config.get('dataset')]):
+        yield from plain_datasets(inner)
+
+
+def skeleton_of_config(cfg: Config) -> dict[str, Any]:
+    """The skeleton that a run uses, ``metainfo``; an `InputError` if its config has none."""
+    loaders = [cfg.get(f'{part}_dataloader') or {} for part in ('train', 'val', 'test')]
+    for dataset in [d for loader in loaders for d in plain_datasets(loader.get('dataset', {}))]:
+        kind = DATASETS.get(str(dataset.get('type')))
+        metainfo = dict(dataset.get('metainfo') or getattr(kind, 'METAINFO', None) or {})
+        if 'from_file' in metainfo:  # a file, or MMPose's own one of that name
+            path = Path(str(metainfo['from_file']))
+            own = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets' / path.name
+            try:
+                return skeleton_of_file(path if path.is_file() or not own.is_file() else own)
+            except InputError as error:
+                raise InputError(f'the metainfo of {cfg.filename}: {error}') from error
+        if metainfo:
+            return metainfo
+    raise InputError(f'{cfg.filename} has no metainfo; give the skeleton with --metainfo')
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Checks the data of the loaders that a run will use, of ``'train'``, ``'val'``, ``'test'``.
+
+    An `InputError` says what is not as the run needs it.
+    """
+    # One process is enough where this is set: torchrun, which sets it, ends all if one fails.
+    if os.environ.get('RANK', '0') != '0':
+        return
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in plain_datasets(loader['dataset']) if loader else ():
+            _check_run_dataset(dataset, cfg.model.head.get('num_keypoints', 17))
+        evaluators = (loader and cfg.get(f'{split}_evaluator')) or []
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if path := evaluator.get('ann_file'):
+                _check_file(f'annotation file of the {split}_evaluator', path, REMEDY)
+
+
+def _check_run_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
+    kind = str(dataset['type']).removeprefix('mmpose.')
+    if kind not in ('CocoDataset', 'CocoPersonDataset', 'Coco2014Dataset', 'MegviiMpiiDataset'):
+        return
+    remedy, boxes_lie = REMEDY, "MMPose links COCO's under person_detection_results"
+    if kind == 'Coco2014Dataset':
+        remedy, boxes_lie = _REMEDY_14, 'the original has it in det_json/'
+    root, file = Path(dataset.get('data_root') or '.'), dataset.get('ann_file', '')
+    if not root.is_dir():
+        raise InputError(f'the data root {root} does not exist; {remedy}')
+    if kind == 'MegviiMpiiDataset':
+        names = [p['image'] for p in check_mpii_annotations(root / file, num_keypoints)]
+    else:
+        content = check_annotations(root / file, num_keypoints, remedy=remedy)
+        names = [image['file_name'] for image in content['images']]
+    if kind == 'Coco2014Dataset':
+        names = list(map(image_path, names))
+    images = root / dict(dataset.get('data_prefix') or {}).get('img', '')
+    names.sort(key=os.path.dirname)
+    for inner, (first, *others) in itertools.groupby(names, os.path.dirname):
+        folder = images / inner
+        if not folder.is_dir():
+            raise InputError(f'the image folder {folder} does not exist; {remedy}')
+        if not (images / first).is_file():
+            text = f'the first one that {root / file} lists, does not exist'
+            expected = f'expected its {1 + len(others)} images in {folder}'
+            raise InputError(f'the image {images / first}, {text}; {expected}; {remedy}')
+    mend = f'put it there ({boxes_lie}), or use --gt-boxes to evaluate with the annotated boxes'
+    if boxes := dataset.get('bbox_file'):
+        _check_file('file of detected boxes', boxes, mend)
+        read_detections(boxes)
+    if (heads := dataset.get('headbox_file')) and not Path(heads).is_file():
+        raise InputError(f'the file of head boxes {heads} does not exist; {_HEADS}')
+
+
+def _check_file(what: str, path: str, remedy: str) -> None:
+    """MMEngine reads a file by its suffix; a pickle is a program, and YAML can be one."""
+    if Path(path).suffix != '.json':
+        raise InputError(f'the {what} {path} is not named as JSON; expected a name in .json')
+    if not Path(path).is_file():
+        raise InputError(f'the {what} {path} does not exist; {remedy}')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mspn.json_files import is_number, shown
 
@@ -121,7 +121,7 @@ def _value(record: dict[str, Any], key: str) -> str:
     return f'has the {key} {shown(record[key])}' if key in record else f'lacks {key}'
 
 
-def _is_point(value: Any, length: int = 2) -> bool:
+def _is_point(value: Any, length: int = 2) -> TypeGuard[list[float]]:
     return type(value) is list and len(value) == length and all(map(is_number, value))
 
 

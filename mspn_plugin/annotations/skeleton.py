@@ -38,8 +38,8 @@ def skeleton_of_file(path: Path) -> dict[str, Any]:
 def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
     """Names of the keypoints in the order of their numbers."""
     info = skeleton.get('keypoint_info')
-    items = info.items() if isinstance(info, Mapping) else ()
-    items = sorted(items, key=lambda item: str(item[0]).rjust(9))
+    pairs = info.items() if isinstance(info, Mapping) else ()
+    items = sorted(pairs, key=lambda item: str(item[0]).rjust(9))
     return [str(point.get('name')) if isinstance(point, Mapping) else '' for _, point in items]
 
 
