@@ -21,7 +21,6 @@ from ..datasets.body import image_path
 from . import problems as rules
 from .image_files import ImageFile, image_file_problems
 from .problems import STOPS, Problem, Tally
-from .skeleton import keypoint_names, skeleton_of_file, skeleton_problems
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
 _REMEDY_14 = 'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER'
@@ -58,7 +57,7 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
 
 def check_mpii_annotations(path: Path, num_keypoints: int) -> list[Any]:
     """Reads MPII as MMPose's JSON files list it, a record for each person, in the same way."""
-    expected = "MMPose's JSON file of MPII, a list with an object for each person"
+    expected = "a list with an object for each person, MMPose's JSON file of MPII"
     content = read_json(path, 'the annotation file', expected=expected, remedy=REMEDY)
     if not isinstance(content, list) or not content:
         raise InputError(f'{path} is no annotation file of MPII; expected {expected}')
@@ -77,26 +76,21 @@ def check_dataset(
     decode: bool = True,
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[Tally, dict[str, int]]:
-    """Checks a COCO keypoint data set: records, images and skeleton.
+    """Checks a COCO keypoint data set: records, skeleton, and images in the folder of that name.
 
-    Args:
-        annotations: The annotation file.
-        images: The folder that its file names start from.
-        skeleton: MMPose's ``metainfo``; without one the first keypoints of the file are counted.
-        jobs: Processes to decode images with.
-        decode: Whether to decode the images, or only to look whether they are there.
-        progress: Called with the number of images done so far.
+    Without a `skeleton`, MMPose's ``metainfo``, the first keypoints of the file are counted. `jobs`
+    processes decode the images; without `decode` they only have to be there. `progress` is called
+    with the number of images done so far.
 
-    Returns:
-        What is wrong, and how many images, annotations, people and keypoints there are. An
-        `InputError` says if file or folder cannot be used, or decoding ends a process.
+    Returns what is wrong, and how many images, annotations, people and keypoints there are. An
+    `InputError` says if file or folder cannot be used, or decoding ends a process.
     """
     content = read_keypoint_file(annotations)
     if not images.is_dir():
         mend = f'give the folder that the file names in {annotations} start from'
         raise InputError(f'the image folder {images} does not exist; {mend}')
-    tally = Tally(skeleton_problems(skeleton) if skeleton is not None else ())
-    names = keypoint_names(skeleton or {})
+    tally = Tally(rules.skeleton_problems(skeleton) if skeleton is not None else ())
+    names = rules.keypoint_names(skeleton or {})
     num_keypoints = len(names) or _num_keypoints(content)
     tally.extend(record_problems(content, num_keypoints, names))
     files: list[ImageFile] = []
@@ -125,7 +119,10 @@ def record_problems(
     """Checks all records of a file by themselves, against each other and the keypoints' names."""
     categories, people = list[Any](), list[Any]()
     for index, category in enumerate(content['categories']):
-        found, number = list(rules.category_problems(category)), rules.id_of(category)
+        found, number = list[rules.Found](), rules.id_of(category)
+        if number is None or not isinstance(category.get('name'), str):
+            kind = 'category-record' if number is None else 'category'
+            found.append((kind, f'is {shown(category)}; expected an object with id and name'))
         if number in categories:
             found.append(('category', 'is there more than once'))
         if number is not None:
@@ -192,6 +189,23 @@ def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
         yield config
     for inner in config.get('datasets') or filter(None, [config.get('dataset')]):
         yield from plain_datasets(inner)
+
+
+def skeleton_of_file(path: Path) -> dict[str, Any]:
+    """The ``dataset_info`` of a metainfo file such as MMPose's ``_base_/datasets/coco.py``.
+
+    The file is a program and runs. Raises an `InputError` if there is none, or nothing in it.
+    """
+    if not path.is_file():
+        expected = "a Python file with dataset_info, as MMPose's configs/_base_/datasets/coco.py"
+        raise InputError(f'the metainfo file {path} does not exist; expected {expected}')
+    try:
+        info = Config.fromfile(path).get('dataset_info')
+    except Exception as error:  # it is a program, so anything can happen in it
+        raise InputError(f'{path} cannot be read as a metainfo file: {error}') from error
+    if not isinstance(info, Mapping):
+        raise InputError(f'{path} defines no dataset_info; expected one with keypoint_info')
+    return dict(info)
 
 
 def skeleton_of_config(cfg: Config) -> dict[str, Any]:

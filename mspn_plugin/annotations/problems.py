@@ -1,8 +1,9 @@
-"""What can be wrong with keypoint labels: the table of all rules, and the checks of records."""
+"""What can be wrong with labels: the table of all rules; the checks of records and skeletons."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Container, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple, TypeGuard
@@ -11,6 +12,8 @@ from mspn.json_files import is_number, shown
 
 _LARGEST = 2**31  # pixels on a side, and far above what any decoder reads
 _SLACK = 1.0  # COCO's own boxes and keypoints reach out of the image by up to a pixel
+_SIDE = re.compile(r'left|right|(?<![a-z])[lr](?![a-z])', re.IGNORECASE)
+_OTHER = dict(left='right', right='left', l='r', r='l')
 _MPII = ('image', 'center', 'scale', 'joints', 'joints_vis')
 
 Size = tuple[float, float]  # width and height, infinite if unknown
@@ -142,15 +145,6 @@ def file_name_problem(name: Any) -> str | None:
     return None
 
 
-def category_problems(category: Any) -> Iterator[Found]:
-    """What is wrong with a category by itself."""
-    text = f'is {shown(category)}; expected an object with id and name'
-    if id_of(category) is None:
-        yield 'category-record', text
-    elif not isinstance(category.get('name'), str):
-        yield 'category', text
-
-
 def name_problems(theirs: list[Any], ours: list[str]) -> Iterator[Found]:
     """What is wrong with the names of a category's keypoints, if there are some to compare with."""
     a, b = ([str(n).lower().replace(' ', '_').replace('-', '_') for n in g] for g in (theirs, ours))
@@ -265,3 +259,78 @@ def mpii_problem(person: Any, num_keypoints: int) -> str | None:
     if not all(flag in (0, 1) for flag in flags):
         return f'has joints_vis {shown(flags)}; expected 0 or 1 for each joint'
     return None
+
+
+def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
+    """Names of the keypoints in the order of their numbers."""
+    info = skeleton.get('keypoint_info')
+    pairs = info.items() if isinstance(info, Mapping) else ()
+    items = sorted(pairs, key=lambda item: str(item[0]).rjust(9))
+    return [str(point.get('name')) if isinstance(point, Mapping) else '' for _, point in items]
+
+
+def skeleton_problems(skeleton: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a skeleton, ``metainfo`` as MMPose's configs write it."""
+    info: Any = skeleton.get('keypoint_info')
+    points = (list(info.values()) if isinstance(info, Mapping) else []) or [None]
+    if not all(isinstance(p, Mapping) and isinstance(p.get('name'), str) for p in points):
+        yield Problem('skeleton', 'keypoint_info', 'is no table of keypoints, each with a name')
+        return
+    if set(info) != set(range(len(points))):
+        text = f'has the numbers {shown(list(info))}; expected 0 to {len(points) - 1}'
+        yield Problem('skeleton', 'keypoint_info', text)
+    names = keypoint_names(skeleton)
+    partners = {point['name']: point.get('swap') or '' for point in points}
+    for name, partner in partners.items():
+        what = f'the keypoint {shown(name)}'
+        if names.count(name) > 1:
+            yield Problem('skeleton', what, 'is there more than once')
+        if found := _partner_problem(name, partner, partners):
+            yield Problem(found[0], what, f'is mirrored to {found[1]}')
+    for key, lowest in (('sigmas', 1e-6), ('joint_weights', 0)):
+        if found := _number_problem(skeleton.get(key), len(points), lowest):
+            yield Problem(found[0], key, found[1])
+    limbs = skeleton.get('skeleton_info')
+    if not isinstance(limbs, Mapping):
+        yield Problem('skeleton', 'skeleton_info', f'is {shown(limbs)}; expected a table of limbs')
+        return
+    for number, limb in limbs.items():
+        link = limb.get('link') if isinstance(limb, Mapping) else None
+        if not isinstance(link, list | tuple) or len(link) != 2 or set(map(str, link)) - set(names):
+            text = f'links {shown(link)}; expected the names of two keypoints'
+            yield Problem('skeleton', f'limb {shown(number)}', text)
+
+
+def _partner_problem(name: str, partner: str, partners: dict[str, str]) -> tuple[str, str] | None:
+    """The kind of what is wrong with a mirror partner, and the text after 'is mirrored to'."""
+    if not partner:
+        mirrored = next((other for other in partners if _is_mirrored(name, other)), None)
+        text = f'nothing, although there is {shown(mirrored)}'
+        return ('skeleton-suspicion', text) if mirrored else None
+    if partner not in partners:
+        return 'skeleton', f'{shown(partner)}, which is no keypoint'
+    if partners[partner] != name:
+        return 'skeleton', f'{shown(partner)}, but that one to {shown(partners[partner])}'
+    if partner == name or (_SIDE.search(name) and not _is_mirrored(name, partner)):
+        return 'skeleton-suspicion', f'{shown(partner)}; its name says otherwise'
+    return None
+
+
+def _is_mirrored(name: str, other: str) -> bool:
+    """Whether a name is another with left for right."""
+    return _SIDE.sub(lambda side: _OTHER[side[0].lower()], name).lower() == other.lower() != name
+
+
+def _number_problem(values: Any, count: int, lowest: float) -> tuple[str, str] | None:
+    """The kind of what is wrong with the values of all keypoints, and the text."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return 'skeleton', f'is {shown(values)}; expected {count} numbers'
+    if len(numbers) != count:
+        return 'skeleton', f'has {len(numbers)} values; expected one for each of {count} keypoints'
+    for index, number in enumerate(numbers):
+        if not lowest <= number < 1e6:
+            return 'skeleton', f'has {number} for keypoint {index}; expected a positive number'
+    text = f'has {max(numbers)}; COCO has 0.025 to 0.107, a part of the size of the person'
+    return ('skeleton-suspicion', text) if lowest and max(numbers) > 1 else None

@@ -142,8 +142,8 @@ class Coco2014Dataset(CocoPersonDataset):
         found, people = read_detections(self.bbox_file), list[dict[str, Any]]()
         nothing = np.zeros((1, self.metainfo['num_keypoints'], 2), np.float32)
         for number, boxes_and_scores in found.by_image.items():
-            image = images.get(number)
-            for box, score in zip(*boxes_and_scores, strict=True) if image else ():
+            for box, score in zip(*boxes_and_scores, strict=True) if number in images else ():
+                image = images[number]
                 person = dict(
                     id=len(people),
                     img_id=number,
@@ -178,8 +178,7 @@ class MegviiMpiiDataset(MpiiDataset):
 
     def _load_annotations(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         people, images = super()._load_annotations()
-        if not self.test_mode:
-            for person in people:
-                person['keypoints'] = person['keypoints'] - 1
-                person['keypoints_visible'] = 2 * np.float32(person['keypoints_visible'] > 0)
+        for person in () if self.test_mode else people:
+            person['keypoints'] = person['keypoints'] - 1
+            person['keypoints_visible'] = 2 * np.float32(person['keypoints_visible'] > 0)
         return people, images

@@ -56,9 +56,9 @@ class RawAnnotation(BaseTransform):
         annotation = results.get('raw_ann_info')
         if not isinstance(annotation, dict) or not {'keypoints', 'bbox'} <= annotation.keys():
             found = 'RawAnnotation found no COCO annotation (raw_ann_info with keypoints and bbox)'
-            mend = 'use it in the training pipeline of a COCO-style data set in top-down mode, and'
-            where = results.get('img_path')
-            raise InputError(f'{found} of {where}; {mend} leave it out everywhere else')
+            mend = 'use it in the training pipeline of a COCO-style data set in top-down mode'
+            where = f'of {results.get("img_path")}'
+            raise InputError(f'{found} {where}; {mend}, and leave it out everywhere else')
         keypoints = np.asarray(annotation['keypoints'], np.float32).reshape(1, -1, 3)
         results['keypoints_visible'] = keypoints[..., 2].copy()
         results['bbox'] = bbox_xywh2xyxy(np.asarray(annotation['bbox'], np.float32).reshape(1, 4))
@@ -86,9 +86,8 @@ class BoxMargins(_RandomStep):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Sets ``bbox_center`` and ``bbox_scale``, from those that are there (MPII) or ``bbox``."""
-        if 'bbox_center' in results and 'bbox_scale' in results:
-            center, size = results['bbox_center'], results['bbox_scale']
-        else:
+        center, size = results.get('bbox_center'), results.get('bbox_scale')
+        if center is None or size is None:
             center, size = bbox_xyxy2cs(np.asarray(results['bbox'], np.float32))
         factors = self.margins
         if self.extra.any():  # otherwise no number is drawn: tests leave the generator alone

@@ -12,7 +12,7 @@ from mmpose.registry import HOOKS
 
 from mspn.errors import listed
 
-from ..datasets.guarded_loading import GuardedLoading
+from ..datasets.loading import GuardedLoading
 
 
 def _guards(dataset: Any) -> Iterator[GuardedLoading]:

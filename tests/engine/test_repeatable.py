@@ -15,7 +15,7 @@ from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from mspn_plugin import get_config
-from mspn_plugin.datasets.resumable import ResumableBatchSampler
+from mspn_plugin.datasets.loading import ResumableBatchSampler
 from mspn_plugin.engine import repeatable
 from mspn_plugin.engine.repeatable import RepeatableTrainingHook
 
