@@ -32,16 +32,13 @@ class Detections:
 
 
 def read_detections(path: str | Path, *, category_id: int = 1) -> Detections:
-    """Reads a file of detected boxes.
+    """Reads a file of detected boxes, and keeps those of a category; in COCO 1 is the person.
 
-    Args:
-        path: A JSON list of objects with ``category_id``, ``image_id``, ``bbox`` (x, y, width,
-            height in image pixels) and ``score`` (0 to 1), as COCO's detection results are.
-        category_id: The category to keep; in COCO 1 is the person.
+    The file is a JSON list of objects with ``category_id``, ``image_id``, ``bbox`` (x, y, width,
+    height in image pixels) and ``score`` (0 to 1), as COCO's detection results are.
 
-    Raises:
-        InputError: The file is absent or something else, or some of its entries are malformed;
-            the message names the first ten of them by their index, which counts from 0.
+    Raises an `InputError` if it is absent or something else, or some of its entries are malformed;
+    the message names the first ten of them by their index, which counts from 0.
     """
     path, expected = Path(path), 'a JSON list of detections in the format of COCO'
     entries = read_json(path, 'the detection file', expected=expected, mark=True)

@@ -131,16 +131,15 @@ def _is_point(value: Any, length: int = 2) -> TypeGuard[list[float]]:
 def file_name_problem(name: Any) -> str | None:
     """Why a file name of an annotation file cannot be used, or ``None``.
 
-    A name is joined to the image folder. One that is absolute or climbs out with ``..`` would let
-    the file of somebody else choose what is read on this machine.
+    Outside the image folder it would let a stranger's file choose what is read on this machine.
     """
     found = f'has the file name {shown(name)}'
     if not isinstance(name, str) or not name or '\0' in name:
         return f'{found}; expected the name of an image'
     if any('\ud800' <= character <= '\udfff' for character in name):
         return f'{found}, which is no Unicode text'
-    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
-    if absolute or '..' in name.replace('\\', '/').split('/'):
+    paths = PurePosixPath(name), PureWindowsPath(name)
+    if any(path.is_absolute() or '..' in path.parts for path in paths):
         return f'{found}, which leaves the image folder; expected one in it'
     return None
 

@@ -43,9 +43,8 @@ def run(args: argparse.Namespace) -> None:
     known = {image['id'] for image in val['images']}
     if unknown := [i for i in ids if i not in known]:
         found = f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of'
-        raise InputError(
-            f'{found} {VAL}, the first one is {unknown[0]}; give ids of val2014 images'
-        )
+        mend = 'give ids of val2014 images'
+        raise InputError(f'{found} {VAL}, the first one is {unknown[0]}; {mend}')
     for part in ('images', 'annotations'):
         if shared := {r['id'] for r in train[part]} & {r['id'] for r in val[part]}:
             found = f'share the ids of {len(shared)} {part}, such as {min(shared)}'

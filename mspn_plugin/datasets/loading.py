@@ -147,7 +147,7 @@ def _reason(path: str, error: Exception) -> str:
         return 'the file is empty'
     if os.access(path, os.R_OK) and (cut := truncation(path)):
         return cut
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text.partition('` occurs when loading')[0].removeprefix('`')  # MMPose's addition
 
 
@@ -201,8 +201,7 @@ class ResumableBatchSampler(Sampler):
         if hasattr(self.sampler, 'indices'):  # an InfiniteSampler, whose generator has no way back
             old = self.sampler
             self.sampler = type(old)(old.dataset, shuffle=old.shuffle, seed=seed)
-        self.sampler.seed = seed
-        self._skip = batch
+        self.sampler.seed, self._skip = seed, batch
 
     def __iter__(self) -> Iterator[_SeededBatch]:
         skip, self._skip = self._skip, 0

@@ -69,11 +69,7 @@ class RawAnnotation(BaseTransform):
 class BoxMargins(_RandomStep):
     """Multiplies the box's width by ``width * (1 + u * width_extra)``, u in [0, 1); height alike.
 
-    Args:
-        width: The original takes 1.05 in training and 1.09 in tests.
-        height: 1.05 and 1.135.
-        width_extra: 0.6 in training.
-        height_extra: 0.8 in training.
+    The original takes 1.05 for both, with extras of 0.6 and 0.8, and 1.09 and 1.135 in tests.
     """
 
     def __init__(
@@ -113,8 +109,6 @@ class HalfBodyBox(_RandomStep):
         prob: Probability of a half-body box for such a person.
         upper_prob: Probability of the upper body. The original draws from a normal distribution
             and compares with 0.5, which happens to be 0.6915.
-        width_extra: Largest random extra width.
-        height_extra: Largest random extra height.
     """
 
     def __init__(
