@@ -20,7 +20,7 @@ from mspn.media import IMAGE_SUFFIXES
 from ..datasets.body import image_path
 from . import problems as rules
 from .image_files import ImageFile, image_file_problems
-from .problems import STOPS, Problem, Tally
+from .problems import Problem, Tally
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
 _REMEDY_14 = 'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER'
@@ -47,7 +47,7 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
     """
     content = read_keypoint_file(path, remedy=remedy)
     for problem in record_problems(content, num_keypoints):
-        if problem.kind in STOPS:
+        if problem.kind in rules.STOPS:
             mend = 'correct the file (tools/check_dataset.py lists all of its faults)'
             if problem.kind == 'keypoint-count':
                 mend += f", or the head's num_keypoints, which is {num_keypoints}"
@@ -96,10 +96,16 @@ def check_dataset(
     files: list[ImageFile] = []
     for index, image in enumerate(content['images']):
         if isinstance(image, dict) and not rules.file_name_problem(image.get('file_name')):
-            name = f'{_name("image", image, index)} ({image["file_name"]})'
+            number = shown(image['id']) if 'id' in image else f'record {index}'
+            name = f'image {number} ({image["file_name"]})'
             files.append((name, images / image['file_name'], rules.size_of(image)))
     tally.extend(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
-    tally.extend(_unused_files({os.path.normpath(path) for _, path, _ in files}))
+    known = {os.path.normpath(path) for _, path, _ in files}
+    for folder in filter(os.path.isdir, sorted(set(map(os.path.dirname, known)))):
+        for path in sorted({os.path.join(folder, name) for name in os.listdir(folder)} - known):
+            stem, suffix = os.path.splitext(os.path.basename(path))
+            if suffix.lower() in IMAGE_SUFFIXES and stem[0] != '.':
+                tally.append(Problem('unused-file', path, 'is not in the annotation file'))
     counts = {part: len(content[part]) for part in ('images', 'annotations')}
     people = sum(map(rules.is_labelled, content['annotations']))
     return tally, counts | dict(people=people, keypoints=num_keypoints)
@@ -139,10 +145,9 @@ def record_problems(
         file = image.get('file_name') if isinstance(image, dict) else None
         if number in sizes:
             text = f'is in the list again as number {index}, with the file {shown(file)}'
-            found.append(('duplicate-image-id', text))
+            found += [('duplicate-image-id', text)]
         if isinstance(file, str) and file in seen:
-            text = f'has the file name {shown(file)} of another image'
-            found.append(('duplicate-file-name', text))
+            found += [('duplicate-file-name', f'has the file name {shown(file)} of another image')]
         yield from _named('image', image, index, found)
         seen.add(str(file))
         if number is not None:
@@ -165,22 +170,10 @@ def record_problems(
         yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
 
 
-def _name(what: str, record: Any, index: int) -> str:
-    has_id = isinstance(record, dict) and 'id' in record
-    return f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
-
-
 def _named(what: str, record: Any, index: int, found: Iterable[rules.Found]) -> list[Problem]:
-    return [Problem(kind, _name(what, record, index), text) for kind, text in found]
-
-
-def _unused_files(listed: set[str]) -> Iterator[Problem]:
-    """Images that lie where listed images lie, and are not listed."""
-    for folder in filter(os.path.isdir, sorted({os.path.dirname(path) for path in listed})):
-        for path in sorted({os.path.join(folder, name) for name in os.listdir(folder)} - listed):
-            stem, suffix = os.path.splitext(os.path.basename(path))
-            if suffix.lower() in IMAGE_SUFFIXES and stem[0] != '.':
-                yield Problem('unused-file', path, 'is not in the annotation file')
+    has_id = isinstance(record, dict) and 'id' in record
+    name = f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
+    return [Problem(kind, name, text) for kind, text in found]
 
 
 def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
@@ -249,7 +242,7 @@ def _check_run_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
     if kind not in ('CocoDataset', 'CocoPersonDataset', 'Coco2014Dataset', 'MegviiMpiiDataset'):
         return
     remedy, boxes_lie = REMEDY, "MMPose links COCO's under person_detection_results"
-    if kind == 'Coco2014Dataset':
+    if is_2014 := kind == 'Coco2014Dataset':
         remedy, boxes_lie = _REMEDY_14, 'the original has it in det_json/'
     root, file = Path(dataset.get('data_root') or '.'), dataset.get('ann_file', '')
     if not root.is_dir():
@@ -259,10 +252,8 @@ def _check_run_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
     else:
         content = check_annotations(root / file, num_keypoints, remedy=remedy)
         names = [image['file_name'] for image in content['images']]
-    if kind == 'Coco2014Dataset':
-        names = list(map(image_path, names))
     images = root / dict(dataset.get('data_prefix') or {}).get('img', '')
-    names.sort(key=os.path.dirname)
+    names = sorted(map(image_path, names) if is_2014 else names, key=os.path.dirname)
     for inner, (first, *others) in itertools.groupby(names, os.path.dirname):
         folder = images / inner
         if not folder.is_dir():

@@ -100,9 +100,7 @@ class GuardedLoading(BaseTransform):
         budget: For ``'replace'``, the fraction of samples above which an `InputError` ends it.
     """
 
-    def __init__(
-        self, step: dict[str, Any], on_bad_image: str = 'fail', *, budget: float = 0.001
-    ) -> None:
+    def __init__(self, step: Any, on_bad_image: str = 'fail', *, budget: float = 0.001) -> None:
         if on_bad_image not in ('replace', 'blank', 'fail'):
             text = 'expected one of replace, blank, fail'
             raise ValueError(f'on_bad_image is {on_bad_image!r}, {text}')
