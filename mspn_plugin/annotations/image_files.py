@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import re
@@ -33,7 +32,7 @@ def image_file_problems(
 ) -> Iterator[Problem]:
     """What is wrong with image files, in their order; parameters and errors of `check_dataset`."""
     if not decode:
-        yield from itertools.chain.from_iterable(map(_missing, images))
+        yield from (p for image in images for p in decoding_problems(image, decode=False))
         return
     # A forked process has all imports already; decoding needs none of the threads that it lacks.
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
@@ -64,17 +63,14 @@ def _decoded(path: Path) -> tuple[np.ndarray | None, list[str]]:
         return pixels, _COMPLAINT.findall(log.read(100_000).decode(errors='replace'))
 
 
-def _missing(image: ImageFile) -> list[Problem]:
-    name, path, _ = image
-    what = 'is a folder' if os.path.isdir(path) else 'does not exist'
-    return [] if os.path.isfile(path) else [Problem('missing-image', name, f'{what} at {path}')]
-
-
-def decoding_problems(image: ImageFile) -> list[Problem]:
+def decoding_problems(image: ImageFile, *, decode: bool = True) -> list[Problem]:
     """What is wrong with an image file, also by what its decoder says of it."""
-    (name, path, size), found = image, _missing(image)
-    if found:
-        return found
+    (name, path, size), found = image, list[Problem]()
+    if not os.path.isfile(path):
+        what = 'is a folder' if os.path.isdir(path) else 'does not exist'
+        return [Problem('missing-image', name, f'{what} at {path}')]
+    if not decode:
+        return []
     pixels, complaints = _decoded(path)
     if pixels is None:
         return [Problem('unreadable-image', name, f'cannot be decoded at {path}')]

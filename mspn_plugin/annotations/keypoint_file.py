@@ -91,7 +91,12 @@ def check_dataset(
         raise InputError(f'the image folder {images} does not exist; {mend}')
     tally = Tally(rules.skeleton_problems(skeleton) if skeleton is not None else ())
     names = rules.keypoint_names(skeleton or {})
-    num_keypoints = len(names) or _num_keypoints(content)
+    # Without names, as the first category or else the first annotation with keypoints has it.
+    parts = (('categories', 1), ('annotations', 3))
+    records = ((r, each) for part, each in parts for r in content[part] if isinstance(r, dict))
+    lists = ((r.get('keypoints'), each) for r, each in records)
+    counts = (len(points) // each for points, each in lists if isinstance(points, list))
+    num_keypoints = len(names) or next(filter(None, counts), 17)
     tally.extend(record_problems(content, num_keypoints, names))
     files: list[ImageFile] = []
     for index, image in enumerate(content['images']):
@@ -106,17 +111,9 @@ def check_dataset(
             stem, suffix = os.path.splitext(os.path.basename(path))
             if suffix.lower() in IMAGE_SUFFIXES and stem[0] != '.':
                 tally.append(Problem('unused-file', path, 'is not in the annotation file'))
-    counts = {part: len(content[part]) for part in ('images', 'annotations')}
+    numbers = {part: len(content[part]) for part in ('images', 'annotations')}
     people = sum(map(rules.is_labelled, content['annotations']))
-    return tally, counts | dict(people=people, keypoints=num_keypoints)
-
-
-def _num_keypoints(content: dict[str, Any]) -> int:
-    """That of the first category with keypoints, or else of the first annotation with them."""
-    parts = (('categories', 1), ('annotations', 3))
-    records = ((r, each) for part, each in parts for r in content[part] if isinstance(r, dict))
-    lists = ((r.get('keypoints'), each) for r, each in records)
-    return next((len(v) // each for v, each in lists if isinstance(v, list) and len(v) >= each), 17)
+    return tally, numbers | dict(people=people, keypoints=num_keypoints)
 
 
 def record_problems(

@@ -243,9 +243,8 @@ def mpii_problem(person: Any, num_keypoints: int) -> str | None:
     if not isinstance(joints, list) or not isinstance(flags, list):
         return 'has joints or joints_vis that are no lists'
     if not len(joints) == len(flags) == num_keypoints:
-        wanted = f"{num_keypoints} keypoints (its head's num_keypoints), so expected as many"
         text = f'has {len(joints)} joints and {len(flags)} joints_vis; the model predicts'
-        return f'{text} {wanted} of both'
+        return f"{text} {num_keypoints} keypoints (its head's num_keypoints); expected as many"
     if found := file_name_problem(image):
         return found
     if not image.split('.')[0].isdecimal():

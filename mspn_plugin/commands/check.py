@@ -28,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(unit='image', file=sys.stderr, disable=None) as bar:
         options = dict(jobs=args.jobs, decode=args.decode, progress=lambda n: bar.update(n - bar.n))
         tally, counts = check_dataset(args.annotations, args.images, skeleton=skeleton, **options)
-    seconds = time.monotonic() - begin
     what = '{:,} images, {:,} annotations, {:,} labelled people of {:,} keypoints'
     print(what.format(*counts.values()), *map(printable, tally.lines()), sep='\n')
     if args.report:
@@ -36,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.report, report.encode(), remedy='give another file with --report')
         print(f'written: {args.report}')
     errors, warnings = tally.count_of(ERRORS), tally.count_of(WARNINGS)
-    print(f'{errors:,} errors, {warnings:,} warnings in {seconds:.1f} s')
+    print(f'{errors:,} errors, {warnings:,} warnings in {time.monotonic() - begin:.1f} s')
     return 1 if errors else 0

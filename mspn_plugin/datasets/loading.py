@@ -24,10 +24,7 @@ _SAMPLES = 0  # the first word of samples' seeds; those of other things begin wi
 
 
 def truncation(path: str) -> str | None:
-    """Says what is wrong if a JPEG or PNG file ends too early; OpenCV fills the rest with grey.
-
-    Damage in the middle goes unnoticed.
-    """
+    """Says if a JPEG or PNG file ends too early (OpenCV fills in grey); not of other damage."""
     content = Path(path).read_bytes() if os.path.isfile(path) else b''
     # In both formats something may follow the end.
     cut = content.startswith(b'\x89PNG') and content.rfind(b'IEND\xaeB`\x82') < 0
