@@ -32,29 +32,25 @@ class Detections:
 
 
 def read_detections(path: str | Path, *, category_id: int = 1) -> Detections:
-    """Reads a file of detected boxes.
+    """Reads a file of detected boxes, and keeps those of a category; in COCO 1 is the person.
 
-    Args:
-        path: A JSON list of objects with ``category_id``, ``image_id``, ``bbox`` (x, y, width,
-            height in image pixels) and ``score`` (0 to 1), as COCO's detection results are.
-        category_id: The category to keep; in COCO 1 is the person.
+    The file is a JSON list of objects with ``category_id``, ``image_id``, ``bbox`` (x, y, width,
+    height in image pixels) and ``score`` (0 to 1), as COCO's detection results are.
 
-    Raises:
-        InputError: The file is absent or something else, or some of its entries are malformed;
-            the message names the first ten of them by their index, which counts from 0.
+    Raises an `InputError` if it is absent or something else, or some of its entries are malformed;
+    the message names the first ten of them by their index, which counts from 0.
     """
     path, expected = Path(path), 'a JSON list of detections in the format of COCO'
     entries = read_json(path, 'the detection file', expected=expected, mark=True)
     if not isinstance(entries, list):
         kind = {dict: 'an object', str: 'a text', type(None): 'null'}.get(type(entries), 'a number')
         raise InputError(f'{path} holds {kind}, not a list; expected {expected}: {_EXAMPLE}')
-    problems = [(i, text) for i, entry in enumerate(entries) if (text := _problem(entry))]
-    if problems:
+    texts = ((index, _problem(entry)) for index, entry in enumerate(entries))
+    if problems := [f'entry {index}: {text}' for index, text in texts if text]:
+        more = [f'and {len(problems) - _NAMED} more'] if len(problems) > _NAMED else []
         count = f'{len(problems)} {"entry" if len(problems) == 1 else "entries"}'
-        named = '; '.join(f'entry {index}: {text}' for index, text in problems[:_NAMED])
-        more = f'; and {len(problems) - _NAMED} more' if len(problems) > _NAMED else ''
         mend = 'cannot be used, counted from 0; correct or remove them'
-        raise InputError(f'{path} has {count} that {mend}: {named}{more}')
+        raise InputError(f'{path} has {count} that {mend}: {"; ".join(problems[:_NAMED] + more)}')
     kept = [entry for entry in entries if entry['category_id'] == category_id]
     boxes = np.array([entry['bbox'] for entry in kept], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # in float32, as MMPose's readers do

@@ -5,6 +5,7 @@ Python's parser takes any size and depth, keeps the last of two equal keys, and 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gc
 import json
@@ -45,9 +46,8 @@ def read_json(path: Path, what: str, *, expected: str, remedy: str = '', mark: b
     except UnicodeDecodeError as error:
         raise InputError(f'{name} is not UTF-8 text ({error}); {expected}') from error
     except (OSError, ValueError, MemoryError, RecursionError) as error:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, RecursionError):
-            reason = f'it is nested more than {MAX_DEPTH} levels deep'
+        deep = f'it is nested more than {MAX_DEPTH} levels deep'
+        reason = deep if isinstance(error, RecursionError) else str(error) or type(error).__name__
         raise InputError(f'{name} cannot be read as JSON ({reason}); {expected}') from error
     return content
 
@@ -67,19 +67,17 @@ def is_number(value: Any) -> bool:
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
     """Parsing makes no garbage, but so many objects that looking for it takes half of the time."""
-    enabled = gc.isenabled()
+    restore = gc.enable if gc.isenabled() else gc.disable
     gc.disable()
     try:
         yield
     finally:
-        (gc.enable if enabled else gc.disable)()
+        restore()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+    if len(record := dict(pairs)) != len(pairs):
+        ((twice, _),) = collections.Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f'the key {shown(twice)} stands twice in one object')
     return record
 

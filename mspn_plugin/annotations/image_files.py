@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import IO
+
+import numpy as np
 
 from mspn.errors import InputError, listed
 from mspn.media import read_image
 
-from ..datasets.guarded_loading import truncation
-from .problems import Problem
-from .records import UNKNOWN, Size
+from ..datasets.loading import truncation
+from .problems import UNKNOWN, Problem, Size
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
 _DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)
@@ -32,62 +32,49 @@ def image_file_problems(
 ) -> Iterator[Problem]:
     """What is wrong with image files, in their order; parameters and errors of `check_dataset`."""
     if not decode:
-        yield from (problem for image in images for problem in _missing(image))
+        yield from (p for image in images for p in decoding_problems(image, decode=False))
         return
     # A forked process has all imports already; decoding needs none of the threads that it lacks.
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
     context, done = multiprocessing.get_context(method), 0
-    with ProcessPoolExecutor(min(jobs, len(images)) or 1, context, _prepare) as pool:
+    with ProcessPoolExecutor(min(jobs, len(images)) or 1, context) as pool:
         try:
             for problems in pool.map(decoding_problems, images, chunksize=_CHUNK):
                 yield from problems
                 progress(done := done + 1)
         except BrokenProcessPool as error:
-            paths = [path for _, path, _ in images[done : done + _CHUNK * jobs]]
-            text = 'a process was ended by the system while it decoded one of the images '
+            paths = listed([path for _, path, _ in images[done : done + _CHUNK * jobs]])
+            text = f'a process was ended by the system while it decoded one of the images {paths}'
             mend = 'look at them, or use fewer --jobs if the memory was too small'
-            raise InputError(f'{text}{listed(paths)}; {mend}') from error
+            raise InputError(f'{text}; {mend}') from error
 
 
-_log: IO[bytes] | None = None
+def _decoded(path: Path) -> tuple[np.ndarray | None, list[str]]:
+    """Pixels, and what the decoder wrote to stderr: it is all that it says of a fault."""
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            pixels = read_image(path)
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        log.seek(0)
+        return pixels, _COMPLAINT.findall(log.read(100_000).decode(errors='replace'))
 
 
-def _prepare() -> None:
-    """Sends what the decoders write to stderr to a file: it is all that they say of a fault."""
-    global _log
-    _log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
-    os.dup2(_log.fileno(), 2)
-
-
-def _complaints() -> list[str]:
-    """What the decoders have said since the last call."""
-    if _log is None:
+def decoding_problems(image: ImageFile, *, decode: bool = True) -> list[Problem]:
+    """What is wrong with an image file, also by what its decoder says of it."""
+    (name, path, size), found = image, list[Problem]()
+    if not os.path.isfile(path):
+        what = 'is a folder' if os.path.isdir(path) else 'does not exist'
+        return [Problem('missing-image', name, f'{what} at {path}')]
+    if not decode:
         return []
-    text = os.pread(_log.fileno(), 100_000, 0).decode(errors='replace')
-    _log.truncate(_log.seek(0))
-    return _COMPLAINT.findall(text)
-
-
-def _missing(image: ImageFile) -> list[Problem]:
-    name, path, _ = image
-    if os.path.isfile(path):
-        return []
-    what = 'is a folder' if os.path.isdir(path) else 'does not exist'
-    return [Problem('missing-image', name, f'{what} at {path}')]
-
-
-def decoding_problems(image: ImageFile) -> list[Problem]:
-    """What is wrong with an image file; its decoder is listened to in a process of the check."""
-    (name, path, size), found = image, _missing(image)
-    if found:
-        return found
-    _complaints()
-    pixels = read_image(path)
+    pixels, complaints = _decoded(path)
     if pixels is None:
         return [Problem('unreadable-image', name, f'cannot be decoded at {path}')]
-    complaints = _complaints()
-    reason = next(filter(_DAMAGE.search, complaints), None) or truncation(str(path))
-    if reason:
+    if reason := next(filter(_DAMAGE.search, complaints), None) or truncation(str(path)):
         found.append(Problem('damaged-image', name, f'decodes, but {reason} at {path}'))
     elif complaints:
         found.append(Problem('image-decoder', name, f'is odd to the decoder: {complaints[0]}'))

@@ -1,22 +1,31 @@
-"""Annotation files: one reader and one checker for a run's data and for `mspn check`."""
+"""One reader and one checker of annotation files, for a run's data and for `mspn check`."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import mmpose
+from mmengine.config import Config
+from mmpose.registry import DATASETS
+
+from mspn.detections import read_detections
 from mspn.errors import InputError
 from mspn.json_files import read_json, shown
+from mspn.media import IMAGE_SUFFIXES
 
-from . import records
+from ..datasets.body import image_path
+from . import problems as rules
 from .image_files import ImageFile, image_file_problems
-from .problems import STOPS, Problem, Tally
-from .skeleton import keypoint_names, skeleton_problems
+from .problems import Problem, Tally
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
-_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+_REMEDY_14 = 'give the folder that holds gt_json/, train2014/ and val2014/ with --data-root FOLDER'
+_REMEDY_14 += '; tools/make_coco2014_split.py makes gt_json/'
+_HEADS = "put mpii_gt_val.mat there (MMPose links it beside MPII's annotation files)"
 
 
 def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
@@ -38,7 +47,7 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
     """
     content = read_keypoint_file(path, remedy=remedy)
     for problem in record_problems(content, num_keypoints):
-        if problem.kind in STOPS:
+        if problem.kind in rules.STOPS:
             mend = 'correct the file (tools/check_dataset.py lists all of its faults)'
             if problem.kind == 'keypoint-count':
                 mend += f", or the head's num_keypoints, which is {num_keypoints}"
@@ -48,13 +57,12 @@ def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -
 
 def check_mpii_annotations(path: Path, num_keypoints: int) -> list[Any]:
     """Reads MPII as MMPose's JSON files list it, a record for each person, in the same way."""
-    expected = "MMPose's JSON file of MPII"
+    expected = "a list with an object for each person, MMPose's JSON file of MPII"
     content = read_json(path, 'the annotation file', expected=expected, remedy=REMEDY)
     if not isinstance(content, list) or not content:
-        expected = 'a list with an object for each person'
         raise InputError(f'{path} is no annotation file of MPII; expected {expected}')
     for index, person in enumerate(content):
-        if text := records.mpii_problem(person, num_keypoints):
+        if text := rules.mpii_problem(person, num_keypoints):
             raise InputError(f'person {index} in {path} {text}; correct the file')
     return content
 
@@ -68,48 +76,44 @@ def check_dataset(
     decode: bool = True,
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[Tally, dict[str, int]]:
-    """Checks a COCO keypoint data set: records, images and skeleton.
+    """Checks a COCO keypoint data set: records, skeleton, and images in the folder of that name.
 
-    Args:
-        annotations: The annotation file.
-        images: The folder that its file names start from.
-        skeleton: MMPose's ``metainfo``; without one the first keypoints of the file are counted.
-        jobs: Processes to decode images with.
-        decode: Whether to decode the images, or only to look whether they are there.
-        progress: Called with the number of images done so far.
+    Without a `skeleton`, MMPose's ``metainfo``, the first keypoints of the file are counted. `jobs`
+    processes decode the images; without `decode` they only have to be there. `progress` is called
+    with the number of images done so far.
 
-    Returns:
-        What is wrong, and how many images, annotations, people and keypoints there are. An
-        `InputError` says if file or folder cannot be used, or decoding ends a process.
+    Returns what is wrong, and how many images, annotations, people and keypoints there are. An
+    `InputError` says if file or folder cannot be used, or decoding ends a process.
     """
     content = read_keypoint_file(annotations)
     if not images.is_dir():
         mend = f'give the folder that the file names in {annotations} start from'
         raise InputError(f'the image folder {images} does not exist; {mend}')
-    tally = Tally(skeleton_problems(skeleton) if skeleton is not None else ())
-    names = keypoint_names(skeleton or {})
-    num_keypoints = len(names) or _num_keypoints(content)
+    tally = Tally(rules.skeleton_problems(skeleton) if skeleton is not None else ())
+    names = rules.keypoint_names(skeleton or {})
+    # Without names, as the first category or else the first annotation with keypoints has it.
+    parts = (('categories', 1), ('annotations', 3))
+    records = ((r, each) for part, each in parts for r in content[part] if isinstance(r, dict))
+    lists = ((r.get('keypoints'), each) for r, each in records)
+    counts = (len(points) // each for points, each in lists if isinstance(points, list))
+    num_keypoints = len(names) or next(filter(None, counts), 17)
     tally.extend(record_problems(content, num_keypoints, names))
     files: list[ImageFile] = []
     for index, image in enumerate(content['images']):
-        if isinstance(image, dict) and not records.file_name_problem(image.get('file_name')):
-            name = f'{_name("image", image, index)} ({image["file_name"]})'
-            files.append((name, images / image['file_name'], records.size_of(image)))
+        if isinstance(image, dict) and not rules.file_name_problem(image.get('file_name')):
+            number = shown(image['id']) if 'id' in image else f'record {index}'
+            name = f'image {number} ({image["file_name"]})'
+            files.append((name, images / image['file_name'], rules.size_of(image)))
     tally.extend(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
-    tally.extend(_unused_files({os.path.normpath(path) for _, path, _ in files}))
-    counts = {part: len(content[part]) for part in ('images', 'annotations')}
-    people = sum(map(records.is_labelled, content['annotations']))
-    return tally, counts | dict(people=people, keypoints=num_keypoints)
-
-
-def _num_keypoints(content: dict[str, Any]) -> int:
-    """That of the first category with keypoints, or else of the first annotation with them."""
-    for part, each in (('categories', 1), ('annotations', 3)):
-        for record in content[part]:
-            values = record.get('keypoints') if isinstance(record, dict) else None
-            if isinstance(values, list) and len(values) >= each:
-                return len(values) // each
-    return 17
+    known = {os.path.normpath(path) for _, path, _ in files}
+    for folder in filter(os.path.isdir, sorted(set(map(os.path.dirname, known)))):
+        for path in sorted({os.path.join(folder, name) for name in os.listdir(folder)} - known):
+            stem, suffix = os.path.splitext(os.path.basename(path))
+            if suffix.lower() in IMAGE_SUFFIXES and stem[0] != '.':
+                tally.append(Problem('unused-file', path, 'is not in the annotation file'))
+    numbers = {part: len(content[part]) for part in ('images', 'annotations')}
+    people = sum(map(rules.is_labelled, content['annotations']))
+    return tally, numbers | dict(people=people, keypoints=num_keypoints)
 
 
 def record_problems(
@@ -118,34 +122,36 @@ def record_problems(
     """Checks all records of a file by themselves, against each other and the keypoints' names."""
     categories, people = list[Any](), list[Any]()
     for index, category in enumerate(content['categories']):
-        found, number = list(records.category_problems(category)), records.id_of(category)
+        found, number = list[rules.Found](), rules.id_of(category)
+        if number is None or not isinstance(category.get('name'), str):
+            kind = 'category-record' if number is None else 'category'
+            found.append((kind, f'is {shown(category)}; expected an object with id and name'))
         if number in categories:
             found.append(('category', 'is there more than once'))
-        theirs = category.get('keypoints') if number is not None else None
-        if isinstance(theirs, list) and not people:  # the first one with keypoints
-            found.extend(records.name_problems(theirs, names or []))
-            people.append(number)
+        if number is not None:
+            categories.append(number)
+            if isinstance(theirs := category.get('keypoints'), list) and not people:
+                found.extend(rules.name_problems(theirs, names or []))
+                people.append(number)  # the first one with keypoints
         yield from _named('category', category, index, found)
-        categories += [number] if number is not None else []
     if not categories:
         yield Problem('category', 'the file', 'has no usable category; expected one for people')
-    sizes, seen, labelled = dict[Any, records.Size](), set[Any](), set[str]()
+    sizes, seen, labelled = dict[Any, rules.Size](), set[Any](), set[str]()
     for index, image in enumerate(content['images']):
-        found, number = list(records.image_problems(image)), records.id_of(image)
+        found, number = list(rules.image_problems(image)), rules.id_of(image)
         file = image.get('file_name') if isinstance(image, dict) else None
         if number in sizes:
             text = f'is in the list again as number {index}, with the file {shown(file)}'
-            found.append(('duplicate-image-id', text))
+            found += [('duplicate-image-id', text)]
         if isinstance(file, str) and file in seen:
-            text = f'has the file name {shown(file)} of another image'
-            found.append(('duplicate-file-name', text))
+            found += [('duplicate-file-name', f'has the file name {shown(file)} of another image')]
         yield from _named('image', image, index, found)
         seen.add(str(file))
         if number is not None:
-            sizes[number] = records.size_of(image)
+            sizes[number] = rules.size_of(image)
     for index, person in enumerate(content['annotations']):
-        found = list(records.person_problems(person, sizes, num_keypoints))
-        number, category = records.id_of(person), records.id_of(person, 'category_id')
+        found = list(rules.person_problems(person, sizes, num_keypoints))
+        number, category = rules.id_of(person), rules.id_of(person, 'category_id')
         if category not in (None, *(people or categories)[:1]):
             kind = 'other-category' if category in categories else 'unknown-category'
             found.append((kind, f'is of category {category}'))
@@ -153,28 +159,117 @@ def record_problems(
             found.append(('duplicate-annotation-id', f'is in the list again as number {index}'))
         yield from _named('annotation', person, index, found)
         seen |= {number} - {None}
-        if records.is_labelled(person):
+        if rules.is_labelled(person):
             labelled.add(shown(person.get('image_id')))
     if not labelled:
         yield Problem('no-labels', 'the file', 'has no person with a labelled keypoint')
-    for number in sizes:
-        if str(number) not in labelled:
-            yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
+    for number in (number for number in sizes if str(number) not in labelled):
+        yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
 
 
-def _name(what: str, record: Any, index: int) -> str:
+def _named(what: str, record: Any, index: int, found: Iterable[rules.Found]) -> list[Problem]:
     has_id = isinstance(record, dict) and 'id' in record
-    return f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
+    name = f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
+    return [Problem(kind, name, text) for kind, text in found]
 
 
-def _named(what: str, record: Any, index: int, found: Iterable[records.Found]) -> list[Problem]:
-    return [Problem(kind, _name(what, record, index), text) for kind, text in found]
+def plain_datasets(config: Any) -> Iterator[dict[str, Any]]:
+    """The plain data sets inside a data set config, which may wrap or combine others."""
+    if 'datasets' not in config and 'dataset' not in config:
+        yield config
+    for inner in config.get('datasets') or filter(None, [config.get('dataset')]):
+        yield from plain_datasets(inner)
 
 
-def _unused_files(listed: set[str]) -> Iterator[Problem]:
-    """Images that lie where listed images lie, and are not listed."""
-    for folder in filter(os.path.isdir, sorted({os.path.dirname(path) for path in listed})):
-        for path in sorted(os.path.join(folder, name) for name in os.listdir(folder)):
-            name = os.path.basename(path)
-            if name.lower().endswith(_SUFFIXES) and name[0] != '.' and path not in listed:
-                yield Problem('unused-file', path, 'is not in the annotation file')
+def skeleton_of_file(path: Path) -> dict[str, Any]:
+    """The ``dataset_info`` of a metainfo file such as MMPose's ``_base_/datasets/coco.py``.
+
+    The file is a program and runs. Raises an `InputError` if there is none, or nothing in it.
+    """
+    if not path.is_file():
+        expected = "a Python file with dataset_info, as MMPose's configs/_base_/datasets/coco.py"
+        raise InputError(f'the metainfo file {path} does not exist; expected {expected}')
+    try:
+        info = Config.fromfile(path).get('dataset_info')
+    except Exception as error:  # it is a program, so anything can happen in it
+        raise InputError(f'{path} cannot be read as a metainfo file: {error}') from error
+    if not isinstance(info, Mapping):
+        raise InputError(f'{path} defines no dataset_info; expected one with keypoint_info')
+    return dict(info)
+
+
+def skeleton_of_config(cfg: Config) -> dict[str, Any]:
+    """The skeleton that a run uses, ``metainfo``; an `InputError` if its config has none."""
+    loaders = [cfg.get(f'{part}_dataloader') or {} for part in ('train', 'val', 'test')]
+    for dataset in [d for loader in loaders for d in plain_datasets(loader.get('dataset', {}))]:
+        kind = DATASETS.get(str(dataset.get('type')))
+        metainfo = dict(dataset.get('metainfo') or getattr(kind, 'METAINFO', None) or {})
+        if 'from_file' in metainfo:  # a file, or MMPose's own one of that name
+            path = Path(str(metainfo['from_file']))
+            own = Path(mmpose.__file__).parent / '.mim/configs/_base_/datasets' / path.name
+            try:
+                return skeleton_of_file(path if path.is_file() or not own.is_file() else own)
+            except InputError as error:
+                raise InputError(f'the metainfo of {cfg.filename}: {error}') from error
+        if metainfo:
+            return metainfo
+    raise InputError(f'{cfg.filename} has no metainfo; give the skeleton with --metainfo')
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Checks the data of the loaders that a run will use, of ``'train'``, ``'val'``, ``'test'``.
+
+    An `InputError` says what is not as the run needs it.
+    """
+    # One process is enough where this is set: torchrun, which sets it, ends all if one fails.
+    if os.environ.get('RANK', '0') != '0':
+        return
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in plain_datasets(loader['dataset']) if loader else ():
+            _check_run_dataset(dataset, cfg.model.head.get('num_keypoints', 17))
+        evaluators = (loader and cfg.get(f'{split}_evaluator')) or []
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if path := evaluator.get('ann_file'):
+                _check_file(f'annotation file of the {split}_evaluator', path, REMEDY)
+
+
+def _check_run_dataset(dataset: dict[str, Any], num_keypoints: int) -> None:
+    kind = str(dataset['type']).removeprefix('mmpose.')
+    if kind not in ('CocoDataset', 'CocoPersonDataset', 'Coco2014Dataset', 'MegviiMpiiDataset'):
+        return
+    remedy, boxes_lie = REMEDY, "MMPose links COCO's under person_detection_results"
+    if is_2014 := kind == 'Coco2014Dataset':
+        remedy, boxes_lie = _REMEDY_14, 'the original has it in det_json/'
+    root, file = Path(dataset.get('data_root') or '.'), dataset.get('ann_file', '')
+    if not root.is_dir():
+        raise InputError(f'the data root {root} does not exist; {remedy}')
+    if kind == 'MegviiMpiiDataset':
+        names = [p['image'] for p in check_mpii_annotations(root / file, num_keypoints)]
+    else:
+        content = check_annotations(root / file, num_keypoints, remedy=remedy)
+        names = [image['file_name'] for image in content['images']]
+    images = root / dict(dataset.get('data_prefix') or {}).get('img', '')
+    names = sorted(map(image_path, names) if is_2014 else names, key=os.path.dirname)
+    for inner, (first, *others) in itertools.groupby(names, os.path.dirname):
+        folder = images / inner
+        if not folder.is_dir():
+            raise InputError(f'the image folder {folder} does not exist; {remedy}')
+        if not (images / first).is_file():
+            text = f'the first one that {root / file} lists, does not exist'
+            expected = f'expected its {1 + len(others)} images in {folder}'
+            raise InputError(f'the image {images / first}, {text}; {expected}; {remedy}')
+    mend = f'put it there ({boxes_lie}), or use --gt-boxes to evaluate with the annotated boxes'
+    if boxes := dataset.get('bbox_file'):
+        _check_file('file of detected boxes', boxes, mend)
+        read_detections(boxes)
+    if (heads := dataset.get('headbox_file')) and not Path(heads).is_file():
+        raise InputError(f'the file of head boxes {heads} does not exist; {_HEADS}')
+
+
+def _check_file(what: str, path: str, remedy: str) -> None:
+    """MMEngine reads a file by its suffix; a pickle is a program, and YAML can be one."""
+    if Path(path).suffix != '.json':
+        raise InputError(f'the {what} {path} is not named as JSON; expected a name in .json')
+    if not Path(path).is_file():
+        raise InputError(f'the {what} {path} does not exist; {remedy}')

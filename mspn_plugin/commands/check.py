@@ -12,10 +12,8 @@ from tqdm import tqdm
 from mspn.atomic_io import write_whole
 from mspn.errors import InputError, printable
 
-from ..annotations.keypoint_file import check_dataset
+from ..annotations.keypoint_file import check_dataset, skeleton_of_config, skeleton_of_file
 from ..annotations.problems import ERRORS, WARNINGS
-from ..annotations.run_data import skeleton_of_config
-from ..annotations.skeleton import skeleton_of_file
 from .run_config import read_config
 
 
@@ -28,24 +26,14 @@ def run(args: argparse.Namespace) -> int:
         skeleton = skeleton_of_config(read_config(args.config))
     begin = time.monotonic()
     with tqdm(unit='image', file=sys.stderr, disable=None) as bar:
-        tally, counts = check_dataset(
-            args.annotations,
-            args.images,
-            skeleton=skeleton,
-            jobs=args.jobs,
-            decode=args.decode,
-            progress=lambda done: bar.update(done - bar.n),
-        )
-    seconds = time.monotonic() - begin
-    images, annotations, people, keypoints = (f'{count:,}' for count in counts.values())
-    print(f'{images} images, {annotations} annotations, ', end='')
-    print(f'{people} labelled people of {keypoints} keypoints')
-    for line in tally.lines():
-        print(printable(line))
+        options = dict(jobs=args.jobs, decode=args.decode, progress=lambda n: bar.update(n - bar.n))
+        tally, counts = check_dataset(args.annotations, args.images, skeleton=skeleton, **options)
+    what = '{:,} images, {:,} annotations, {:,} labelled people of {:,} keypoints'
+    print(what.format(*counts.values()), *map(printable, tally.lines()), sep='\n')
     if args.report:
         report = json.dumps(dict(counts=counts, **tally.record()), indent=2) + '\n'
         write_whole(args.report, report.encode(), remedy='give another file with --report')
         print(f'written: {args.report}')
     errors, warnings = tally.count_of(ERRORS), tally.count_of(WARNINGS)
-    print(f'{errors:,} errors, {warnings:,} warnings in {seconds:.1f} s')
+    print(f'{errors:,} errors, {warnings:,} warnings in {time.monotonic() - begin:.1f} s')
     return 1 if errors else 0

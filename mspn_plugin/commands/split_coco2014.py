@@ -22,8 +22,8 @@ def read_ids(path: Path) -> list[int]:
     try:
         text = path.read_text(encoding='utf-8').strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = f'cannot be read ({error}); give a file that can'
-        raise InputError(f'the list of minival ids {path} {reason}') from error
+        found = f'the list of minival ids {path} cannot be read ({error})'
+        raise InputError(f'{found}; give a file that can') from error
     ids = re.findall(r'\d+', text)
     if not re.fullmatch(r'\[[\d\s,]*\]|[\d\s]*', text) or any(len(i) > 18 for i in ids):
         expected = 'a JSON list of whole numbers, or a text file with one per line'
@@ -36,17 +36,15 @@ def read_ids(path: Path) -> list[int]:
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, then writes both files."""
     paths = [args.out / 'gt_json' / name for name in (TRAINING, MINIVAL)]
-    for path in paths:
-        if path.exists() and not args.overwrite:
-            raise InputError(f'{path} exists already; choose another --out, or add --overwrite')
-    ids = read_ids(args.minival_ids)
-    folder = args.annotations
-    train, val = (check_annotations(folder / n, 17, remedy=_REMEDY) for n in (TRAIN, VAL))
+    for path in () if args.overwrite else filter(Path.exists, paths):
+        raise InputError(f'{path} exists already; choose another --out, or add --overwrite')
+    ids, places = read_ids(args.minival_ids), (args.annotations / name for name in (TRAIN, VAL))
+    train, val = (check_annotations(place, 17, remedy=_REMEDY) for place in places)
     known = {image['id'] for image in val['images']}
     if unknown := [i for i in ids if i not in known]:
         found = f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of'
-        first = f'the first one is {unknown[0]}; give ids of val2014 images'
-        raise InputError(f'{found} {VAL}, {first}')
+        mend = 'give ids of val2014 images'
+        raise InputError(f'{found} {VAL}, the first one is {unknown[0]}; {mend}')
     for part in ('images', 'annotations'):
         if shared := {r['id'] for r in train[part]} & {r['id'] for r in val[part]}:
             found = f'share the ids of {len(shared)} {part}, such as {min(shared)}'

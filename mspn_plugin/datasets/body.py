@@ -5,17 +5,17 @@ MMPose's inferencer takes its detector of people for data sets of a module calle
 
 from __future__ import annotations
 
+import collections
 import json
 import os.path as osp
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import get_local_path, get_text
+from mmengine.fileio import get_text
 from mmengine.logging import print_log
 from mmpose.datasets.datasets import CocoDataset, MpiiDataset
 from mmpose.registry import DATASETS
-from xtcocotools.coco import COCO
 
 from mspn.detections import read_detections
 from mspn.errors import InputError
@@ -46,20 +46,24 @@ class CocoPersonDataset(CocoDataset):
     def _load_annotations(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if self.data_mode != 'topdown':  # bottom-up pipelines want the outlines
             return super()._load_annotations()
-        content = json.loads(get_text(self.ann_file))
-        if 'categories' in content:
-            self._metainfo['CLASSES'] = content['categories']
-        annotations: dict[Any, list[dict[str, Any]]] = {}
+        content, images = self._read()
+        annotations, people = collections.defaultdict[Any, list[Any]](list), []
         for annotation in content.get('annotations', ()):
-            annotations.setdefault(annotation['image_id'], []).append(annotation)
-        people = []
-        for image in {image['id']: image for image in content['images']}.values():
+            annotations[annotation['image_id']].append(annotation)
+        for image in images.values():
             if image['id'] % self.sample_interval == 0:
                 image['img_path'] = osp.join(self.data_prefix['img'], image['file_name'])
-                for annotation in annotations.get(image['id'], ()):
+                for annotation in annotations[image['id']]:
                     raw = dict(raw_ann_info=annotation, raw_img_info=image)
                     people.append(self.parse_data_info(raw))
         return list(filter(None, people)), []
+
+    def _read(self) -> tuple[dict[str, Any], dict[Any, dict[str, Any]]]:
+        """The annotation file, and its images by id."""
+        content = json.loads(get_text(self.ann_file))
+        if 'categories' in content:
+            self._metainfo['CLASSES'] = content['categories']
+        return content, {image['id']: image for image in content['images']}
 
     def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any] | None:
         """Makes the record of a person from ``raw_ann_info`` and ``raw_img_info``.
@@ -105,9 +109,8 @@ class CocoPersonDataset(CocoDataset):
 
 def image_path(file_name: str) -> str:
     """Adds its folder to the name of an image of COCO 2014, unless that has one."""
-    if '/' in file_name:
-        return file_name
-    return f'{"val2014" if "val2014" in file_name else "train2014"}/{file_name}'
+    folder = 'val2014' if 'val2014' in file_name else 'train2014'
+    return file_name if '/' in file_name else f'{folder}/{file_name}'
 
 
 @DATASETS.register_module()
@@ -128,23 +131,19 @@ class Coco2014Dataset(CocoPersonDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """As `CocoPersonDataset` does, with the folder of each image."""
-        people = super().load_data_list()
-        folder = self.data_prefix['img']
+        people, folder = super().load_data_list(), osp.join(self.data_prefix['img'], '')
         for record in people:
-            name = osp.basename(record['img_path'])
-            if record['img_path'] == osp.join(folder, name):
-                record['img_path'] = osp.join(folder, image_path(name))
+            inner = record['img_path'].removeprefix(folder)
+            record['img_path'] = osp.join(folder, image_path(inner))
         return people
 
     def _load_detection_results(self) -> list[dict[str, Any]]:
-        with get_local_path(self.ann_file) as path:
-            self.coco = COCO(path)
-        self._metainfo['CLASSES'] = self.coco.loadCats(self.coco.getCatIds())
+        _, images = self._read()
         found, people = read_detections(self.bbox_file), list[dict[str, Any]]()
         nothing = np.zeros((1, self.metainfo['num_keypoints'], 2), np.float32)
         for number, boxes_and_scores in found.by_image.items():
-            image = self.coco.imgs.get(number)
-            for box, score in zip(*boxes_and_scores, strict=True) if image else ():
+            for box, score in zip(*boxes_and_scores, strict=True) if number in images else ():
+                image = images[number]
                 person = dict(
                     id=len(people),
                     img_id=number,
@@ -159,8 +158,9 @@ class Coco2014Dataset(CocoPersonDataset):
         counts = f'{len(found) - len(people)} boxes of images that {self.ann_file} does not list'
         counts += f' and {found.other_categories} of other categories'
         if not people:
-            number = len(found) + found.other_categories
-            text = f'the {number} boxes in {self.bbox_file} are {counts}'
+            text = (
+                f'the {len(found) + found.other_categories} boxes in {self.bbox_file} are {counts}'
+            )
             raise InputError(f'{text}; give a file with detected people of those images')
         print_log(f'{self.bbox_file}: {len(people)} people; left out: {counts}', 'current')
         return people
@@ -178,8 +178,7 @@ class MegviiMpiiDataset(MpiiDataset):
 
     def _load_annotations(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         people, images = super()._load_annotations()
-        if not self.test_mode:
-            for person in people:
-                person['keypoints'] = person['keypoints'] - 1
-                person['keypoints_visible'] = 2 * np.float32(person['keypoints_visible'] > 0)
+        for person in () if self.test_mode else people:
+            person['keypoints'] = person['keypoints'] - 1
+            person['keypoints_visible'] = 2 * np.float32(person['keypoints_visible'] > 0)
         return people, images
