@@ -59,11 +59,6 @@ def install() -> tuple[Gap, Gap]:
 @functools.cache  # torch keeps a set, so the same objects must be added each time
 def _allow_list() -> tuple[tuple[Any, str], ...]:
     """Returns pairs of a callable and the name under which a file reaches it."""
-    arrays = [
-        pair
-        for module in ('numpy._core.multiarray', 'numpy.core.multiarray')
-        for pair in ((_empty_array, f'{module}._reconstruct'), (_number, f'{module}.scalar'))
-    ]
     # torch fills an object only if its exact class is in the list. Arrays and types must be, yet a
     # file must not call their classes; every name that a file can write has a dot in it.
     filled: set[type] = {np.ndarray, *(type(np.dtype(code)) for code in '?bhilqBHILQefdgFDG')}
@@ -72,7 +67,8 @@ def _allow_list() -> tuple[tuple[Any, str], ...]:
         (_history_statistic, 'builtins.getattr'),
         (_ArrayName, 'numpy.ndarray'),
         (_plain_dtype, 'numpy.dtype'),
-        *arrays,
+        *((_empty_array, f'numpy.{core}.multiarray._reconstruct') for core in ('_core', 'core')),
+        *((_number, f'numpy.{core}.multiarray.scalar') for core in ('_core', 'core')),
         *((cls, cls.__name__) for cls in filled),
     )
 

@@ -57,14 +57,8 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Keeps the best box (N, 4) of every group that overlaps by more than the threshold.
-
-    Returns:
-        Indices (M,) of the boxes kept, best first, int64.
-    """
-    boxes = _widen(boxes)
-    if offset:
-        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    """Returns indices (M,), best first: of the boxes (N, 4) that overlap too much, the best one."""
+    boxes = _widen(boxes) + boxes.new_tensor([0, 0, offset, offset])
     if boxes.dtype == torch.float32:
         # mmcv compares in float32; 0.6 as float64 is less than an overlap of 0.6 as float32.
         iou_threshold = float(np.float32(iou_threshold))
