@@ -5,7 +5,6 @@ It must run where everything else fails, so this module imports the standard lib
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.metadata
 import io
@@ -17,14 +16,14 @@ import sys
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .version import __version__
 
 _TORCH = 'pip install torch==2.11.0 torchvision==0.26.0'
 _REINSTALL = 'pip install --no-deps --force-reinstall mspn_plugin'
-# Names that pip may know it by, module, versions that work, what mends it, why. These bounds stand
-# only here: a test compares pyproject.toml and install/requirements.in. In the order of dependence,
-# so that the first failure of an import is the cause of the others.
+# Names for pip, module, versions that work (tests compare pyproject.toml), what mends it, why. In
+# the order of dependence, so that the first failure of an import is the cause of the others.
 # fmt: off
 PACKAGES = (
     ('numpy', 'numpy', '<2.4', 'pip install "numpy>=2,<2.4"', 'MMPose cannot draw with 2.4'),
@@ -66,32 +65,29 @@ class Report:
 
     def blame(self, error: BaseException, what: str, mend: str, *, fatal: bool = True) -> None:
         """Adds the cause of a failed import, unless it follows from what is already wrong."""
+        text, known = ' '.join(f'{type(error).__name__}: {error}'.split())[:300], not self.ok
         if isinstance(error, ModuleNotFoundError) and error.name:
-            module = error.name.partition('.')[0]
-            name = {'PIL': 'pillow', 'skimage': 'scikit-image', 'yaml': 'pyyaml'}.get(
-                module, module
-            )
-            mend = {row[1]: row[3] for row in PACKAGES}.get(module, f'pip install {name}')
-            if all(problem['mend'] != mend for problem in self.problems):
-                self.add(f'{what}: there is no module {module}', mend, fatal=fatal)
-        elif self.ok:
-            text = ' '.join(f'{type(error).__name__}: {error}'.split())
-            self.add(f'{what}: {text[:300]}', mend, fatal=fatal)
+            lost = error.name.partition('.')[0]
+            name = {'PIL': 'pillow', 'skimage': 'scikit-image', 'yaml': 'pyyaml'}.get(lost, lost)
+            mend = {row[1]: row[3] for row in PACKAGES}.get(lost, f'pip install {name}')
+            text, known = f'there is no module {lost}', mend in [p['mend'] for p in self.problems]
+        if not known:
+            self.add(f'{what}: {text}', mend, fatal=fatal)
 
     def check(self, names: str, module: str, bounds: str, mend: str, why: str) -> None:
         """Looks for one row of `PACKAGES`, its version, and whether it imports."""
-        name, found = names.split()[0], {}
+        name, found = names.split()[0], []
+        fatal = name not in OPTIONAL
         for known in names.split():
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                found[known] = importlib.metadata.version(known)
-        self.versions[name] = ' + '.join(found.values()) or None
-        fatal = name not in OPTIONAL
+                found.append(importlib.metadata.version(known))
+                if not fits(found[-1], bounds):
+                    what = f'{known} is {found[-1]}, wanted is {bounds} ({why})'
+                    self.add(what, mend, fatal=fatal)
+        self.versions[name] = ' + '.join(found) or None
         if not found:
             what = f'{name} is not installed' + f' ({why})' * (not fatal)
             return self.add(what, mend, fatal=fatal)
-        for known, version in found.items():
-            if not fits(version, bounds):
-                self.add(f'{known} is {version}, wanted is {bounds} ({why})', mend, fatal=fatal)
         if name == 'mmcv' and len(found) > 1:
             self.add('mmcv and mmcv-lite overwrite each other: keep one', mend, fatal=False)
         try:
@@ -102,14 +98,14 @@ class Report:
 
 def fits(version: str, bounds: str) -> bool:
     """Whether a version is in a range; what follows its numbers (rc1, +cu130) does not count."""
-    for bound in filter(None, bounds.split(',')):
-        number, limit = (
-            [int(digits) for digits in re.findall(r'\d+', re.split(r'[^\d.]', text)[0])]
-            for text in (version, bound.lstrip('<>='))
-        )
-        if (number < limit) == bound.startswith('>='):
-            return False
-    return True
+
+    def numbers(text: str) -> list[int]:
+        return [int(digits) for digits in re.findall(r'\d+', re.split(r'[^\d.]', text)[0])]
+
+    return all(
+        (numbers(version) < numbers(bound.lstrip('<>='))) == bound.startswith('<')
+        for bound in filter(None, bounds.split(','))
+    )
 
 
 def collect() -> Report:
@@ -121,11 +117,10 @@ def collect() -> Report:
         warnings.simplefilter('ignore')
         for row in PACKAGES:
             report.check(*row)
-        with contextlib.suppress(Exception):  # no torch, or a broken driver
+        with contextlib.suppress(Exception):  # no torch, no CUDA, or a broken driver
             torch = sys.modules['torch']
             report.device = f'CPU, {torch.get_num_threads()} threads'
-            if torch.cuda.is_available():
-                report.device = f'CUDA {torch.version.cuda}: {torch.cuda.get_device_name()}'
+            report.device = f'CUDA {torch.version.cuda}: {torch.cuda.get_device_name()}'
         try:
             if report.ok:  # else it cannot work, and the cause is already in the report
                 compat = importlib.import_module('mspn_plugin.compat')
@@ -136,43 +131,36 @@ def collect() -> Report:
                         report.add(f'MMPose does not know {name} of mspn_plugin', _REINSTALL)
         except Exception as error:
             report.blame(error.__cause__ or error, 'mspn_plugin does not import', _REINSTALL)
-    root, python = Path(__file__).resolve().parents[1], shlex.quote(sys.executable)
     installed = importlib.metadata.distributions(name='mspn_plugin')  # mim sees no checkout
     mims = [Path(str(found.locate_file('mspn_plugin/.mim'))) for found in installed]
     if report.versions['openmim'] and not any(mim.is_dir() for mim in mims):
         what = 'mim cannot use this mspn_plugin: its installation is editable or incomplete'
         report.add(what, _REINSTALL, fatal=False)
+    root = Path(__file__).resolve().parents[1]
+    clone = (root / 'install' / 'bootstrap.py').is_file()
     for problem in report.problems:  # for this Python's pip; in a fresh clone, for make
         bare = not report.versions['torch'] or problem['mend'] == _REINSTALL
-        pip = re.sub(r'\bpip (?=install|uninst)', lambda _: f'{python} -m pip ', problem['mend'])
-        clone = bare and (root / 'install' / 'bootstrap.py').is_file()
-        problem['mend'] = f'make -C {shlex.quote(str(root))} setup' if clone else pip
+        pip = problem['mend'].replace('pip ', f'{shlex.quote(sys.executable)} -m pip ')
+        problem['mend'] = f'make -C {shlex.quote(str(root))} setup' if clone and bare else pip
     return report
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Any) -> int:
     """Prints the report; returns 0 if everything works, 1 if something is missing or broken."""
     report = collect()
-    if args.json:
-        print(json.dumps(asdict(report), indent=2))
-        return int(not report.ok)
-    print('packages', *(f'  {n:<12} {v or "-"}' for n, v in report.versions.items()), sep='\n')
-    print(f'machine\n  {platform.platform()}\n  {report.device}\n  {sys.executable}')
-    for gap in report.gaps:
-        print(f'gap {gap["name"]}, {"closed" if gap["active"] else "left alone"}: {gap["detail"]}')
+    lines = ['packages', *(f'  {n:<12} {v or "-"}' for n, v in report.versions.items())]
+    lines += ['machine', *(f'  {x}' for x in (platform.platform(), report.device, sys.executable))]
+    for g in report.gaps:
+        lines.append(f'gap {g["name"]}, {"closed" if g["active"] else "left alone"}: {g["detail"]}')
     for p in sorted(report.problems, key=lambda p: not p['fatal']):
-        print(f'{"ERROR" if p["fatal"] else "warning"}: {p["what"]}; mend it with: {p["mend"]}')
-    if not report.problems:
-        print('no problems: every component is registered')
+        kind = 'ERROR' if p['fatal'] else 'warning'
+        lines.append(f'{kind}: {p["what"]}; mend it with: {p["mend"]}')
+    lines += ['no problems: every component is registered'] * (not report.problems)
+    print(json.dumps(asdict(report), indent=2) if args.json else '\n'.join(lines))
     return int(not report.ok)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """``python -m mspn.doctor``; see `run`."""
-    parser = argparse.ArgumentParser(prog='mspn doctor', description=__doc__)
-    parser.add_argument('--json', action='store_true', help='print the report as JSON')
-    return run(parser.parse_args(argv))
-
-
 if __name__ == '__main__':
-    raise SystemExit(main())
+    from .cli import tool
+
+    tool('doctor')()

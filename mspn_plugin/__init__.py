@@ -38,15 +38,8 @@ def _announce() -> None:
     from . import registry as _  # noqa: F401  the scope `mspn_plugin::`
     from .checkpoints import files  # noqa: F401  MMEngine's loaders of *.safetensors and *.ckpt
 
-    for registry in (
-        FUNCTIONS,
-        mmpose.DATA_SAMPLERS,
-        mmpose.DATASETS,
-        mmpose.HOOKS,
-        mmpose.KEYPOINT_CODECS,
-        mmpose.MODELS,
-        mmpose.TRANSFORMS,
-    ):
+    names = 'DATA_SAMPLERS DATASETS HOOKS KEYPOINT_CODECS MODELS TRANSFORMS'.split()
+    for registry in (FUNCTIONS, *(getattr(mmpose, name) for name in names)):
         # A new list: registries without locations share one. Ours first: its errors are readable.
         registry._locations = [f'{__name__}.components', *registry._locations]
         registry._imported = False  # whoever has used MMPose already has set it

@@ -1,6 +1,6 @@
 """``python -m mspn_plugin.doctor`` is `mspn.doctor`, which also runs where this does not import."""
 
-from mspn.doctor import main
+from mspn.cli import tool
 
 if __name__ == '__main__':
-    raise SystemExit(main())
+    tool('doctor')()

@@ -5,14 +5,14 @@ On a machine with compiled mmcv and a working xtcocotools nothing here changes a
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Gap:
     detail: str
 
 
+@dataclass(frozen=True)
 class StandIn(MetaPathFinder):
     """Answers for one module and for nothing else; Python finds a package's submodules by itself.
 
@@ -37,28 +38,19 @@ class StandIn(MetaPathFinder):
     module without.
     """
 
-    def __init__(self, name: str, file: Path) -> None:
-        self.name, self.file = name, file
+    name: str
+    file: Path
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """Returns the spec of our file under the other package's name."""
-        if fullname != self.name:
-            return None
-        folder = [str(self.file.parent)] if self.file.stem == '__init__' else None
-        return importlib.util.spec_from_file_location(
-            fullname, self.file, submodule_search_locations=folder
-        )
+        return spec_from_file_location(fullname, self.file) if fullname == self.name else None
 
 
 def version(*distributions: str) -> str | None:
     """Returns the version of the first of these distributions that is installed."""
     for name in distributions:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return None
 
 

@@ -32,11 +32,7 @@ from torch.torch_version import TorchVersion
 
 from . import Gap
 
-# HistoryBuffer pickles its table of statistics: functions that Python pickles as
-# getattr(HistoryBuffer, name).
 _STATISTICS = ('min', 'max', 'current', 'mean')
-
-_NUMBERS = re.compile(r'[biufc]\d{1,2}')
 _ALLOWED_TYPES = 'bool, integer, float and complex numbers'
 
 
@@ -52,38 +48,33 @@ def install() -> tuple[Gap, Gap]:
     if restricted:
         torch.serialization.add_safe_globals(list(_allow_list()))
         detail = 'allow-list of HistoryBuffer and plain numpy arrays for weights-only loading'
-    return Gap('torch.load', restricted, detail), _restrict_urls()
-
-
-def _restrict_urls() -> Gap:
-    """Replaces the name that MMEngine calls by the same function with ``weights_only=True``."""
-    load_url: Any = checkpoint.load_url
-    if 'weights_only' not in inspect.signature(load_url).parameters:
-        return Gap('load_url', False, 'MMEngine loads URLs in a way of its own')
-    checkpoint.load_url = functools.partial(load_url, weights_only=True)
-    return Gap('load_url', True, 'weights-only loading of what MMEngine downloads')
+    load_url: Any = checkpoint.load_url  # the name that MMEngine calls
+    urls, what = False, 'MMEngine loads URLs in a way of its own'
+    if 'weights_only' in inspect.signature(load_url).parameters:
+        checkpoint.load_url = functools.partial(load_url, weights_only=True)
+        urls, what = True, 'weights-only loading of what MMEngine downloads'
+    return Gap('torch.load', restricted, detail), Gap('load_url', urls, what)
 
 
 @functools.cache  # torch keeps a set, so the same objects must be added each time
 def _allow_list() -> tuple[tuple[Any, str], ...]:
     """Returns pairs of a callable and the name under which a file reaches it."""
-    named: list[tuple[Any, str]] = [
+    # torch fills an object only if its exact class is in the list. Arrays and types must be, yet a
+    # file must not call their classes; every name that a file can write has a dot in it.
+    filled: set[type] = {np.ndarray, *(type(np.dtype(code)) for code in '?bhilqBHILQefdgFDG')}
+    return (
         (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
         (_history_statistic, 'builtins.getattr'),
         (_ArrayName, 'numpy.ndarray'),
         (_plain_dtype, 'numpy.dtype'),
-    ]
-    for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):
-        named += [(_empty_array, f'{module}._reconstruct'), (_number, f'{module}.scalar')]
-    # torch fills an object only if its exact class is in the list. Arrays and types must be, yet a
-    # file must not call their classes; every name that a file can write has a dot in it.
-    filled: set[type] = {np.ndarray, *(type(np.dtype(code)) for code in '?bhilqBHILQefdgFDG')}
-    unreachable = [(cls, cls.__name__) for cls in filled]
-    return (*named, *unreachable)
+        *((_empty_array, f'numpy.{core}.multiarray._reconstruct') for core in ('_core', 'core')),
+        *((_number, f'numpy.{core}.multiarray.scalar') for core in ('_core', 'core')),
+        *((cls, cls.__name__) for cls in filled),
+    )
 
 
 def _history_statistic(owner: object, name: object) -> Any:
-    """Answers for ``builtins.getattr`` with the four statistics of `HistoryBuffer`."""
+    """Answers for ``builtins.getattr``, by which `HistoryBuffer` pickles its four statistics."""
     if owner is not HistoryBuffer or not isinstance(name, str) or name not in _STATISTICS:
         raise _refusal(f'getattr({owner!r}, {name!r})', 'the statistics of HistoryBuffer')
     return getattr(HistoryBuffer, name)
@@ -107,7 +98,7 @@ def _plain_dtype(code: object, align: object = False, copy: object = False) -> n
     """Answers for ``numpy.dtype`` with numpy's own object for a type of numbers."""
     # Never a copy, although files ask for one: numpy ignores the state that follows for its own
     # objects, so a crafted one has no effect. Its byte order is taken to be this machine's.
-    if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
+    if not isinstance(code, str) or not re.fullmatch(r'[biufc]\d{1,2}', code):
         raise _refusal(f'an array of type {code!r}', _ALLOWED_TYPES)
     return np.dtype(code)
 

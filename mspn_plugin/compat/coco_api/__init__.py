@@ -14,8 +14,7 @@ from pathlib import Path
 
 from .. import Gap, StandIn, version
 
-NAME = 'xtcocotools'
-_FINDER = StandIn(NAME, Path(__file__).with_name(NAME) / '__init__.py')
+_FINDER = StandIn('xtcocotools', Path(__file__).with_name('xtcocotools') / '__init__.py')
 
 
 def install() -> Gap:
@@ -27,30 +26,20 @@ def install() -> Gap:
         A record with ``active=True`` if this package answers for ``xtcocotools``. It is ``False``
         where the real one imports, and where pycocotools is missing too.
     """
+    name = _FINDER.name
     if _FINDER not in sys.meta_path:
-        reason = _import_error()
-        if reason is None:
-            return Gap(NAME, active=False, detail=f'xtcocotools {version(NAME) or "found"}')
+        before = set(sys.modules)
+        try:
+            importlib.import_module(f'{name}.coco')
+            importlib.import_module(f'{name}.cocoeval')
+            return Gap(name, active=False, detail=f'xtcocotools {version(name) or "found"}')
+        except Exception as error:  # built for another numpy: ValueError, AttributeError, ...
+            reason = f'{name} does not import: {type(error).__name__}: {error}'.splitlines()[0]
+        for module in set(sys.modules) - before:
+            if module.partition('.')[0] == name:  # no half-imported module is left behind
+                del sys.modules[module]
         if importlib.util.find_spec('pycocotools') is None:
             detail = f'{reason}, and pycocotools is missing: pip install pycocotools'
-            return Gap(NAME, active=False, detail=detail)
+            return Gap(name, active=False, detail=detail)
         sys.meta_path.insert(0, _FINDER)  # before the finder that would find a broken one again
-    return Gap(NAME, active=True, detail=f'pycocotools {version("pycocotools") or ""}'.strip())
-
-
-def _import_error() -> str | None:
-    """Imports the real xtcocotools; after a failure no half-imported module is left behind.
-
-    A compiled module that was built for another numpy raises ValueError, ImportError or
-    AttributeError, depending on both versions, so every exception counts.
-    """
-    before = set(sys.modules)
-    try:
-        importlib.import_module(f'{NAME}.coco')
-        importlib.import_module(f'{NAME}.cocoeval')
-    except Exception as error:
-        for name in set(sys.modules) - before:
-            if name == NAME or name.startswith(f'{NAME}.'):
-                del sys.modules[name]
-        return f'xtcocotools does not import: {type(error).__name__}: {error}'.splitlines()[0]
-    return None
+    return Gap(name, active=True, detail=f'pycocotools {version("pycocotools") or ""}'.strip())

@@ -23,7 +23,6 @@ from torchvision import ops
 
 # mmcv-lite and mmcv own the same folder: installed over each other, removing one breaks both.
 _INSTALL = 'pip uninstall -y mmcv-lite && mim install "mmcv>=2.0.1,<2.2.0"'
-_NAIVE, _LINEAR, _GAUSSIAN = 0, 1, 2  # how Soft-NMS lowers a score
 _SMALLEST = torch.finfo(torch.float32).tiny  # mmcv takes no logarithm of less: C's FLT_MIN
 
 
@@ -58,14 +57,8 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Keeps the best box (N, 4) of every group that overlaps by more than the threshold.
-
-    Returns:
-        Indices (M,) of the boxes kept, best first, int64.
-    """
-    boxes = _widen(boxes)
-    if offset:
-        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    """Returns indices (M,), best first: of the boxes (N, 4) that overlap too much, the best one."""
+    boxes = _widen(boxes) + boxes.new_tensor([0, 0, offset, offset])
     if boxes.dtype == torch.float32:
         # mmcv compares in float32; 0.6 as float64 is less than an overlap of 0.6 as float32.
         iou_threshold = float(np.float32(iou_threshold))
@@ -84,69 +77,54 @@ def softnms(
 ) -> Tensor:
     """Lowers the scores of overlapping boxes instead of dropping the boxes (Soft-NMS).
 
-    Ties are broken as mmcv does it, by where its swaps have put the boxes.
-
-    Args:
-        boxes: (N, 4), on the CPU, where mmcv brings all arguments.
-        scores: (N,).
-        dets: (N, 5), filled in place: the first M rows become the boxes and new scores, best first.
-        iou_threshold: Where the methods 0 and 1 begin to act.
-        sigma: Width of method 2.
-        min_score: Boxes whose new score is lower are dropped.
-        method: 0 sets scores to 0, 1 multiplies them by 1 - overlap, 2 by exp(-overlap^2 / sigma).
-        offset: See above.
+    The method 0 sets scores to 0, 1 multiplies them by 1 - overlap, both from the threshold on; 2
+    multiplies all by exp(-overlap^2 / sigma). Boxes whose new score is below `min_score` go. Ties
+    are broken as mmcv does it, by where its swaps have put the boxes. All is on the CPU, where mmcv
+    brings it. Of `dets` (N, 5) the first M rows become the boxes and new scores, best first.
 
     Returns:
         Indices (M,) of the boxes kept, int64.
     """
-    if method not in (_NAIVE, _LINEAR, _GAUSSIAN):
+    if method not in (0, 1, 2):
         raise ValueError(f'method must be 0 (naive), 1 (linear) or 2 (gaussian), got {method}')
-    boxes = _widen(boxes)
+    boxes = _widen(boxes).detach()
     # numpy: several times faster than torch on arrays this small
-    rest = torch.cat((boxes, scores.to(boxes.dtype)[:, None]), 1).detach().numpy()
-    index = np.arange(len(rest))
-    i = 0
-    while i < len(rest):
-        best = i + int(rest[i:, 4].argmax())
-        rest[[i, best]], index[[i, best]] = rest[[best, i]], index[[best, i]]
-        tail = rest[i + 1 :]
-        overlap = _overlaps(rest[i], tail, offset)
-        if method == _GAUSSIAN:
-            tail[:, 4] *= np.exp(-(overlap**2) / sigma)
+    new_scores = scores.to(boxes.dtype).detach().numpy().copy()
+    corners = boxes.numpy() + np.array([0, 0, offset, offset], boxes.numpy().dtype)
+    low, high = corners[:, :2], corners[:, 2:]
+    areas, left, kept = np.prod(high - low, 1), np.arange(len(boxes)), []
+    while len(left):
+        i = int(new_scores[left].argmax())
+        best, left[i] = left[i], left[0]
+        left = left[1:]
+        kept.append(best)
+        sides = np.minimum(high[best], high[left]) - np.maximum(low[best], low[left])
+        shared = np.prod(np.maximum(sides, 0), 1)
+        with np.errstate(divide='ignore', invalid='ignore'):  # two empty boxes do not overlap
+            overlap = np.nan_to_num(shared / (areas[best] + areas[left] - shared))
+        if method == 2:
+            new_scores[left] *= np.exp(-(overlap**2) / sigma)
         else:
-            weight = 1 - overlap if method == _LINEAR else 0
-            tail[:, 4] *= np.where(overlap >= np.float32(iou_threshold), weight, 1)
-        low = tail[:, 4] < min_score
-        if low.any():
-            # The last box that stays fills the first hole, and so on.
-            order, count = np.arange(len(tail)), int((~low).sum())
-            order[np.flatnonzero(low[:count])] = count + np.flatnonzero(~low[count:])[::-1]
-            order = np.concatenate((np.arange(i + 1), i + 1 + order[:count]))
-            rest, index = rest[order], index[order]
-        i += 1
-    dets[: len(rest)] = torch.from_numpy(rest).to(dets.dtype)
-    return torch.from_numpy(index)
+            weight = 1 - overlap if method == 1 else 0
+            new_scores[left] *= np.where(overlap >= np.float32(iou_threshold), weight, 1)
+        stay = ~(new_scores[left] < min_score)
+        # The last box that stays fills the first hole, and so on.
+        count, stayed = stay.sum(), np.flatnonzero(stay)
+        filled = np.arange(count)
+        filled[~stay[:count]] = stayed[stayed >= count][::-1]
+        left = left[filled]
+    index = torch.tensor(kept, dtype=torch.long)
+    dets[: len(kept), :4], dets[: len(kept), 4] = boxes[index], torch.from_numpy(new_scores)[index]
+    return index
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
-    """Returns intersection over union (N,) of one box and N others; 0 for two empty boxes."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:4], others[:, 2:4])
-    shared = np.maximum(high - low + offset, 0).prod(1)
-    area, areas = (np.prod(b[..., 2:4] - b[..., :2] + offset, -1) for b in (box, others))
-    with np.errstate(divide='ignore', invalid='ignore'):
-        return np.nan_to_num(shared / (area + areas - shared), nan=0.0)
-
-
-# --- RoIAlign: the average of every bin
+# --- RoIAlign: the average of every bin; the two `argmax` are for the maximum, never supplied
 
 
 def roi_align_forward(
     input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **options: Any
 ) -> None:
-    """Fills `output` (R, C, PH, PW) with the average of the samples of each bin; see `_roi_align`.
-
-    `input` is (B, C, h, w); the two `argmax` are for the maximum, which is not supplied.
-    """
+    """Fills `output` (R, C, PH, PW) with the average of the samples of `input` (B, C, h, w)."""
     output.copy_(_roi_align(_widen(input), rois, **options))
 
 
@@ -170,21 +148,12 @@ def roi_align_backward(
         grad_input.add_(torch.autograd.grad(output, features, gradient)[0])
 
 
-def _roi_align(
-    features: Tensor,
-    rois: Tensor,
-    *,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,  # cells of the feature map per image pixel
-    sampling_ratio: int,  # samples per bin and direction; 0: about one per cell
-    pool_mode: int,  # 1, the average; 0 would be the maximum
-    aligned: bool,  # the centre of cell 0 lies at 0.5; else at 0, no region is below one cell
-) -> Tensor:
-    if pool_mode != 1:
+def _roi_align(features: Tensor, rois: Tensor, *, pool_mode: int, **options: Any) -> Tensor:
+    if pool_mode != 1:  # 1 is the average
         __getattr__('roi_align_forward with pool_mode "max"')()
-    pooled, rois = (aligned_height, aligned_width), rois.to(features.dtype)
-    return ops.roi_align(features, rois, pooled, spatial_scale, sampling_ratio, aligned)
+    options['output_size'] = options.pop('aligned_height'), options.pop('aligned_width')
+    # The rest is named as torchvision names it: spatial_scale, sampling_ratio and aligned.
+    return ops.roi_align(features, rois.to(features.dtype), **options)
 
 
 # --- sigmoid focal loss (Lin et al., 2017). A target of C is background, every class negative.
@@ -204,31 +173,28 @@ def sigmoid_focal_loss_forward(
             f'targets must be at most the number of classes, {input.size(1)} (which means '
             f'background), got {int(target.max())}'
         )
-    p = _widen(input).sigmoid()
-    positive = -alpha * (1 - p).pow(gamma) * p.clamp(min=_SMALLEST).log()
-    negative = -(1 - alpha) * p.pow(gamma) * (1 - p).clamp(min=_SMALLEST).log()
-    output.copy_(_chosen(positive, negative, target, weight))
+    _, share, right, wrong = _shares(input, target, weight, alpha)
+    output.copy_(-share * wrong.pow(gamma) * right.clamp(min=_SMALLEST).log())
 
 
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
     """Fills `grad_input` (N, C) with the derivative of each loss by its own logit."""
+    sign, share, right, wrong = _shares(input, target, weight, alpha)
+    slope = wrong - gamma * right * right.clamp(min=_SMALLEST).log()
+    grad_input.copy_(-sign * share * wrong.pow(gamma) * slope)
+
+
+def _shares(input: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, ...]:
+    """Returns four (N, C): 1 for the target, else -1; factor; p of the right and wrong answer."""
     p = _widen(input).sigmoid()
-    q, log_p, log_q = 1 - p, p.clamp(min=_SMALLEST).log(), (1 - p).clamp(min=_SMALLEST).log()
-    positive = -alpha * q.pow(gamma) * (q - gamma * p * log_p)
-    negative = -(1 - alpha) * p.pow(gamma) * (gamma * q * log_q - p)
-    grad_input.copy_(_chosen(positive, negative, target, weight))
-
-
-def _chosen(positive: Tensor, negative: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Returns (N, C), positive where the class is the target, times the weight of the target."""
-    classes = torch.arange(positive.size(1), device=target.device)
-    chosen = torch.where(target[:, None] == classes, positive, negative)
-    if weight.numel() == 0:
-        return chosen
-    factors = torch.cat((weight.to(chosen.dtype), chosen.new_ones(1)))  # the last: background
-    return chosen * factors[target.clamp(max=len(weight))][:, None]
+    positive = target[:, None] == torch.arange(p.size(1), device=p.device)
+    factors = torch.cat((weight.to(p.dtype), p.new_ones(1)))  # the last: background, or no weights
+    share = torch.where(positive, p.new_tensor(alpha), 1 - alpha)
+    share *= factors[target.clamp(max=len(weight))][:, None]
+    right, wrong = torch.where(positive, p, 1 - p), torch.where(positive, 1 - p, p)
+    return torch.where(positive, 1, -1), share, right, wrong
 
 
 def _widen(tensor: Tensor) -> Tensor:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO as _PycocoCOCO
-
-__all__ = ['COCO']
 
 
 class COCO(_PycocoCOCO):
@@ -37,10 +34,9 @@ class COCO(_PycocoCOCO):
         """
         if isinstance(resFile, str | Path):
             resFile = json.loads(Path(resFile).read_text(encoding='utf-8'))
-        if not (isinstance(resFile, list) and not resFile):
+        if not isinstance(resFile, list) or resFile:
             return super().loadRes(resFile)
         results = COCO()
-        kept = {key: copy.deepcopy(self.dataset.get(key, [])) for key in ('images', 'categories')}
-        results.dataset = {**kept, 'annotations': []}
+        results.dataset = {**self.dataset, 'annotations': []}
         results.createIndex()
         return results

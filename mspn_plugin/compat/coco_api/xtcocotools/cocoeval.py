@@ -1,22 +1,16 @@
 """Average precision of keypoints with the options that MMPose's top-down data sets use.
 
 All numbers come out of pycocotools. It knows one kind of person: keypoints under ``keypoints``, an
-area under ``area``, a score under ``score``. Before it runs, every record is copied to that form.
+area under ``area``, an id above 0. Before it runs, every record is copied to that form.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval as _PycocoEval
-
-__all__ = ['COCOeval']
-
-# Where a data set has no areas of the visible person, xtcocotools takes this part of the box.
-_AREA_OF_BOX = 0.53
 
 
 class COCOeval(_PycocoEval):
@@ -55,31 +49,22 @@ class COCOeval(_PycocoEval):
                 'stand-in of mspn_plugin knows keypoints, bbox and segm'
             )
         super().__init__(cocoGt, cocoDt, iouType)
-        self.use_area = use_area
-        if iouType == 'keypoints' and sigmas is not None:
-            self.params.kpt_oks_sigmas = np.asarray(sigmas)
+        if iouType == 'keypoints':
+            if sigmas is not None:
+                self.params.kpt_oks_sigmas = np.asarray(sigmas)
+            truths = [self._as_truth(record, use_area) for record in cocoGt.anns.values()]
+            # pycocotools reads the id 0 as "no match".
+            shift = max(0, 1 - min((record['id'] for record in truths), default=1))
+            truths = [{**record, 'id': record['id'] + shift} for record in truths]
+            found = [self._counted(record) for record in cocoDt.anns.values()]
+            # A detection without any keypoint score above zero has found nothing: no false alarm.
+            found = [record for record in found if record['num_keypoints']]
+            self.cocoGt, self.cocoDt = _with(cocoGt, truths), _with(cocoDt, found)
         self.sigmas = getattr(self.params, 'kpt_oks_sigmas', None)
 
-    def _prepare(self) -> None:
-        """Fills the tables that pycocotools evaluates, with copies of the records in its form."""
-        if self.params.iouType != 'keypoints':
-            super()._prepare()
-            return
-        truths = [self._as_truth(record) for record in self._records(self.cocoGt)]
-        found = [self._counted(record) for record in self._records(self.cocoDt)]
-        self._gts = _group(truths)
-        # A detection without any keypoint score above zero has found nothing: it is no false alarm.
-        self._dts = _group(record for record in found if record['num_keypoints'])
-        self.evalImgs: Any = []
-        self.eval: dict[str, Any] = {}
-
-    def _records(self, coco: Any) -> list[dict[str, Any]]:
-        categories = self.params.catIds if self.params.useCats else []
-        return coco.loadAnns(coco.getAnnIds(imgIds=self.params.imgIds, catIds=categories))
-
-    def _as_truth(self, record: dict[str, Any]) -> dict[str, Any]:
-        if not self.use_area:
-            area = record['bbox'][2] * record['bbox'][3] * _AREA_OF_BOX
+    def _as_truth(self, record: dict[str, Any], use_area: bool) -> dict[str, Any]:
+        if not use_area:  # xtcocotools takes this part of the box for the visible person
+            area = record['bbox'][2] * record['bbox'][3] * 0.53
         elif 'area' in record:
             area = record['area']
         else:
@@ -87,8 +72,7 @@ class COCOeval(_PycocoEval):
                 f'annotation {record["id"]} has no "area"; evaluate with use_area=False, which '
                 'takes the scale of a person from its box'
             )
-        person = {**self._counted(record), 'area': area, 'iscrowd': int(record.get('iscrowd') or 0)}
-        return {**person, 'ignore': int(person['iscrowd'] or person['num_keypoints'] == 0)}
+        return {**self._counted(record), 'area': area, 'iscrowd': int(record.get('iscrowd') or 0)}
 
     def _counted(self, record: dict[str, Any]) -> dict[str, Any]:
         """Returns a copy with the number of keypoints whose visibility or score is above zero."""
@@ -99,16 +83,12 @@ class COCOeval(_PycocoEval):
                 f'the evaluation was given {expected} sigmas, but a record of image '
                 f'{record["image_id"]} has {len(keypoints) / 3:g} keypoints'
             )
-        labelled = np.count_nonzero(keypoints[2::3] > 0)
-        return {**record, 'keypoints': keypoints, 'num_keypoints': labelled}
+        return {**record, 'keypoints': keypoints, 'num_keypoints': (keypoints[2::3] > 0).sum()}
 
 
-def _group(records: Iterable[dict[str, Any]]) -> dict[tuple[int, int], list[dict[str, Any]]]:
-    """Sorts by image and category; ids below 1 shift, as pycocotools reads 0 as "no match"."""
-    records = list(records)
-    shift = max(0, 1 - min((record['id'] for record in records), default=1))
-    groups: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    for record in records:
-        key = record['image_id'], record['category_id']
-        groups[key].append({**record, 'id': record['id'] + shift})
-    return groups
+def _with(coco: COCO, records: list[dict[str, Any]]) -> COCO:
+    """Returns a data set of the same images and categories with these annotations."""
+    other = COCO()
+    other.dataset = {**coco.dataset, 'annotations': records}
+    other.createIndex()
+    return other

@@ -1,5 +1,3 @@
 """Run-length masks; pycocotools has the same functions."""
 
-from pycocotools.mask import area, decode, encode, frPyObjects, iou, merge, toBbox
-
-__all__ = ['area', 'decode', 'encode', 'frPyObjects', 'iou', 'merge', 'toBbox']
+from pycocotools.mask import area, decode, encode, frPyObjects, iou, merge, toBbox  # noqa: F401
