@@ -1,7 +1,5 @@
 """Every example of docs/inference.md and of the README's Python section does what it says."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil

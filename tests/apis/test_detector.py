@@ -1,7 +1,5 @@
 """Person boxes from MMDet, next to a pose model."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 

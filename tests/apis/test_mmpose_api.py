@@ -1,7 +1,5 @@
 """MMPose's own ways to poses take this package's configs and weights as they are."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import shutil

@@ -1,7 +1,5 @@
 """infer_people: what inference_topdown gives, in the caller's order, each image decoded once."""
 
-from __future__ import annotations
-
 import json
 
 import cv2

@@ -1,7 +1,5 @@
 """Frames in, people out: in batches, one at a time, and with boxes that follow the poses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from mmpose.apis import init_model

@@ -1,7 +1,5 @@
 """Pictures of poses: each thing that a reader of a picture relies on is looked up in its pixels."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import cv2

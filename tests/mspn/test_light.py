@@ -1,7 +1,5 @@
 """The light half is light: nothing heavy is imported, and the command answers at once."""
 
-from __future__ import annotations
-
 import functools
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What runs write: COCO's results in a file that is valid whenever the run ends, and pictures."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """tools/infer.py, which is `mspn predict --boxes`: pictures, COCO results and a summary."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import weakref

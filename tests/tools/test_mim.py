@@ -3,8 +3,6 @@
 `mim train mspn_plugin` and `mim test mspn_plugin` run in the test of the demo.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """tools/topdown_demo.py, `mspn predict --detector`: on images, folders, videos and cameras."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
