@@ -23,12 +23,8 @@ def write(tmp_path):
 
 
 def test_boxes_by_image_in_the_order_of_the_file(write):
-    entries = [
-        GOOD,
-        dict(GOOD, image_id=3, bbox=[-5, 0, 10, 10], score=1, segmentation=[]),
-        dict(GOOD, category_id=18),
-        dict(GOOD, bbox=[1, 2, 3, 4], score=0),
-    ]
+    second = dict(GOOD, image_id=3, bbox=[-5, 0, 10, 10], score=1, segmentation=[])
+    entries = [GOOD, second, dict(GOOD, category_id=18), dict(GOOD, bbox=[1, 2, 3, 4], score=0)]
     found = read_detections(write(entries))
     assert list(found.by_image) == [7, 3] and found.other_categories == 1 and len(found) == 3
     boxes, scores = found.by_image[7]
@@ -38,9 +34,6 @@ def test_boxes_by_image_in_the_order_of_the_file(write):
     assert found.by_image[3][0].tolist() == [[-5, 0, 5, 10]]
     others = read_detections(write(entries), category_id=18)
     assert list(others.by_image) == [7] and others.other_categories == 3
-
-
-def test_an_empty_list_and_a_byte_order_mark_are_allowed(write):
     assert read_detections(str(write([]))).by_image == {}
     assert len(read_detections(write(b'\xef\xbb\xbf' + json.dumps([GOOD]).encode()))) == 1
 
@@ -62,10 +55,7 @@ def test_an_empty_list_and_a_byte_order_mark_are_allowed(write):
         (dict(GOOD, bbox=[1, 2, 3, -4]), 'width or height that is not above 0'),
         (dict(GOOD, bbox=[100, 2, 1e-9, 4]), 'too small for where it lies'),
         *(
-            (
-                dict(GOOD, score=value),
-                f'score {json.dumps(value)[:9]}.* is not a number from 0 to 1',
-            )
+            (dict(GOOD, score=value), f'score {json.dumps(value)[:9]}.* not a number from 0 to 1')
             for value in (1.01, -0.1, 10**400, float('nan'), '0.9', True)
         ),
         (dict(GOOD, image_id='7'), 'image_id "7" is a text, expected an integer'),
@@ -97,15 +87,16 @@ def test_the_first_ten_faults_are_named_and_the_others_counted(write):
         (3, 'holds a number, not a list'),
         ('boxes', 'holds a text, not a list'),
         (None, 'holds null, not a list'),
-        (b'[{"image_id": 1,', 'cannot be read as JSON'),
-        (b'', 'cannot be read as JSON'),
-        (b'[' * 100_000, 'cannot be read as JSON'),
+        *((text, 'cannot be read as JSON') for text in (b'[{"image_id": 1,', b'', b'[' * 100_000)),
         (b'["\xff\xfe"]', 'is not UTF-8'),
     ],
 )
-def test_other_files_are_refused(write, tmp_path, content, words):
+def test_other_files_are_refused(write, content, words):
     with pytest.raises(InputError, match=f'detections.json.*{words}.*expected a JSON list'):
         read_detections(write(content))
+
+
+def test_no_file_at_all(tmp_path):
     for path, words in (
         (tmp_path / 'no.json', 'no.json does not exist'),
         (tmp_path, 'is a folder'),
