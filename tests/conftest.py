@@ -1,7 +1,5 @@
 """Shared by all tests: threads, MMPose's registries, and the data that some tests use."""
 
-from __future__ import annotations
-
 import functools
 import http.server
 import importlib.util

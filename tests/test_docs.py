@@ -1,7 +1,5 @@
 """Every example of docs/inference.md and of the README's Python section does what it says."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
@@ -53,35 +51,24 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('index', range(3))
-def test_commands(place, call_tool, monkeypatch, index, capsys):
+def test_commands(place, call_tool, monkeypatch):
     monkeypatch.chdir(place)
     commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
-    assert len(commands) == 3
-    mim, run, package, tool, *arguments = shlex.split(commands[index])
-    assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
-    call_tool(tool, *arguments)
-    written = (
-        'results/people/predictions.json',
-        'infer_results/results.json',
-        'infer_bf16/results.json',
-    )[index]
-    assert Path(written).is_file()
+    written = ('results/people/predictions', 'infer_results/results', 'infer_bf16/results')
+    for command, name in zip(commands, written, strict=True):
+        mim, run, package, tool, *arguments = shlex.split(command)
+        assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
+        call_tool(tool, *arguments)
+        assert Path(f'{name}.json').is_file()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('path', 'index'), [('docs/inference.md', 0), ('docs/inference.md', 1)])
-def test_python(place, monkeypatch, path, index, capsys):
+def test_python(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    exec(compile(blocks(path, 'python')[index], path, 'exec'), {})
-    if index:
-        assert 'people' in capsys.readouterr().out
-        assert list(Path('out').rglob('one.*'))
-
-
-@pytest.mark.slow
-def test_the_readme(place, monkeypatch):
-    monkeypatch.chdir(place)
+    readme, *more = blocks('README.md', 'python')[:1] + blocks('docs/inference.md', 'python')
+    for code in more:
+        exec(code, {})
+    assert 'people' in capsys.readouterr().out and list(Path('out').rglob('one.*'))
     names: dict = {}
-    exec(compile(blocks('README.md', 'python')[0], 'README.md', 'exec'), names)
+    exec(readme, names)
     assert len(names['result']['predictions'][0][0]['keypoints']) == 17

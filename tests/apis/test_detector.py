@@ -1,7 +1,5 @@
 """Person boxes from MMDet, next to a pose model."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 
@@ -22,7 +20,6 @@ NAME = 'rtmdet_tiny_8xb32-300e_coco'
 TINY_POSE = 'mspn-tiny_1xb16-20e_coco-128x96'
 STEM = 'backbone.stem.0.conv.weight'
 EDGES = ((np.maximum, slice(2)), (np.minimum, slice(2, 4)))
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 
 
 @pytest.fixture(scope='module')
@@ -42,11 +39,6 @@ def rtmdet(untrained_models, tmp_path_factory):
     names = dict(dataset_meta=dict(classes=('person', 'bicycle')))
     torch.save(dict(state_dict=model.state_dict(), meta=names), folder / 'rtmdet.pth')
     return folder / 'rtmdet.py', folder / 'rtmdet.pth'
-
-
-@pytest.fixture
-def weights(rtmdet):
-    return dict(torch.load(rtmdet[1])['state_dict'])
 
 
 def pictures(*sizes):
@@ -114,12 +106,9 @@ def test_pose_models_and_detectors_take_turns(rtmdet):
     assert DefaultScope.get_current_instance().scope_name == 'mmpose'
 
 
-@pytest.mark.parametrize('name', [NAME, f'{NAME}.py', f'rtmdet/{NAME}.py'])
-def test_configs_by_name(name):
-    assert read_detector_config(name).model.bbox_head.num_classes == 80
-
-
-def test_configs_that_are_none(tmp_path, rtmdet):
+def test_configs_by_name_and_what_is_none(tmp_path, rtmdet):
+    for name in (NAME, f'{NAME}.py', f'rtmdet/{NAME}.py'):
+        assert read_detector_config(name).model.bbox_head.num_classes == 80
     broken = tmp_path / 'broken.py'
     for config, content, words in (
         ('nothing_9', '', 'nothing_9 does not exist.*rtmdet_tiny_8xb32'),
@@ -137,68 +126,54 @@ def test_configs_that_are_none(tmp_path, rtmdet):
         PersonDetector(broken, rtmdet[1])
 
 
-@pytest.mark.parametrize('kind', ['bare', 'wrapped', 'parallel', 'averaged', 'buffers', 'counters'])
-def test_weights_in_all_their_forms(tmp_path, rtmdet, weights, kind):
-    """Official files, and what MMEngine's runner writes."""
-    path = tmp_path / 'weights.pth'
-    history = HistoryBuffer([1.0], [1])
-    torch.save(
-        {
-            'bare': weights,
-            'wrapped': dict(state_dict=weights, message_hub=dict(loss=history), optimizer={}),
-            'parallel': dict(state_dict={f'module.{k}': v for k, v in weights.items()}),
-            'averaged': dict(state_dict=weights, ema_state_dict=dict(steps=torch.tensor(3))),
-            'buffers': {**weights, 'data_preprocessor.mean': torch.zeros(3, 1, 1)},
-            'counters': {k: v for k, v in weights.items() if 'num_batches' not in k},
-        }[kind],
-        path,
-    )
-    detector = PersonDetector(rtmdet[0], path)
-    loaded = detector.model.state_dict()
-    assert all(torch.equal(loaded[k], v) for k, v in weights.items() if 'num_batches' not in k)
-
-
-@pytest.mark.parametrize(
-    ('change', 'expected'),
-    [
-        ({STEM: None}, f'does not fit .*1 missing: {STEM}'),
-        ({'backbone.9.w': torch.zeros(3)}, 'does not fit .*1 not in the network: backbone.9.w'),
+def test_weights_in_all_their_forms(tmp_path, rtmdet):
+    """Official files, and what MMEngine's runner writes; then files of another network."""
+    path, weights = tmp_path / 'weights.pth', torch.load(rtmdet[1])['state_dict']
+    trainable = {k: v for k, v in weights.items() if 'num_batches' not in k}
+    hub, steps = dict(loss=HistoryBuffer([1.0], [1])), torch.tensor(3)
+    for content in (
+        weights,
+        trainable,
+        {**weights, 'data_preprocessor.mean': torch.zeros(3, 1, 1)},
+        dict(state_dict=weights, message_hub=hub, optimizer={}),
+        dict(state_dict=weights, ema_state_dict=dict(steps=steps)),
+        dict(state_dict={f'module.{k}': v for k, v in weights.items()}),
+    ):
+        torch.save(content, path)
+        loaded = PersonDetector(rtmdet[0], path).model.state_dict()
+        assert all(torch.equal(loaded[k], v) for k, v in trainable.items())
+    for content, words in (
+        ({k: v for k, v in weights.items() if k != STEM}, f'1 missing: {STEM}'),
+        ({**weights, 'backbone.9.w': steps}, '1 not in the network: backbone.9.w'),
+        ({**weights, STEM: torch.zeros(2, 2)}, rf'1 of another shape: {STEM} \(2, 2\) instead of'),
         (
-            {STEM: torch.zeros(2, 2)},
-            rf'does not fit .*1 of another shape: {STEM} \(2, 2\) instead of',
+            {'backbone.conv.weight': steps},
+            'missing: .*; 1 not in the network: backbone.conv.weight',
         ),
-        (None, 'does not fit .*missing: .*; 1 not in the network: backbone.conv.weight'),
-        ('text', 'cannot be read'),
-        ('', 'does not exist'),
-    ],
-)
-def test_weights_of_another_network_are_refused(tmp_path, rtmdet, weights, change, expected):
-    path = tmp_path / 'weights.pth'
-    if isinstance(change, str):
-        path.write_text(change) if change else None
-    else:
-        weights = {'backbone.conv.weight': torch.zeros(3)} if change is None else weights | change
-        torch.save({name: value for name, value in weights.items() if value is not None}, path)
-    with pytest.raises(InputError, match=f'weights.pth {expected}') as caught:
-        PersonDetector(rtmdet[0], path)
-    assert '\n' not in str(caught.value)
+    ):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=f'^[^\n]*weights.pth does not fit .*{words}[^\n]*$'):
+            PersonDetector(rtmdet[0], path)
+    path.write_text('text')
+    for file, words in ((path, 'weights.pth cannot be read'), (tmp_path / 'no.pth', 'not exist')):
+        with pytest.raises(InputError, match=words):
+            PersonDetector(rtmdet[0], file)
 
 
 @pytest.mark.parametrize(
-    ('options', 'expected'),
+    ('option', 'value', 'expected'),
     [
-        (dict(category=2), 'categories 0 to 1, and 2 is none of them'),
-        (dict(category=-1), 'and -1 is none of them'),
-        (dict(score_thr=1.5), 'score_thr is 1.5; expected 0 to 1'),
-        (dict(nms_thr=float('nan')), 'nms_thr is nan; expected 0 to 1'),
-        (dict(device='cuda:97'), "device 'cuda:97' cannot be used; this machine has cpu"),
-        (dict(device='toaster'), "device 'toaster' cannot be used"),
-        (dict(device='meta'), "device 'meta' cannot be used"),
+        ('category', 2, 'categories 0 to 1, and 2 is none of them'),
+        ('category', -1, 'and -1 is none of them'),
+        ('score_thr', 1.5, 'score_thr is 1.5; expected 0 to 1'),
+        ('nms_thr', np.nan, 'nms_thr is nan; expected 0 to 1'),
+        ('device', 'cuda:97', "device 'cuda:97' cannot be used; this machine has cpu"),
+        *(('device', name, f"device '{name}' cannot be used") for name in ('toaster', 'meta')),
     ],
 )
-def test_options_that_cannot_be(rtmdet, options, expected):
+def test_options_that_cannot_be(rtmdet, option, value, expected):
     with pytest.raises(InputError, match=expected):
-        PersonDetector(*rtmdet, **options)
+        PersonDetector(*rtmdet, **{option: value})
 
 
 def test_usable_boxes():
@@ -209,14 +184,10 @@ def test_usable_boxes():
     assert usable_boxes(np.zeros((0, 4), np.float32), (10, 8)).shape == (0,)
 
 
-@needs_cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_on_a_gpu(rtmdet):
-    images = pictures((120, 90), (64, 96))
-    options = dict(score_thr=0, nms_thr=0.3)
-    for here, there in zip(
-        PersonDetector(*rtmdet, **options).detect(images),
-        PersonDetector(*rtmdet, device='cuda', **options).detect(images),
-        strict=True,
-    ):
+    images, options = pictures((120, 90), (64, 96)), dict(score_thr=0, nms_thr=0.3)
+    detectors = (PersonDetector(*rtmdet, device=name, **options) for name in ('cpu', 'cuda'))
+    for here, there in zip(*(found.detect(images) for found in detectors), strict=True):
         assert abs(len(here[0]) - len(there[0])) <= 1  # random scores are close to each other
         np.testing.assert_allclose(here[1][:3], there[1][:3], atol=0.01)

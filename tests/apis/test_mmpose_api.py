@@ -1,7 +1,5 @@
 """MMPose's own ways to poses take this package's configs and weights as they are."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import shutil
@@ -24,14 +22,9 @@ pytestmark = pytest.mark.slow
 
 def test_the_inferencer(untrained_models, people, tmp_path):
     det_config, det_weights, pose_config, pose_weights = untrained_models
-    inferencer = MMPoseInferencer(
-        pose2d=get_config(pose_config),
-        pose2d_weights=str(pose_weights),
-        det_model=str(det_config),
-        det_weights=str(det_weights),
-        det_cat_ids=[0],
-        device='cpu',
-    )
+    pose = dict(pose2d=get_config(pose_config), pose2d_weights=str(pose_weights))
+    detector = dict(det_model=str(det_config), det_weights=str(det_weights), det_cat_ids=[0])
+    inferencer = MMPoseInferencer(**pose, **detector, device='cpu')
     images = sorted((people / 'val2017').iterdir())
     pictures = [cv2.resize(cv2.imread(str(image)), (160, 120)) for image in images[:2]]
     video = write_video(tmp_path / 'people.mp4', pictures, size=(160, 120))

@@ -1,7 +1,5 @@
 """infer_people: what inference_topdown gives, in the caller's order, each image decoded once."""
 
-from __future__ import annotations
-
 import json
 
 import cv2
@@ -41,16 +39,16 @@ def assert_same(found, wanted):
         assert np.array_equal(a.bboxes, b.bboxes)
 
 
-@pytest.fixture
-def count_up():
-    """Gives values one by one, and notes in ``.read`` how many were asked for."""
+class Counted:
+    """Gives values one by one, and notes in ``read`` how many were asked for."""
 
-    def count_up(values):
-        for count_up.read, value in enumerate(values, 1):
+    def __init__(self, values):
+        self.values, self.read = iter(values), 0
+
+    def __iter__(self):
+        for value in self.values:
+            self.read += 1
             yield value
-
-    count_up.read = 0
-    return count_up
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, 64])
@@ -100,24 +98,18 @@ def test_scores_and_threshold(model, crowd):
 
 
 @pytest.mark.parametrize(('threads', 'ahead'), [(0, 0), (1, 8), (2, 9)])
-def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd, count_up, threads, ahead):
-    paths, boxes = crowd
-    options = dict(batch_size=4, threads=threads)
-    frames = lambda: count_up(cv2.imread(str(paths[i % 9])) for i in range(1000))  # noqa: E731
-    results = infer_people(model, frames(), (boxes[i % 9][:1] for i in range(1000)), **options)
-    assert count_up.read == 0
-    assert len(next(results)) == 1 and count_up.read <= 5 + ahead
-    # Nobody in sight: the few that are do not wait for a full batch.
-    seldom = ([boxes[0][0]] if index == 0 else None for index in range(1000))
-    assert len(next(infer_people(model, frames(), seldom, **options))) == 1
-    assert count_up.read <= 6 + ahead
-
-
-def test_a_camera_is_not_read_ahead(model, crowd, count_up):
-    paths, boxes = crowd
-    frames, first = count_up(map(cv2.imread, map(str, paths))), iter(each[:1] for each in boxes)
-    results = infer_people(model, frames, first, batch_size=1)
-    assert [(len(people), count_up.read) for people in results] == [(1, n + 1) for n in range(9)]
+def test_an_iterator_is_read_no_further_than_a_batch_needs(model, crowd, threads, ahead):
+    pixels, boxes = [cv2.imread(str(path)) for path in crowd[0]], crowd[1]
+    # With nobody in sight the few that are do not wait for a full batch.
+    for given, most in (([each[:1] for each in boxes] * 99, 5), ([boxes[0][:1]] + 890 * [None], 6)):
+        frames = Counted(pixels * 99)
+        results = infer_people(model, iter(frames), iter(given), batch_size=4, threads=threads)
+        assert frames.read == 0
+        assert len(next(results)) == 1 and frames.read <= most + ahead
+    # A camera is not read ahead.
+    frames, first = Counted(pixels), iter(each[:1] for each in boxes)
+    results = infer_people(model, iter(frames), first, batch_size=1)
+    assert [(len(people), frames.read) for people in results] == [(1, n + 1) for n in range(9)]
 
 
 @pytest.mark.parametrize('threads', [0, 1, 3])
@@ -157,21 +149,14 @@ def test_the_predictor(model, crowd):
 def test_bad_input_is_explained(model, crowd, tmp_path):
     paths, boxes = crowd
     (text := tmp_path / 'text.jpg').write_text('no image')
-    bad = [  # the image and the box are named
-        (
-            paths[:2],
-            [boxes[0], np.vstack([boxes[1], [box]])],
-            {},
-            f'box {len(boxes[1])} of image 1 .*{words}',
-        )
-        for box, words in (
-            ([10, 10, np.nan, 20], 'is not finite'),
-            *(([10, 10, x, 20], 'has no area') for x in (5, 10)),
-            *(([x, 10, x + 9, 20], 'lies outside the image') for x in (-10, 9000)),
-        )
+    bad = [
+        ([10, 10, np.nan, 20], 'is not finite'),
+        *(([10, 10, x, 20], 'has no area') for x in (5, 10)),
+        *(([x, 10, x + 9, 20], 'lies outside the image') for x in (-10, 9000)),
     ]
+    name = f'box {len(boxes[1])} of image 1 .*'
     for images, given, more, words in (
-        *bad,
+        *((paths[:2], [boxes[0], [*boxes[1], box]], {}, name + words) for box, words in bad),
         (tmp_path / 'no.jpg', None, {}, 'image 0.*does not exist'),
         (tmp_path, None, {}, 'image 0.*is a folder'),
         (text, None, {}, 'image 0.*cannot be read as an image'),

@@ -1,7 +1,5 @@
 """Frames in, people out: in batches, one at a time, and with boxes that follow the poses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from mmpose.apis import init_model
@@ -66,9 +64,9 @@ def test_a_camera_no_frames_and_low_scores(model, predictor):
     results = people_in_frames(frames, Detector(1, 1), predictor, at_once=True)
     assert next(results)[0].id == 0 and next(frames).id == 1  # nothing is read ahead
     assert list(people_in_frames(iter(()), Detector(), predictor)) == []
-    for find, strict in ((Detector(0, 0), predictor), (Detector(5, 5), None)):
-        strict = strict or PosePredictor(model, score_thr=99)
-        assert [people for _, people in people_in_frames(make_frames(2), find, strict)] == [[], []]
+    strict = PosePredictor(model, score_thr=99)
+    for find, poses in ((Detector(0, 0), predictor), (Detector(5, 5), strict)):
+        assert [people for _, people in people_in_frames(make_frames(2), find, poses)] == [[], []]
 
 
 def test_boxes_follow_between_detections(predictor):
@@ -92,16 +90,13 @@ def person(points, scores, *, box=(10, 20, 50, 90), box_score=0.8):
 CORNERS = [(30, 40), (70, 40), (30, 140), (70, 140)]
 
 
-def test_a_box_is_the_extent_of_the_good_keypoints():
+def test_a_box_is_the_extent_of_the_good_keypoints_and_who_left_is_not_followed():
     stray = person([*CORNERS, (500, 500)], [1, 1, 1, 0.7, 0.55])
     boxes, scores = follow([stray], (640, 480))
     np.testing.assert_allclose(boxes, [[24, 25, 76, 155]], atol=1e-4)
     np.testing.assert_allclose(scores, [0.8])
     lost = person(CORNERS, [1, 0.5, 0.5, 0.5])  # its box stays
     assert follow([lost], (640, 480))[0].tolist() == [[10, 20, 50, 90]]
-
-
-def test_who_left_is_not_followed():
     left = person(np.array(CORNERS) - (80, 0), [1, 1, 1, 1])
     boxes, scores = follow([left, person(CORNERS, [1, 1, 1, 1])], (640, 480))
     assert len(boxes) == len(scores) == 1 and boxes[0, 0] == 24
@@ -110,15 +105,12 @@ def test_who_left_is_not_followed():
     assert follow([], (640, 480))[0].shape == (0, 4)
 
 
-def test_two_boxes_on_one_person_become_one():
+def test_one_person_with_two_boxes_or_found_twice_is_one(model):
     unsure = person(CORNERS, [0.7] * 4, box_score=0.5)
     sure = person(np.array(CORNERS) + 1, [1.0] * 4, box_score=0.9)
     beside = person(np.array(CORNERS) + (30, 0), [1.0] * 4, box_score=0.7)
     _, scores = follow([unsure, beside, sure], (640, 480))
     np.testing.assert_allclose(scores, [0.7, 0.9])
-
-
-def test_one_person_found_twice_is_one(model):
     sigmas = model.dataset_meta['sigmas']
     points = np.stack([np.linspace(15, 45, 17), np.linspace(25, 85, 17)], axis=1)
     scores = [0.9] * 17

@@ -16,9 +16,7 @@ def test_demo_writes_numbers_pictures_and_a_curve(people, tmp_path):
     out = tmp_path / 'out'
     command = [sys.executable, '-P', '-m', 'demo', '--epochs', '1', '--data', people, '--out', out]
     environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2] / 'examples'))
-    printed = subprocess.run(
-        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
+    printed = subprocess.check_output(command, env=environment, text=True)
     assert len(json.loads((out / 'metrics.json').read_text())) == 10
     assert cv2.imread(str(out / 'training_curve.png')).std() > 5
     overview = cv2.imread(str(out / 'pictures' / 'overview.jpg'))

@@ -1,7 +1,5 @@
 """Pictures of poses: each thing that a reader of a picture relies on is looked up in its pixels."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import cv2
@@ -43,9 +41,9 @@ def draw(*people, meta=COCO, **options):
     return draw_people(canvas(), people, meta, **options)
 
 
-def painted(picture, plain=GREY):
+def painted(picture):
     """Where a picture differs from the grey it was drawn on."""
-    return np.abs(picture.astype(int) - plain).max(axis=2) > 3
+    return np.abs(picture.astype(int) - GREY).max(axis=2) > 3
 
 
 def near(found, colour):
@@ -111,15 +109,13 @@ def test_nothing_is_drawn_below_the_thresholds():
 
 
 def test_what_the_network_is_less_sure_of_is_fainter():
-    contrast = []
-    for score in (UNSURE, 0.7, 0.9, SURE):
-        picture = draw(arm('left', 200, score=score))
-        contrast.append(np.abs(picture[200, 200].astype(int) - GREY).sum())
+    pictures = [draw(arm('left', 200, score=score)) for score in (UNSURE, 0.7, 0.9, SURE)]
+    contrast = [np.abs(picture[200, 200].astype(int) - GREY).sum() for picture in pictures]
     assert contrast[0] > 10  # an untrained network's people are there all the same
     assert contrast == sorted(contrast) and contrast[-1] > 4 * contrast[0]
     half = person({'left_shoulder': (200, 100, SURE), 'left_elbow': (200, 300, UNSURE)})
-    faint = draw(arm('left', 200, score=UNSURE))[200, 200]  # as the less certain end is
-    np.testing.assert_array_equal(draw(half)[200, 200], faint)
+    # As the less certain end is.
+    np.testing.assert_array_equal(draw(half)[200, 200], pictures[0][200, 200])
     wrists = [draw(person({'left_wrist': (200, 200, score)})) for score in (0.55, 0.9, SURE)]
     for values in ([painted(w).sum() for w in wrists], [w[200, 200].min() for w in wrists]):
         assert values == sorted(set(values))  # larger and whiter
@@ -133,29 +129,23 @@ def widths(size):
     return (np.abs(row - LEFT).max(axis=1) < 60).sum(), (row.max(axis=1) < 90).sum()
 
 
-def test_lines_and_outlines_grow_with_the_person():
+def test_lines_and_outlines_grow_with_the_person_and_show_on_any_background():
     limbs, outlines = zip(*(widths(size) for size in (20, 150, 400)), strict=True)
     for values in (limbs, outlines):
         assert values == tuple(sorted(set(values)))
     assert limbs[0] >= 1 and limbs[-1] < 20
+    for plain in (0, 128, 255):
+        image = np.full((400, 400, 3), plain, np.uint8)
+        column = draw_people(image, [person(SHOULDERS)], COCO)[:, 200].mean(axis=1)
+        assert column.max() - column.min() > 120
 
 
-@pytest.mark.parametrize('plain', [0, 128, 255])
-def test_limbs_are_visible_on_any_background(plain):
-    image = np.full((400, 400, 3), plain, np.uint8)
-    column = draw_people(image, [person(SHOULDERS)], COCO)[:, 200].astype(int).mean(axis=1)
-    assert column.max() - column.min() > 120
-
-
-def test_smaller_people_lie_over_larger_ones():
+def test_smaller_people_lie_over_larger_ones_and_the_rest_stays_as_it_is():
     small = arm('right', 200, box=(150, 90, 250, 310))
     large = arm('left', 200, box=(0, 0, 400, 400))
     large.keypoints[COCO['keypoint_name2id']['nose']] = 200, 20
     for people in ([small, large], [large, small]):
         near(draw(*people)[200, 200], RIGHT)
-
-
-def test_the_image_and_the_people_stay_as_they_are():
     image, someone = canvas(), arm('left', 200)
     before = someone.keypoints.copy()
     picture = draw_people(image, [someone], COCO, boxes=True, scores=True)
@@ -188,34 +178,31 @@ def test_points_far_outside_do_no_harm(far, box):
     near(draw(someone, boxes=True, scores=True)[200, 200], LEFT)
 
 
-def test_what_lies_outside_is_not_seen():
+def test_what_lies_outside_is_not_seen_and_no_skeleton_is_needed():
     beyond = person({'left_shoulder': (200, 200), 'left_elbow': (450, 200)})
     near(draw(beyond)[200, 399], LEFT)  # but the limb of a point just outside
     outside = person({'left_shoulder': (500, 500), 'left_elbow': (600, 500)})
     for nobody in (person({}), outside, arm('left', 200, score=np.nan)):
         assert not painted(draw(nobody)).any()
-
-
-def test_keypoints_without_a_skeleton_are_drawn():
     found = painted(draw(arm('left', 200), meta=dict(COCO, skeleton_links=[])))
     assert found[100, 200] and found[300, 200] and not found[200, 200]
 
 
 def test_refusals():
-    with pytest.raises(InputError, match='17 keypoints, but meta is for 16'):
-        draw(arm('left', 200), meta=MPII)
-    for image in (None, np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32)):
-        with pytest.raises(InputError, match='expected'):
-            draw_people(image, [], COCO)
-        with pytest.raises(InputError, match='expected'):
-            overlay_heatmaps(image, [])
-    with pytest.raises(InputError, match='output_heatmaps'):
-        overlay_heatmaps(canvas(), [arm('left', 200)])
+    someone, images = arm('left', 200), (None, np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32))
+    for call, arguments, words in (
+        (draw_people, (canvas(), [someone], MPII), '17 keypoints, but meta is for 16'),
+        (overlay_heatmaps, (canvas(), [someone]), 'output_heatmaps'),
+        *((draw_people, (image, [], COCO), 'expected') for image in images),
+        *((overlay_heatmaps, (image, []), 'expected') for image in images),
+    ):
+        with pytest.raises(InputError, match=words):
+            call(*arguments)
 
 
-def with_heatmaps(cells, *, center=(200, 200), scale=(150, 200), size=(48, 64), height=255.0):
+def with_heatmaps(cells, *, center=(200, 200), scale=(150, 200), height=255.0):
     """A person with one heatmap for each of ``cells``, a peak at x, y of each."""
-    y, x = np.mgrid[: size[1], : size[0]]
+    y, x = np.mgrid[:64, :48]
     maps = [height * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 8) for u, v in cells]
     half = 0.5 * np.array(scale)
     region = np.concatenate([center - half, center + half])
@@ -240,8 +227,7 @@ def test_a_heatmap_peaks_where_its_keypoint_is(cell, scale):
 def test_the_overlay_shows_all_keypoints_of_all_people():
     people = [
         with_heatmaps([(10, 10), (40, 50)]),
-        with_heatmaps([(24, 32)], center=(380, 20)),  # and reaches beyond the image
-        with_heatmaps([(24, 32)], center=(900, 20)),
+        *(with_heatmaps([(24, 32)], center=(x, 20)) for x in (380, 900)),  # at the edge, beyond it
         with_heatmaps([(10, 10)], height=0.0),  # who overlaps hides nobody
     ]
     found = rise(*people)

@@ -1,7 +1,5 @@
 """Sources of frames."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest
@@ -16,10 +14,8 @@ def save(folder, **pictures):
     """Writes pictures under names in which the last _ stands for a dot, or texts."""
     for name, content in pictures.items():
         path = folder / '.'.join(name.rsplit('_', 1))
-        if isinstance(content, str):
-            path.write_text(content)
-        else:
-            cv2.imwrite(str(path), content)
+        text = isinstance(content, str)
+        path.write_text(content) if text else cv2.imwrite(str(path), content)
 
 
 def test_an_image(tmp_path):
@@ -37,14 +33,9 @@ def test_an_image(tmp_path):
 
 
 def test_images_of_every_kind_become_three_channels_of_bytes(tmp_path):
-    save(
-        tmp_path,
-        a_png=np.full((48, 64), 200, np.uint8),
-        b_PNG=np.full((48, 64, 4), 200, np.uint8),
-        c_tiff=np.full((48, 64, 3), 200 * 257, np.uint16),
-        d_webp=grey(200),
-        e_jp2=grey(200),
-    )
+    one, four = np.full((48, 64), 200, np.uint8), np.full((48, 64, 4), 200, np.uint8)
+    sixteen = np.full((48, 64, 3), 200 * 257, np.uint16)
+    save(tmp_path, a_png=one, b_PNG=four, c_tiff=sixteen, d_webp=grey(200), e_jp2=grey(200))
     turned = Image.new('RGB', (48, 64), (200,) * 3)
     exif = turned.getexif()
     exif[0x0112] = 6  # the camera was turned by a quarter, which MMPose undoes
@@ -72,7 +63,7 @@ def test_a_folder_is_sorted_and_goes_on_after_a_broken_image(tmp_path):
         list(open_media(tmp_path))
 
 
-def test_a_video(tmp_path):
+def test_a_video_and_a_camera(tmp_path, monkeypatch):
     source = open_media(write_video(tmp_path / 'walk.mp4', 10, rate=29.97))
     assert (source.kind, source.name, source.size) == ('video', 'walk', (64, 48))
     assert source.num_frames == 10 and source.frame_rate == pytest.approx(29.97)
@@ -81,9 +72,6 @@ def test_a_video(tmp_path):
     assert [round(frame.pixels.mean() / 20) for frame in frames] == list(range(10))
     with pytest.raises(ValueError, match='open it again'):
         list(source)
-
-
-def test_a_camera(monkeypatch):
     monkeypatch.setattr(cv2, 'VideoCapture', Camera)
     source = open_media('webcam:3')
     assert (source.kind, source.name, source.size) == ('webcam', 'webcam3', (64, 48))
@@ -97,14 +85,11 @@ def test_a_camera(monkeypatch):
         ('absent.mp4', 'does not exist; expected an image, a folder of images, a video'),
         ('empty', 'there is no image in the folder'),
         ('zero.mp4', 'is an empty file'),
-        *((name, 'cannot be read as an image or a video') for name in ('text.mp4', 'none.mp4')),
-        ('cut.mp4', 'cannot be read as an image or a video'),
+        *((f'{n}.mp4', 'cannot be read as an image or a video') for n in ('text', 'none', 'cut')),
         ('broken.jpg', 'cannot be read as an image; it may be damaged'),
-        ('webcam:', 'names no camera; expected webcam:0'),
-        ('webcam:front', 'names no camera; expected webcam:0'),
+        *((name, 'names no camera; expected webcam:0') for name in ('webcam:', 'webcam:front')),
         ('webcam:97', 'the camera webcam:97 cannot be opened; connect it'),
-        ('http://host/a.mp4', 'is an address, and nothing is fetched'),
-        ('rtsp://host/a', 'is an address, and nothing is fetched'),
+        *((f'{kind}://host/a.mp4', 'is an address, and nothing is') for kind in ('http', 'rtsp')),
     ],
 )
 def test_what_cannot_be_opened(tmp_path, name, expected):

@@ -1,7 +1,5 @@
 """What runs write: COCO's results in a file that is valid whenever the run ends, and pictures."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -14,9 +12,9 @@ from mspn.outputs import ResultsFile, VideoFile, coco_results, picture_name, wri
 from mspn.poses import Pose
 
 
-def make_person(keypoints, scores, box=(10, 20, 40, 60.5), box_score=0.5):
-    arrays = (np.array(values, np.float32) for values in (keypoints, scores, box))
-    return Pose(*arrays, box_score)
+def make_person(keypoints, scores):
+    arrays = (keypoints, scores, (10, 20, 40, 60.5))
+    return Pose(*(np.array(values, np.float32) for values in arrays), 0.5)
 
 
 def read(path):
@@ -35,9 +33,8 @@ def names(folder):
 def test_one_person():
     person = make_person([[1.23456, 2], [3, 4.00049]], [0.8, 1 / 3])
     result = coco_results([person], 42)
-    keypoints = [1.235, 2, 0.8, 3, 4, 0.33333]
-    common = dict(image_id=42, category_id=1, keypoints=keypoints)
-    assert result == [dict(common, score=0.28333, bbox=[10, 20, 30, 40.5])]
+    numbers = dict(keypoints=[1.235, 2, 0.8, 3, 4, 0.33333], bbox=[10, 20, 30, 40.5])
+    assert result == [dict(image_id=42, category_id=1, score=0.28333, **numbers)]
     assert json.loads(json.dumps(result)) == result  # plain Python numbers
     assert person.box.tolist() == [10, 20, 40, 60.5] and coco_results([], 1) == []
     for keypoint, score in ((np.nan, 1), (1, np.nan), (np.inf, 1)):

@@ -1,7 +1,5 @@
 """Pictures and films that tests make."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """tools/infer.py, which is `mspn predict --boxes`: pictures, COCO results and a summary."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import weakref
@@ -18,6 +16,7 @@ from mspn import outputs
 from mspn.cli import main
 from mspn_plugin import get_config
 
+BIG = 'mspn50-2stg_8xb32-210e_coco-256x192'
 BOX = dict(category_id=1, image_id=7, bbox=[10, 10, 60, 100], score=0.9)
 
 
@@ -75,7 +74,6 @@ def test_pictures_and_results(infer, boxes, images, people, untrained_models, tm
     for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
         step()
     assert np.isfinite(evaluation.stats).all()
-
     # The numbers are those of MMPose's own inference.
     model = init_model(get_config(untrained_models[2]), str(untrained_models[3]), device='cpu')
     results = read(out)
@@ -138,8 +136,7 @@ def test_what_does_not_fit_together_is_counted_and_named(infer, images, tmp_path
 
 def test_images_do_not_gather_in_memory(monkeypatch, infer, images, tmp_path):
     """With one person to a batch, only a few images are held, however many there are."""
-    folder = tmp_path / 'images'
-    folder.mkdir()
+    (folder := tmp_path / 'images').mkdir()
     for number in range(20):
         shutil.copy(images / '000000000007.jpg', folder / f'{number}.jpg')
     decode, alive, held = cv2.imdecode, [], []
@@ -157,29 +154,24 @@ def test_images_do_not_gather_in_memory(monkeypatch, infer, images, tmp_path):
 
 def test_refusals(infer, boxes, images, untrained_models, tmp_path):
     config, weights = untrained_models[2:]
-    nameless, twice, other = (tmp_path / name for name in ('nameless', 'twice', 'other.py'))
+    nameless, twice = tmp_path / 'nameless', tmp_path / 'twice'
     for path in (nameless / 'me.jpg', twice / '5.jpg', twice / '000005.png'):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    other.write_text('model = dict(type="DetDataPreprocessor")')
-    assert 'holds no image with a name that ends in its id' in infer(nameless, boxes, status=2)
-    message = infer(twice, boxes, status=2)
-    assert '000005.png and 5.jpg' in message and 'id, 5;' in message
     bad = [*boxes, dict(BOX, bbox=[1, 2, 3])]
-    assert f'entry {len(boxes)}: bbox [1, 2, 3]' in infer(images, bad, status=2)
-    for model, words in (
-        (('mspn-huge', weights), 'mspn-huge'),
-        ((other, weights), 'describes no pose model'),
-        ((config, tmp_path / 'no.pth'), 'no.pth does not exist'),
-        (('mspn50-2stg_8xb32-210e_coco-256x192', weights), 'does not fit the config'),
+    for folder, given, options, more, words in (
+        (nameless, boxes, (), {}, 'holds no image with a name that ends in its id'),
+        (twice, boxes, (), {}, f'000005.png and 5.jpg in {twice} have the same image id, 5;'),
+        (images, bad, (), {}, f'entry {len(boxes)}: bbox [1, 2, 3]'),
+        (images, boxes, (), dict(model=('mspn-huge', weights)), 'mspn-huge'),
+        (images, boxes, (), dict(model=(config, tmp_path / 'no.pth')), 'no.pth does not exist'),
+        (images, boxes, (), dict(model=(BIG, weights)), 'does not fit the config'),
+        (images, boxes, ('--score-thr', 'nan'), {}, '--score-thr: nan is not a number from 0'),
+        (images, boxes, (), dict(out=weights), 'pose.pth cannot be made'),
+        (images, boxes, (), dict(out=weights / 'inside'), 'pose.pth'),
     ):
-        assert words in infer(images, boxes, model=model, status=2)
-    assert '--score-thr: nan is not a number from 0' in infer(
-        images, boxes, '--score-thr', 'nan', status=2
-    )
+        assert words in infer(folder, given, *options, **more, status=2)
     assert not (tmp_path / 'out').exists()
-    assert 'pose.pth cannot be made' in infer(images, boxes, out=weights, status=2)
-    assert 'pose.pth' in infer(images, boxes, out=weights / 'inside', status=2)
 
 
 @pytest.mark.parametrize(

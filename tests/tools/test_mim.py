@@ -3,8 +3,6 @@
 `mim train mspn_plugin` and `mim test mspn_plugin` run in the test of the demo.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -23,27 +21,19 @@ def mim(*arguments, cwd, fails=False):
 
 
 @pytest.mark.slow
-def test_train_through_mmpose_by_path(people, quick, tmp_path):
-    """MMPose's own training script runs a config of this package unchanged."""
-    config = tmp_path / 'mine.py'
-    annotations = 'annotations/person_keypoints_val2017.json'
+def test_train_through_mmpose_by_path_run_and_search(people, quick, tmp_path):
+    """MMPose's own training script runs a config of this package; mim finds its tools."""
+    config, data = tmp_path / 'mine.py', dict(data_root=f'{people}/')
+    truth = dict(ann_file=f'{people}/annotations/person_keypoints_val2017.json')
     config.write_text(
         f'_base_ = [{get_config(TINY)!r}]\n'
-        f'root = {str(people) + "/"!r}\n'
-        'train_dataloader = dict(dataset=dict(data_root=root))\n'
-        'val_dataloader = dict(dataset=dict(data_root=root, bbox_file=None))\n'
-        'test_dataloader = val_dataloader\n'
-        f'val_evaluator = dict(ann_file=root + {annotations!r})\n'
-        'test_evaluator = val_evaluator\n'
+        f'train_dataloader = dict(dataset={data})\n'
+        f'val_dataloader = test_dataloader = dict(dataset={dict(data, bbox_file=None)})\n'
+        f'val_evaluator = test_evaluator = {truth}\n'
     )
     options = ['--cfg-options', *quick, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     output = mim('train', 'mmpose', config, '--work-dir', tmp_path / 'w', *options, cwd=tmp_path)
-    assert 'coco/AP' in output
-    assert (tmp_path / 'w' / 'epoch_1.pth').is_file()
-
-
-@pytest.mark.slow
-def test_mim_run_and_search(tmp_path):
+    assert 'coco/AP' in output and (tmp_path / 'w' / 'epoch_1.pth').is_file()
     said = mim('run', 'mspn_plugin', 'train', 'nowhere', cwd=tmp_path, fails=True)
     assert 'error: the config nowhere does not exist' in said
     mim('search', 'mspn_plugin', '--json', tmp_path / 'found.json', cwd=tmp_path)

@@ -1,7 +1,5 @@
 """tools/topdown_demo.py, `mspn predict --detector`: on images, folders, videos and cameras."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -11,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import films
@@ -70,9 +69,8 @@ def test_a_folder_in_coco_s_layout_and_one_image(demo, people, tmp_path, capsys)
     demo(images, '--draw-boxes')
     printed, bar = capsys.readouterr()
     found = predictions(out)
-    assert f'{len(found)} people in 3 images' in printed
-    assert '1 images could not be read: 99.jpg' in printed
-    assert f'written: {out / "predictions.json"}' in printed
+    read, written = '1 images could not be read: 99.jpg', f'written: {out / "predictions.json"}'
+    assert all(words in printed for words in (f'{len(found)} people in 3 images', read, written))
     assert f'{len(found)} people, ' in bar and 'people/s' in bar
     assert sorted({entry['image'] for entry in found}) == names(people / 'val2017')
     assert all(int(Path(entry['image']).stem) == entry['image_id'] for entry in found)
@@ -113,14 +111,9 @@ def test_a_video(demo, tmp_path, monkeypatch, every, detections):
         assert 'replace its source' in message and open_media(video).num_frames == 10
 
 
-def test_a_video_that_is_cut_in_the_middle_is_said(demo, tmp_path, capsys, monkeypatch):
-    frames = list(open_media(walk(tmp_path / 'walk.mp4', 12)))[:7]
-    monkeypatch.setattr('mspn.media._film_frames', lambda *_: iter(frames))
-    demo(tmp_path / 'walk.mp4')
-    assert 'ended after 7 of the 12 frames that it announces' in capsys.readouterr().out
-
-
-def test_a_camera_runs_until_the_keyboard_stops_it(demo, tmp_path, monkeypatch, capsys):
+def test_a_video_that_is_cut_and_a_camera_that_the_keyboard_stops(
+    demo, tmp_path, capsys, monkeypatch
+):
     class Stopped(films.Camera):
         left = 3
 
@@ -135,11 +128,16 @@ def test_a_camera_runs_until_the_keyboard_stops_it(demo, tmp_path, monkeypatch, 
     demo('webcam:0')
     assert 'people in 3 frames' in capsys.readouterr().out
     assert names(tmp_path / 'out') == ['predictions.json', 'webcam0.mp4']
+    frames = list(open_media(walk(tmp_path / 'walk.mp4', 12)))[:7]
+    monkeypatch.setattr('mspn.media._film_frames', lambda *_: iter(frames))
+    demo(tmp_path / 'walk.mp4', '--overwrite')
+    assert 'ended after 7 of the 12 frames that it announces' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
+        ([], 'rtmdet.py describes no pose model'),
         (['--input', 'broken'], 'none of the 1 images in broken can be read'),
         (['--out', 'text.mp4'], 'the folder text.mp4 cannot be made: File exists'),
         (['--det-every', 0], '--det-every: 0 is not a whole number from 1'),
@@ -153,30 +151,28 @@ def test_a_camera_runs_until_the_keyboard_stops_it(demo, tmp_path, monkeypatch, 
         (['--cfg-options', 'model.head.x=1'], 'cannot be built as a pose model'),
     ],
 )
-def test_bad_input(demo, tmp_path, monkeypatch, options, expected):
+def test_bad_input(demo, some, tmp_path, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
     for name in ('text.mp4', 'broken/a.jpg', 'images/a.png'):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text('neither image nor video')
     cv2.imwrite('images/a.png', np.zeros((9, 9, 3), np.uint8))
-    assert expected in demo(walk('walk.mp4', 1), *options, status=2)
+    models = some if options else (*some[2:4], *some[:2], *some[4:])  # or in the wrong order
+    assert expected in demo(walk('walk.mp4', 1), *options, models=models, status=2)
     assert not [path for path in Path('out').rglob('*') if path.is_file()]
 
 
 def test_show(demo, tmp_path, monkeypatch):
-    def no_window(*_):
-        raise cv2.error('nobody is at home')
-
     film, pictures, key = walk(tmp_path / 'walk.mp4', 3), [], ord('q')
     monkeypatch.setattr(sys, 'platform', 'linux')
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '  GUI:      NONE\n')
     assert 'opencv-python-headless has none' in demo(film, '--show', status=2)
     monkeypatch.setattr(cv2, 'getBuildInformation', lambda: '  GUI:      QT5\n')
-    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('DISPLAY', '')
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
     assert 'DISPLAY names none' in demo(film, '--show', status=2)
     monkeypatch.setenv('DISPLAY', ':97')
-    monkeypatch.setattr(cv2, 'namedWindow', no_window)
+    monkeypatch.setattr(cv2, 'namedWindow', Mock(side_effect=cv2.error('nobody is at home')))
     assert '--show cannot open a window' in demo(film, '--show', status=2)
     monkeypatch.setattr(cv2, 'namedWindow', lambda *_: None)
     monkeypatch.setattr(cv2, 'imshow', lambda _, picture: pictures.append(picture))
@@ -186,12 +182,6 @@ def test_show(demo, tmp_path, monkeypatch):
     key = ord('x')
     demo(film, '--show')  # starts anew
     assert len(pictures) == 4 and names(tmp_path / 'out') == ['predictions.json', 'walk.mp4']
-
-
-def test_models_in_the_wrong_order(demo, untrained_models, tmp_path):
-    models = [*untrained_models[2:], *untrained_models[:2]]
-    message = demo(walk(tmp_path / 'walk.mp4', 1), models=models, status=2)
-    assert 'rtmdet.py describes no pose model' in message
 
 
 @pytest.mark.slow
