@@ -1,8 +1,6 @@
 """tools/infer.py, which is `mspn predict --boxes`: pictures, COCO results and a summary."""
 
 import json
-import shutil
-import weakref
 
 import cv2
 import numpy as np
@@ -134,43 +132,23 @@ def test_what_does_not_fit_together_is_counted_and_named(infer, images, tmp_path
     assert '3 images without detections (left out)' in text
 
 
-def test_images_do_not_gather_in_memory(monkeypatch, infer, images, tmp_path):
-    """With one person to a batch, only a few images are held, however many there are."""
-    (folder := tmp_path / 'images').mkdir()
-    for number in range(20):
-        shutil.copy(images / '000000000007.jpg', folder / f'{number}.jpg')
-    decode, alive, held = cv2.imdecode, [], []
-
-    def imdecode(*arguments):
-        image = decode(*arguments)
-        alive.append(weakref.ref(image))
-        held.append(sum(reference() is not None for reference in alive))
-        return image
-
-    monkeypatch.setattr(cv2, 'imdecode', imdecode)
-    infer(folder, [dict(BOX, image_id=number) for number in range(0, 20, 2)], '--batch-size', 1)
-    assert len(read(tmp_path / 'out')) == 10 and len(held) == 20 and max(held) <= 4
-
-
 def test_refusals(infer, boxes, images, untrained_models, tmp_path):
     config, weights = untrained_models[2:]
     nameless, twice = tmp_path / 'nameless', tmp_path / 'twice'
     for path in (nameless / 'me.jpg', twice / '5.jpg', twice / '000005.png'):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    bad = [*boxes, dict(BOX, bbox=[1, 2, 3])]
-    for folder, given, options, more, words in (
-        (nameless, boxes, (), {}, 'holds no image with a name that ends in its id'),
-        (twice, boxes, (), {}, f'000005.png and 5.jpg in {twice} have the same image id, 5;'),
-        (images, bad, (), {}, f'entry {len(boxes)}: bbox [1, 2, 3]'),
-        (images, boxes, (), dict(model=('mspn-huge', weights)), 'mspn-huge'),
-        (images, boxes, (), dict(model=(config, tmp_path / 'no.pth')), 'no.pth does not exist'),
-        (images, boxes, (), dict(model=(BIG, weights)), 'does not fit the config'),
-        (images, boxes, ('--score-thr', 'nan'), {}, '--score-thr: nan is not a number from 0'),
-        (images, boxes, (), dict(out=weights), 'pose.pth cannot be made'),
-        (images, boxes, (), dict(out=weights / 'inside'), 'pose.pth'),
+    for folder, options, more, words in (
+        (nameless, (), {}, 'holds no image with a name that ends in its id'),
+        (twice, (), {}, f'000005.png and 5.jpg in {twice} have the same image id, 5;'),
+        (images, (), dict(model=('mspn-huge', weights)), 'mspn-huge'),
+        (images, (), dict(model=(config, tmp_path / 'no.pth')), 'no.pth does not exist'),
+        (images, (), dict(model=(BIG, weights)), 'does not fit the config'),
+        (images, ('--score-thr', 'nan'), {}, '--score-thr: nan is not a number from 0'),
+        (images, (), dict(out=weights), 'pose.pth cannot be made'),
+        (images, (), dict(out=weights / 'inside'), 'pose.pth'),
     ):
-        assert words in infer(folder, given, *options, **more, status=2)
+        assert words in infer(folder, boxes, *options, **more, status=2)
     assert not (tmp_path / 'out').exists()
 
 
