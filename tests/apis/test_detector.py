@@ -166,15 +166,12 @@ def test_options_that_cannot_be(rtmdet, option, value, expected):
         PersonDetector(*rtmdet, **{option: value})
 
 
-def test_usable_boxes():
+def test_usable_boxes_and_none(rtmdet):
     boxes = [[0, 0, 5, 5], [-9, -9, 0, 3], [3, 3, 3.5, 9], [7, 7, 6, 9], [9, 0, 12, 5]]
     edges = [[10, 0, 12, 5], [0, 8, 5, 12], [-50, -50, 90, 90], [np.nan, 0, 5, 5]]
     usable = usable_boxes(np.array([*boxes, *edges], np.float32), (10, 8))
     assert np.flatnonzero(usable).tolist() == [0, 4, 7]
     assert usable_boxes(np.zeros((0, 4), np.float32), (10, 8)).shape == (0,)
-
-
-def test_nobody(rtmdet):
     nobody = PersonDetector(*rtmdet, score_thr=1)
     assert nobody.detect([]) == []
     assert [found.shape for found in nobody.detect(pictures((60, 200)))[0]] == [(0, 4), (0,)]

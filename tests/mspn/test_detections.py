@@ -46,7 +46,6 @@ def test_boxes_by_image_in_the_order_of_the_file(write):
         *(({k: GOOD[k] for k in GOOD if k != key}, f'{key} is missing') for key in GOOD),
         (dict(GOOD, bbox=[1, 2, 3]), r'bbox \[1, 2, 3\] is not a list of 4 numbers'),
         (dict(GOOD, bbox='1 2 3 4'), 'bbox "1 2 3 4" is not a list of 4 numbers'),
-        (dict(GOOD, bbox={'x': 1}), 'is not a list of 4 numbers'),
         *(
             (dict(GOOD, bbox=[1, 2, 3, value]), 'is not 4 finite numbers')
             for value in ('4', True, None, float('nan'), float('inf'), 10**400)

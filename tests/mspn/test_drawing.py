@@ -92,7 +92,7 @@ def test_sides_stay_apart_for_colour_blind_people():
         assert min(apart) > 30  # a difference of 2.3 is just noticeable
 
 
-def test_nothing_is_drawn_below_the_thresholds():
+def test_scores_decide_what_is_drawn_and_how_faintly():
     points = {'left_shoulder': (100, 100, 0.9), 'left_elbow': (100, 300, 0.6)}
     someone = person(points | {'nose': (300, 60, 0.6)})
     found = painted(draw(someone, keypoint_thr=0.7))
@@ -104,9 +104,7 @@ def test_nothing_is_drawn_below_the_thresholds():
     assert np.array_equal(draw(unsure, **options), draw())
     both, alone = draw(unsure, sure, **options), draw(sure, **options)
     assert painted(both).any() and not np.array_equal(both, alone)  # it is number 1, not number 0
-
-
-def test_what_the_network_is_less_sure_of_is_fainter():
+    # What is less sure is fainter.
     pictures = [draw(arm('left', 200, score=score)) for score in (UNSURE, 0.7, 0.9, SURE)]
     contrast = [np.abs(picture[200, 200].astype(int) - GREY).sum() for picture in pictures]
     assert contrast[0] > 10  # an untrained network's people are there all the same

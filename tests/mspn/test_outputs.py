@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from films import grey
+from films import grey, names, read
 
 from mspn.errors import InputError
 from mspn.media import open_media
@@ -17,17 +17,9 @@ def make_person(keypoints, scores):
     return Pose(*(np.array(values, np.float32) for values in arrays), 0.5)
 
 
-def read(path):
-    return json.loads(path.read_text())
-
-
 def levels(path):
     """The mean brightness of every frame of a video."""
     return [round(float(frame.pixels.mean()), -1) for frame in open_media(path)]
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_one_person():
