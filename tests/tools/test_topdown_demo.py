@@ -192,15 +192,12 @@ def test_a_killed_run_keeps_what_it_has(some, tmp_path):
 MEASURE = """
 import json, resource, runpy, sys
 from mspn import media
-
 result, *sys.argv = sys.argv[1:]
 sizes, read = [], media.Media.__iter__
-
 def measured(film):
     for frame in read(film):
         sizes.append(int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize())
         yield frame
-
 media.Media.__iter__ = measured
 runpy.run_path(sys.argv[0], run_name='__main__')
 json.dump(sizes, open(result, 'w'))
