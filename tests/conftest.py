@@ -90,11 +90,8 @@ def untrained_models(tmp_path_factory) -> tuple[Path, Path, str, Path]:
 def server(tmp_path):
     """The address of a web server on this machine, which serves the folder ``served``."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(tmp_path / 'served'))
+    kind, silence = http.server.SimpleHTTPRequestHandler, dict(log_message=lambda *_: None)
+    handler = functools.partial(type('Quiet', (kind,), silence), directory=str(tmp_path / 'served'))
     (tmp_path / 'served').mkdir()
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -154,14 +151,11 @@ def call_tool(monkeypatch, load_tool):
 @pytest.fixture
 def quick() -> list[str]:
     """Options that make a training of the tiny model last seconds, and repeatable."""
+    parts = [f'{part}_dataloader' for part in ('train', 'val', 'test')]
     return [
+        *(f'{part}.num_workers=0' for part in parts),
+        *(f'{part}.persistent_workers=False' for part in parts),
         'train_dataloader.batch_size=4',
-        'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
-        'val_dataloader.num_workers=0',
-        'val_dataloader.persistent_workers=False',
-        'test_dataloader.num_workers=0',
-        'test_dataloader.persistent_workers=False',
         'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=1',
         'log_processor.window_size=1',

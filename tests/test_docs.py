@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmpose.registry import MODELS
-from synthetic_people import make_synthetic_people
 
 from mspn_plugin import get_config
 
@@ -26,11 +25,11 @@ def blocks(path, kind):
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory):
+def place(people, tmp_path_factory):
     """A folder with everything that the examples name."""
     root = tmp_path_factory.mktemp('place')
     demo = root / 'demo' / 'synthetic'
-    make_synthetic_people(demo / 'people', num_train=1, num_val=2, seed=2, workers=1)
+    shutil.copytree(people, demo / 'people')
     pictures = sorted((demo / 'people' / 'val2017').iterdir())
     (root / 'images').mkdir()
     for name in ('one.jpg', 'two.jpg', 'person.jpg', 'images/1.jpg'):
@@ -46,7 +45,6 @@ def place(tmp_path_factory):
         meta = dict(dataset_meta=dict(cfg.train_dataloader.dataset.get('metainfo', {})))
         weights = dict(state_dict=model.state_dict(), meta=meta if scope == 'mmdet' else {})
         torch.save(weights, demo / f'{name}.pth')
-    init_default_scope('mmpose')
     return root
 
 

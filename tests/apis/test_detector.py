@@ -81,16 +81,6 @@ def test_a_batch_gives_what_mmdet_gives_for_each_image(rtmdet, category):
         assert (np.diff(scores) <= 0).all() and (boxes[:, :2] >= 0).all() and (boxes <= size).all()
 
 
-def test_thresholds_and_nobody(rtmdet):
-    image = pictures((60, 200))
-    every = PersonDetector(*rtmdet, score_thr=0, nms_thr=1).detect(image)[0]
-    some = PersonDetector(*rtmdet, score_thr=0, nms_thr=0.1).detect(image)[0]
-    assert len(every[0]) > len(some[0]) > 1
-    nobody = PersonDetector(*rtmdet, score_thr=1)
-    assert nobody.detect([]) == []
-    assert [found.shape for found in nobody.detect(image)[0]] == [(0, 4), (0,)]
-
-
 def test_pose_models_and_detectors_take_turns(rtmdet):
     """MMEngine's scope is the pose model's again after every call, a failing one included."""
     detector = PersonDetector(*rtmdet)
@@ -176,12 +166,15 @@ def test_options_that_cannot_be(rtmdet, option, value, expected):
         PersonDetector(*rtmdet, **{option: value})
 
 
-def test_usable_boxes():
+def test_usable_boxes_and_none(rtmdet):
     boxes = [[0, 0, 5, 5], [-9, -9, 0, 3], [3, 3, 3.5, 9], [7, 7, 6, 9], [9, 0, 12, 5]]
     edges = [[10, 0, 12, 5], [0, 8, 5, 12], [-50, -50, 90, 90], [np.nan, 0, 5, 5]]
     usable = usable_boxes(np.array([*boxes, *edges], np.float32), (10, 8))
     assert np.flatnonzero(usable).tolist() == [0, 4, 7]
     assert usable_boxes(np.zeros((0, 4), np.float32), (10, 8)).shape == (0,)
+    nobody = PersonDetector(*rtmdet, score_thr=1)
+    assert nobody.detect([]) == []
+    assert [found.shape for found in nobody.detect(pictures((60, 200)))[0]] == [(0, 4), (0,)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')

@@ -20,7 +20,7 @@ DEMO = Path(mmpose.__file__).parent / '.mim' / 'demo' / 'topdown_demo_with_mmdet
 pytestmark = pytest.mark.slow
 
 
-def test_the_inferencer(untrained_models, people, tmp_path):
+def test_the_inferencer_and_the_demo_script(untrained_models, people, tmp_path, monkeypatch):
     det_config, det_weights, pose_config, pose_weights = untrained_models
     pose = dict(pose2d=get_config(pose_config), pose2d_weights=str(pose_weights))
     detector = dict(det_model=str(det_config), det_weights=str(det_weights), det_cat_ids=[0])
@@ -35,11 +35,7 @@ def test_the_inferencer(untrained_models, people, tmp_path):
         found = [person for result in results for person in result['predictions'][0]]
         assert len(found) > count  # several people in an image: boxes are a detector's
         assert all(len(person['keypoints']) == 17 for person in found)
-
-
-def test_the_demo_script(untrained_models, people, tmp_path, monkeypatch):
-    det_config, det_weights, pose_config, pose_weights = untrained_models
-    image = shutil.copy(sorted((people / 'val2017').iterdir())[0], tmp_path / 'one.jpg')
+    image = shutil.copy(images[0], tmp_path / 'one.jpg')
     PoseLocalVisualizer._instance_dict.clear()
     arguments = [det_config, det_weights, get_config(pose_config), pose_weights]
     options = ['--input', image, '--output-root', tmp_path / 'out', '--save-predictions']

@@ -142,8 +142,6 @@ def test_the_predictor(model, crowd):
         assert same is item
         assert_same(people, predictor.predict(item.image, item.boxes))
     assert predictor.predict(items[0].image) == [] and list(predictor.stream([])) == []
-    with pytest.raises(InputError, match='image 1 .*does not exist'):
-        list(predictor.stream([items[0], Item('no.jpg')]))
 
 
 def test_bad_input_is_explained(model, crowd, tmp_path):

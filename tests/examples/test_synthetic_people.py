@@ -33,12 +33,13 @@ def all_files(root):
 def test_same_bytes_for_any_number_of_workers(tmp_path):
     def make(seed, workers):
         root = tmp_path / f'{seed} {workers}'
-        make_synthetic_people(root, num_train=3, num_val=1, seed=seed, workers=workers)
+        make_synthetic_people(root, **{**SMALL, 'seed': seed}, workers=workers)
         return {name: content for name, (content, _) in all_files(root).items()}
 
     one, two, other = make(5, 1), make(5, 2), make(6, 1)
-    assert one == two
-    assert one.keys() == other.keys() and all(one[name] != other[name] for name in one)
+    assert (
+        one == two and one.keys() == other.keys() and all(one[name] != other[name] for name in one)
+    )
 
 
 def test_files_and_labels_agree_with_pycocotools(data):
@@ -109,7 +110,7 @@ def test_complete_files_are_kept_and_interrupted_runs_start_again(tmp_path):
     assert all_files(tmp_path) == before
 
 
-def test_refuses_what_it_did_not_write(data, tmp_path):
+def test_refusals_and_the_command_line(data, tmp_path, capsys):
     (tmp_path / 'thesis.txt').write_text('precious')
     before = all_files(data.root)
     for root, size, message in (
@@ -122,9 +123,6 @@ def test_refuses_what_it_did_not_write(data, tmp_path):
             make_synthetic_people(root, **size)
     assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
     assert all_files(data.root) == before
-
-
-def test_command_line(tmp_path, capsys):
     command = [str(tmp_path / 'people'), '--val', '1', '--workers', '1', '--train']
     assert main([*command, '1']) == 0 and '1 images' in capsys.readouterr().out
     assert main([*command, '2']) == 2 and 'error: ' in capsys.readouterr().err

@@ -15,6 +15,7 @@ COCO = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
 MPII = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/mpii.py'))
 GREY = 128
 SURE, UNSURE = 1.4, 0.5
+SHOULDERS = {'left_shoulder': (300, 200), 'right_shoulder': (100, 200)}
 
 
 def canvas(width=400, height=400):
@@ -48,9 +49,6 @@ def painted(picture):
 
 def near(found, colour):
     np.testing.assert_allclose(found, colour, atol=20)
-
-
-SHOULDERS = {'left_shoulder': (300, 200), 'right_shoulder': (100, 200)}
 
 
 @pytest.mark.parametrize('meta', [COCO, MPII], ids=['coco', 'mpii'])
@@ -94,7 +92,7 @@ def test_sides_stay_apart_for_colour_blind_people():
         assert min(apart) > 30  # a difference of 2.3 is just noticeable
 
 
-def test_nothing_is_drawn_below_the_thresholds():
+def test_scores_decide_what_is_drawn_and_how_faintly():
     points = {'left_shoulder': (100, 100, 0.9), 'left_elbow': (100, 300, 0.6)}
     someone = person(points | {'nose': (300, 60, 0.6)})
     found = painted(draw(someone, keypoint_thr=0.7))
@@ -106,9 +104,7 @@ def test_nothing_is_drawn_below_the_thresholds():
     assert np.array_equal(draw(unsure, **options), draw())
     both, alone = draw(unsure, sure, **options), draw(sure, **options)
     assert painted(both).any() and not np.array_equal(both, alone)  # it is number 1, not number 0
-
-
-def test_what_the_network_is_less_sure_of_is_fainter():
+    # What is less sure is fainter.
     pictures = [draw(arm('left', 200, score=score)) for score in (UNSURE, 0.7, 0.9, SURE)]
     contrast = [np.abs(picture[200, 200].astype(int) - GREY).sum() for picture in pictures]
     assert contrast[0] > 10  # an untrained network's people are there all the same
@@ -224,7 +220,7 @@ def test_a_heatmap_peaks_where_its_keypoint_is(cell, scale):
     np.testing.assert_allclose(centre, keypoint, atol=0.3)
 
 
-def test_the_overlay_shows_all_keypoints_of_all_people():
+def test_the_overlay_shows_everybody_translucent_and_follows_the_height():
     people = [
         with_heatmaps([(10, 10), (40, 50)]),
         *(with_heatmaps([(24, 32)], center=(x, 20)) for x in (380, 900)),  # at the edge, beyond it
@@ -237,9 +233,6 @@ def test_the_overlay_shows_all_keypoints_of_all_people():
     for others in (people[::-1], people[:-1]):
         np.testing.assert_array_equal(found, rise(*others))
     assert not rise().any()
-
-
-def test_the_overlay_is_translucent_and_follows_the_height():
     y, x = np.mgrid[:400, :400]
     checked = np.where((x + y)[..., None] % 2, np.uint8(200), np.uint8(60)).repeat(3, axis=2)
     picture = overlay_heatmaps(checked, [with_heatmaps([(23.5, 31.5)])]).astype(int)

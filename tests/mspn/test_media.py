@@ -64,7 +64,7 @@ def test_a_folder_is_sorted_and_goes_on_after_a_broken_image(tmp_path):
 
 
 def test_a_video_and_a_camera(tmp_path, monkeypatch):
-    source = open_media(write_video(tmp_path / 'walk.mp4', 10, rate=29.97))
+    source = open_media(film := write_video(tmp_path / 'walk.mp4', 10, rate=29.97))
     assert (source.kind, source.name, source.size) == ('video', 'walk', (64, 48))
     assert source.num_frames == 10 and source.frame_rate == pytest.approx(29.97)
     frames = list(source)
@@ -77,6 +77,10 @@ def test_a_video_and_a_camera(tmp_path, monkeypatch):
     assert (source.kind, source.name, source.size) == ('webcam', 'webcam3', (64, 48))
     assert (source.frame_rate, source.num_frames) == (25.0, None)
     assert [frame.name for frame in source][::3] == ['webcam3_000000', 'webcam3_000003']
+    monkeypatch.setattr(Camera, 'left', 0)  # opens, and gives no frame
+    for name, words in ((film, 'walk.mp4 has 0 frames that'), ('webcam:0', 'gives no picture')):
+        with pytest.raises(InputError, match=words):
+            open_media(name)
 
 
 @pytest.mark.parametrize(
@@ -101,12 +105,3 @@ def test_what_cannot_be_opened(tmp_path, name, expected):
     with pytest.raises(InputError, match=expected) as caught:
         open_media(name if ':' in name else tmp_path / name)
     assert '\n' not in str(caught.value) and name in str(caught.value)
-
-
-def test_a_source_that_opens_and_gives_no_frame(tmp_path, monkeypatch):
-    path = write_video(tmp_path / 'walk.mp4', 3)
-    monkeypatch.setattr(cv2, 'VideoCapture', type('Silent', (Camera,), dict(left=0)))
-    with pytest.raises(InputError, match='walk.mp4 has 0 frames that can be read'):
-        open_media(path)
-    with pytest.raises(InputError, match='webcam:0 gives no picture'):
-        open_media('webcam:0')

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from films import grey
+from films import grey, names, read
 
 from mspn.errors import InputError
 from mspn.media import open_media
@@ -17,17 +17,9 @@ def make_person(keypoints, scores):
     return Pose(*(np.array(values, np.float32) for values in arrays), 0.5)
 
 
-def read(path):
-    return json.loads(path.read_text())
-
-
 def levels(path):
     """The mean brightness of every frame of a video."""
     return [round(float(frame.pixels.mean()), -1) for frame in open_media(path)]
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_one_person():
@@ -102,10 +94,10 @@ def test_a_video_is_written_with_its_rate_and_size(tmp_path, size):
     assert names(tmp_path) == ['out.mp4']  # and none of no frames
 
 
-def test_an_interrupted_video_plays_under_its_own_name(tmp_path):
-    path = tmp_path / 'out.mp4'
+def test_a_video_that_ends_early_plays_under_its_own_name(tmp_path):
+    path, size = tmp_path / 'out.mp4', dict(frame_rate=10, size=(64, 48))
     path.write_bytes(b'of an earlier run')
-    video = VideoFile(path, frame_rate=10, size=(64, 48))
+    video = VideoFile(path, **size)
     with pytest.raises(KeyboardInterrupt), video:
         video.write(grey(0))
         video.write(grey(100))
@@ -114,14 +106,9 @@ def test_an_interrupted_video_plays_under_its_own_name(tmp_path):
     with pytest.raises(KeyboardInterrupt), video:  # again, before the first frame
         raise KeyboardInterrupt
     assert names(tmp_path) == ['out.mp4']
-
-
-def test_a_video_that_cannot_be_written(tmp_path):
-    size = dict(frame_rate=10, size=(64, 48))
     nowhere = VideoFile(tmp_path / 'no' / 'out.mp4', **size)
     with pytest.raises(InputError, match='no video of 64x48 pixels can be written'), nowhere:
         pass
-    video = VideoFile(tmp_path / 'out.mp4', **size)
     with pytest.raises(InputError, match='frame 1 has 32x48 pixels, but those before it 64'), video:
         video.write(grey(0))
         video.write(grey(0, (32, 48)))
@@ -129,4 +116,4 @@ def test_a_video_that_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match='holds 1 frames, but 2 were written'), video:
         video.write(grey(0))
         video.count = 2  # as if the disk had been full
-    assert names(tmp_path) == ['out.partial.mp4']
+    assert names(tmp_path) == ['out.mp4', 'out.partial.mp4']

@@ -1,4 +1,6 @@
-"""Pictures and films that tests make."""
+"""Pictures and films that tests make, and how they read what was written."""
+
+import json
 
 import cv2
 import numpy as np
@@ -15,6 +17,14 @@ def write_video(path, frames, *, rate=25.0, size=(64, 48)):
         writer.write(frame)
     writer.release()
     return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read(path):
+    return json.loads(path.read_text())
 
 
 class Camera:

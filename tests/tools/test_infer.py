@@ -1,13 +1,12 @@
 """tools/infer.py, which is `mspn predict --boxes`: pictures, COCO results and a summary."""
 
 import json
-import shutil
-import weakref
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from films import read
 from mmpose.apis import inference_topdown, init_model
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -49,10 +48,6 @@ def infer(call_tool, refused, untrained_models, tmp_path, capsys):
     return infer
 
 
-def read(folder, name='results.json'):
-    return json.loads((folder / name).read_text())
-
-
 def written(folder, pattern='*'):
     return {path.name for path in folder.glob(pattern)}
 
@@ -76,7 +71,7 @@ def test_pictures_and_results(infer, boxes, images, people, untrained_models, tm
     assert np.isfinite(evaluation.stats).all()
     # The numbers are those of MMPose's own inference.
     model = init_model(get_config(untrained_models[2]), str(untrained_models[3]), device='cpu')
-    results = read(out)
+    results = read(out / 'results.json')
     assert [result['image_id'] for result in results] == sorted(e['image_id'] for e in boxes)
     mine = [entry for entry in boxes if entry['image_id'] == 7]
     corners = np.array([entry['bbox'] for entry in mine], np.float32)
@@ -98,7 +93,7 @@ def test_pictures_and_results(infer, boxes, images, people, untrained_models, tm
     assert f'{out / "7_res.jpg"} exists' in message and '--overwrite' in message
     assert (out / '7_res.jpg').read_text() == 'of an earlier run' and len(written(out)) == 4
     text, _ = infer(images, boxes, '--overwrite', '--score-thr', 100)
-    assert ', of whom 0 score at least 100.0' in text and read(out) == results
+    assert ', of whom 0 score at least 100.0' in text and read(out / 'results.json') == results
     for image in images.iterdir():
         assert difference(out / f'{int(image.stem)}_res.jpg', image).mean() < 3  # only JPEG
     assert (out / 'note.txt').read_text() == 'mine' and written(out) == names | {'note.txt'}
@@ -116,7 +111,7 @@ def test_what_does_not_fit_together_is_counted_and_named(infer, images, tmp_path
     more += [dict(category_id=3), *(dict(image_id=number) for number in range(100, 113))]
     boxes = [BOX, *(dict(BOX, **entry) for entry in more)]
     text, _ = infer(folder, boxes)
-    assert [result['image_id'] for result in read(out)] == [7, 9]
+    assert [result['image_id'] for result in read(out / 'results.json')] == [7, 9]
     assert written(out, '*.jpg') == {f'{i}_res.jpg' for i in (7, 8, 9, 10)}
     for line in (
         '2 people in 4 images',
@@ -130,26 +125,9 @@ def test_what_does_not_fit_together_is_counted_and_named(infer, images, tmp_path
     ):
         assert line in text
     text, _ = infer(folder, boxes, '--limit-to-detections', out=few)
-    assert written(few, '*.jpg') == {'7_res.jpg', '9_res.jpg'} and len(read(few)) == 2
+    assert written(few, '*.jpg') == {'7_res.jpg', '9_res.jpg'}
+    assert len(read(few / 'results.json')) == 2
     assert '3 images without detections (left out)' in text
-
-
-def test_images_do_not_gather_in_memory(monkeypatch, infer, images, tmp_path):
-    """With one person to a batch, only a few images are held, however many there are."""
-    (folder := tmp_path / 'images').mkdir()
-    for number in range(20):
-        shutil.copy(images / '000000000007.jpg', folder / f'{number}.jpg')
-    decode, alive, held = cv2.imdecode, [], []
-
-    def imdecode(*arguments):
-        image = decode(*arguments)
-        alive.append(weakref.ref(image))
-        held.append(sum(reference() is not None for reference in alive))
-        return image
-
-    monkeypatch.setattr(cv2, 'imdecode', imdecode)
-    infer(folder, [dict(BOX, image_id=number) for number in range(0, 20, 2)], '--batch-size', 1)
-    assert len(read(tmp_path / 'out')) == 10 and len(held) == 20 and max(held) <= 4
 
 
 def test_refusals(infer, boxes, images, untrained_models, tmp_path):
@@ -158,19 +136,17 @@ def test_refusals(infer, boxes, images, untrained_models, tmp_path):
     for path in (nameless / 'me.jpg', twice / '5.jpg', twice / '000005.png'):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    bad = [*boxes, dict(BOX, bbox=[1, 2, 3])]
-    for folder, given, options, more, words in (
-        (nameless, boxes, (), {}, 'holds no image with a name that ends in its id'),
-        (twice, boxes, (), {}, f'000005.png and 5.jpg in {twice} have the same image id, 5;'),
-        (images, bad, (), {}, f'entry {len(boxes)}: bbox [1, 2, 3]'),
-        (images, boxes, (), dict(model=('mspn-huge', weights)), 'mspn-huge'),
-        (images, boxes, (), dict(model=(config, tmp_path / 'no.pth')), 'no.pth does not exist'),
-        (images, boxes, (), dict(model=(BIG, weights)), 'does not fit the config'),
-        (images, boxes, ('--score-thr', 'nan'), {}, '--score-thr: nan is not a number from 0'),
-        (images, boxes, (), dict(out=weights), 'pose.pth cannot be made'),
-        (images, boxes, (), dict(out=weights / 'inside'), 'pose.pth'),
+    for folder, options, more, words in (
+        (nameless, (), {}, 'holds no image with a name that ends in its id'),
+        (twice, (), {}, f'000005.png and 5.jpg in {twice} have the same image id, 5;'),
+        (images, (), dict(model=('mspn-huge', weights)), 'mspn-huge'),
+        (images, (), dict(model=(config, tmp_path / 'no.pth')), 'no.pth does not exist'),
+        (images, (), dict(model=(BIG, weights)), 'does not fit the config'),
+        (images, ('--score-thr', 'nan'), {}, '--score-thr: nan is not a number from 0'),
+        (images, (), dict(out=weights), 'pose.pth cannot be made'),
+        (images, (), dict(out=weights / 'inside'), 'pose.pth'),
     ):
-        assert words in infer(folder, given, *options, **more, status=2)
+        assert words in infer(folder, boxes, *options, **more, status=2)
     assert not (tmp_path / 'out').exists()
 
 
@@ -199,7 +175,7 @@ def test_the_results_of_a_run_that_ends_early_are_kept(
     kept = f'{out / "results.partial.json"}, {out}'
     assert f'ended after 2 frames, which are kept: {kept}' in message
     assert written(out) == {'results.partial.json', '7_res.jpg', '8_res.jpg'}
-    assert len(read(out, 'results.partial.json')) == len(boxes)
+    assert len(read(out / 'results.partial.json')) == len(boxes)
 
 
 def test_the_command(boxes, images, untrained_models, tmp_path, capsys):
@@ -210,22 +186,9 @@ def test_the_command(boxes, images, untrained_models, tmp_path, capsys):
         out = tmp_path / given[0]
         main([*map(str, [*common, *given, '--out', out])])
         assert f'{count} people in 3 images' in capsys.readouterr().out
-        results = read(out, 'predictions.json')
+        results = read(out / 'predictions.json')
         assert len(results) == count and {entry['image'] for entry in results} == written(images)
         assert written(out / 'pictures') == written(images)
     with pytest.raises(SystemExit):
         main([*map(str, [*common, '--whole-image', '--boxes', path])])
     assert 'not allowed with argument --whole-image' in capsys.readouterr().err
-
-
-def test_the_original_examples(infer, real_data, tmp_path):
-    """The four photographs, with their expected pictures beside them, which are not input."""
-    ids, out = [90891, 398905, 468332, 491867], tmp_path / 'out'
-    annotations = real_data / 'annotations'
-    boxes = json.loads((annotations / 'person_detections_val2017.json').read_text())
-    boxes = [entry for entry in boxes if entry['image_id'] in ids]
-    text, _ = infer(real_data.parent / 'seed_examples', boxes)
-    assert written(out, '*.jpg') == {f'{i}_res.jpg' for i in ids}
-    truth = COCO(str(annotations / 'person_keypoints_val2017.json'))
-    assert len(truth.loadRes(str(out / 'results.json')).anns) == len(boxes)
-    assert '4 images whose names do not end in a number' in text
