@@ -17,8 +17,9 @@ import numpy as np
 from mspn.errors import InputError, listed
 from mspn.media import read_image
 
-from ..datasets.loading import truncation
-from .problems import UNKNOWN, Problem, Size
+from ..datasets.guarded_loading import truncation
+from .problems import Problem
+from .records import UNKNOWN, Size
 
 _COMPLAINT = re.compile(r'Corrupt JPEG[^\n]*|Premature end[^\n]*|libpng error[^\n]*')
 _DAMAGE = re.compile('premature end|bad Huffman code|libpng error', re.IGNORECASE)

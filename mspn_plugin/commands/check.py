@@ -12,8 +12,9 @@ from tqdm import tqdm
 from mspn.atomic_io import write_whole
 from mspn.errors import InputError, printable
 
-from ..annotations.keypoint_file import check_dataset, skeleton_of_config, skeleton_of_file
+from ..annotations.keypoint_file import check_dataset
 from ..annotations.problems import ERRORS, WARNINGS
+from ..annotations.run_data import skeleton_of_config, skeleton_of_file
 from .run_config import read_config
 
 

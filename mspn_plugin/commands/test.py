@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mspn_plugin import InputError
-from mspn_plugin.annotations.keypoint_file import check_data
+from mspn_plugin.annotations.run_data import check_data
 from mspn_plugin.commands.run_config import make_config
 from mspn_plugin.engine.start import check_weights_fit
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mspn_plugin import InputError
-from mspn_plugin.annotations.keypoint_file import check_data
+from mspn_plugin.annotations.run_data import check_data
 from mspn_plugin.commands.run_config import make_config
 from mspn_plugin.engine.start import check_weights_fit, newest_whole_checkpoint
 

@@ -12,7 +12,7 @@ from mmpose.registry import HOOKS
 
 from mspn.errors import listed
 
-from ..datasets.loading import BadImages, GuardedLoading
+from ..datasets.guarded_loading import BadImages, GuardedLoading
 
 
 def _notes(dataset: Any) -> Iterator[BadImages]:

@@ -15,7 +15,7 @@ from mmpose.registry import HOOKS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..datasets.loading import ResumableBatchSampler, seed_everything
+from ..datasets.resumable import ResumableBatchSampler, seed_everything
 
 _ITERATIONS = 1  # first word of these seeds; those of samples begin with 0
 

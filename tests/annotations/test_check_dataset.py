@@ -14,12 +14,9 @@ import pytest
 
 from mspn_plugin import InputError
 from mspn_plugin.annotations.image_files import decoding_problems
-from mspn_plugin.annotations.keypoint_file import (
-    check_annotations,
-    check_dataset,
-    skeleton_of_config,
-)
+from mspn_plugin.annotations.keypoint_file import check_annotations, check_dataset
 from mspn_plugin.annotations.problems import ERRORS, STOPS, WARNINGS, Problem, Tally
+from mspn_plugin.annotations.run_data import skeleton_of_config
 from mspn_plugin.commands.run_config import read_config
 
 NAMES = ['nose', 'left_hand', 'right_hand']

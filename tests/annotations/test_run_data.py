@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mspn_plugin import InputError
-from mspn_plugin.annotations.keypoint_file import check_data
+from mspn_plugin.annotations.run_data import check_data
 
 IMAGE = dict(id=1, file_name='a.jpg', width=9, height=9)
 IMAGES_2014 = [

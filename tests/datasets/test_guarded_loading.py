@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mspn_plugin import InputError
-from mspn_plugin.datasets import loading as module
-from mspn_plugin.datasets.loading import BadImages, BadSample, GuardedLoading, truncation
+from mspn_plugin.datasets import guarded_loading as module
+from mspn_plugin.datasets.guarded_loading import BadImages, BadSample, GuardedLoading, truncation
 
 LOAD = dict(type='LoadPersonImage', keep=True)
 

@@ -17,7 +17,7 @@ from runs import TINY
 from torch.utils.data import DataLoader, Dataset
 
 from mspn_plugin import get_config
-from mspn_plugin.datasets.loading import ResumableBatchSampler
+from mspn_plugin.datasets.resumable import ResumableBatchSampler
 from mspn_plugin.engine import repeatable
 from mspn_plugin.engine.repeatable import RepeatableTrainingHook
 

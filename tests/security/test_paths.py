@@ -11,7 +11,7 @@ from mspn.json_files import MAX_DEPTH, read_json
 from mspn.media import open_media
 from mspn_plugin import InputError
 from mspn_plugin.annotations.keypoint_file import check_annotations
-from mspn_plugin.annotations.problems import file_name_problem
+from mspn_plugin.annotations.records import file_name_problem
 
 ESCAPES = ['../../x', '/etc/passwd', 'a/../../x', '..', '..\\..\\x', 'C:\\x', '\\\\host\\x', 'a\0b']
 
