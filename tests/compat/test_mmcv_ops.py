@@ -41,15 +41,7 @@ def overlap(a, b, offset: int = 0) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def nms_by_loop(boxes, scores, threshold: float, offset: int) -> list[int]:
-    kept: list[int] = []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
-        if all(overlap(boxes[k], boxes[i], offset) <= threshold for k in kept):
-            kept.append(i)
-    return kept
-
-
-def soft_nms_by_loop(boxes, scores, *, threshold, sigma, min_score, method, offset):
+def nms_by_loop(boxes, scores, *, threshold, offset, method='naive', sigma=1, min_score=1e-9):
     left, kept = {i: scores[i] for i in range(len(boxes))}, []
     while left:
         best = max(left, key=left.__getitem__)
@@ -71,9 +63,9 @@ def soft_nms_by_loop(boxes, scores, *, threshold, sigma, min_score, method, offs
 def test_nms(device, offset, threshold):
     boxes, scores = make_boxes(120)
     dets, kept = ops.nms(boxes.to(device), scores.to(device), threshold, offset=offset)
-    expected = nms_by_loop(boxes.tolist(), scores.tolist(), threshold, offset)
-    assert kept.tolist() == expected
-    assert dets.device.type == device
+    found = nms_by_loop(boxes.tolist(), scores.tolist(), threshold=threshold, offset=offset)
+    expected = [i for i, _ in found]
+    assert kept.tolist() == expected and dets.device.type == device
     torch.testing.assert_close(dets.cpu(), torch.cat((boxes, scores[:, None]), 1)[expected])
 
 
@@ -105,7 +97,7 @@ def test_soft_nms(method, offset, min_score):
     options = dict(sigma=0.4, min_score=min_score, method=method, offset=offset)
     dets, kept = ops.soft_nms(boxes.requires_grad_(), scores, iou_threshold=0.3, **options)
     assert all(map(torch.equal, (boxes, scores), make_boxes(90, seed=1)))
-    expected = soft_nms_by_loop(boxes.tolist(), scores.tolist(), threshold=0.3, **options)
+    expected = nms_by_loop(boxes.tolist(), scores.tolist(), threshold=0.3, **options)
     assert kept.tolist() == [i for i, _ in expected]
     torch.testing.assert_close(dets[:, :4], boxes[kept])
     torch.testing.assert_close(dets[:, 4], torch.tensor([score for _, score in expected]))
@@ -126,8 +118,7 @@ def test_soft_nms_with_empty_boxes_equal_scores_and_an_overlap_at_the_threshold(
 
 
 def test_soft_nms_breaks_ties_by_the_swaps_of_mmcv():
-    # The best box, 2, changes places with box 0, which so comes after 1. It suppresses its copies 3
-    # and 4, and the last boxes fill these holes from the end: 7, then 6.
+    # Box 2 and box 0 change places; the last boxes fill the holes of 3 and 4 from the end.
     apart = [[x, 0.0, x + 10, 10.0] for x in (20, 40, 60, 80, 100)]
     boxes = torch.tensor([*apart[:2], *[[0.0, 0.0, 10.0, 10.0]] * 3, *apart[2:]])
     scores = torch.full((8,), 0.5)
@@ -142,11 +133,10 @@ REGIONS = [  # image index, x1, y1, x2, y2
     [0, -20.0, -20.0, 70.0, 70.0],
     [1, 11.2, 8.9, 12.1, 10.3],  # below one cell
 ]
-SCALE = 0.25
+SCALE, GAMMA, ALPHA = 0.25, 2.0, 0.25
 
 
-def make_features(device='cpu', dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """A feature map (2, 3, 9, 8), and the regions in its type and on its device."""
+def make_features(device='cpu', dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 9, 8, generator=generator, dtype=torch.float64)
     regions = torch.tensor(REGIONS, dtype=dtype, device=device)
@@ -154,7 +144,6 @@ def make_features(device='cpu', dtype=torch.float64) -> tuple[torch.Tensor, torc
 
 
 def roi_align_by_points(features, regions, pooled, ratio, aligned):
-    """The mean of bilinear samples, one region after another."""
     limits, shift, outputs = torch.tensor(features.shape[-2:]), 0.5 * aligned, []
     for image, x1, y1, x2, y2 in regions.double().cpu():
         start = torch.stack((y1, x1)) * SCALE - shift
@@ -176,12 +165,10 @@ def roi_align_by_points(features, regions, pooled, ratio, aligned):
 
 
 def assert_same(actual, expected, leaf):
-    """Compares values, and their gradients by the leaf."""
     torch.testing.assert_close(actual, expected)
     upstream = torch.randn_like(expected)
-    (gradient,) = torch.autograd.grad(actual, leaf, upstream)
-    (wanted,) = torch.autograd.grad(expected, leaf, upstream)
-    torch.testing.assert_close(gradient, wanted)
+    gradients = (torch.autograd.grad(output, leaf, upstream) for output in (actual, expected))
+    torch.testing.assert_close(*gradients)
 
 
 @on_each_device
@@ -216,9 +203,6 @@ def test_roi_align_of_nothing():
     assert (features.grad == 0).all()
 
 
-GAMMA, ALPHA = 2.0, 0.25
-
-
 def make_samples(device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (7, 4) and targets (7,); class 4 is background."""
     generator = torch.Generator().manual_seed(0)
@@ -231,8 +215,8 @@ def sigmoid_formula(logits, targets, gamma, weight=None):
     p = logits.sigmoid()
     p_of_truth = torch.where(positive > 0, p, 1 - p)
     share = torch.where(positive > 0, ALPHA, 1 - ALPHA)
-    loss = -share * (1 - p_of_truth) ** gamma * p_of_truth.log()
-    return loss if weight is None else loss * functional.pad(weight, (0, 1), value=1)[targets, None]
+    weights = 1 if weight is None else functional.pad(weight, (0, 1), value=1)[targets, None]
+    return -share * (1 - p_of_truth) ** gamma * p_of_truth.log() * weights
 
 
 @on_each_device
@@ -281,27 +265,21 @@ YOLOX = 'yolox/yolox_tiny_8xb8-300e_coco.py'
 FASTER_RCNN = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 
-def make_model(name: str, device: str):
-    """One of MMDet's detectors, from its own config with random weights."""
+@on_each_device
+@pytest.mark.parametrize('name', [RTMDET, YOLOX, FASTER_RCNN])
+def test_inference_on_a_picture_with_random_weights(name, device):
     config = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name)
     config.model.backbone.init_cfg = None
     torch.manual_seed(0)
     register_all_modules()
     model = MODELS.build(config.model).to(device).eval()
     model.cfg = config
-    return model
-
-
-@on_each_device
-@pytest.mark.parametrize('name', [RTMDET, YOLOX, FASTER_RCNN])
-def test_inference_on_a_picture(name, device):
-    model = make_model(name, device)
-    for step in model.cfg.test_dataloader.dataset.pipeline:
+    for step in config.test_dataloader.dataset.pipeline:
         if step.type == 'Resize':
             step.scale = (160, 128)
         if step.type == 'Pad' and 'size' in step:
             step.size = (160, 160)
-    model.cfg.test_pipeline = model.cfg.test_dataloader.dataset.pipeline
+    config.test_pipeline = config.test_dataloader.dataset.pipeline
     if name == YOLOX:  # its box sizes are exponentials: infinite with weights this random
         for conv in model.bbox_head.multi_level_conv_reg:
             torch.nn.init.zeros_(conv.weight)
