@@ -26,13 +26,9 @@ def test_encode_then_render_then_decode_returns_to_the_same_cell():
 
 @pytest.mark.parametrize('weighted', [False, True])
 def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps(weighted):
-    """And the data set's weights if asked for, which MMPose ignores for its multi-level targets."""
-    sample = dict(
-        img=np.zeros((128, 96, 3), np.uint8),
-        keypoints=np.full((1, 17, 2), 40.0, np.float32),
-        keypoints_visible=np.ones((1, 17), np.float32),
-        dataset_keypoint_weights=np.arange(17, dtype=np.float32),
-    )
+    sample = dict(img=np.zeros((128, 96, 3), np.uint8), keypoints=np.full((1, 17, 2), 40, 'f4'))
+    sample |= dict(keypoints_visible=np.ones((1, 17), 'f4'))
+    sample |= dict(dataset_keypoint_weights=np.arange(17, dtype='f4'))
     target = dict(type='GenerateTarget', encoder=CODEC, use_dataset_keypoint_weights=weighted)
     for step in (target, dict(type='PackPoseInputs')):
         sample = TRANSFORMS.build(step)(sample)
