@@ -40,7 +40,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.root = folder / 'checkout with a space'
         self.tools = folder / 'tools'
-        self.tools.mkdir()
+        self.tools.mkdir(parents=True)
         (self.tools / 'uv.py').write_text(FAKE_UV)
         (self.tools / 'uv').write_text(f'#!/bin/sh\nexec "{sys.executable}" "$0.py" "$@"\n')
         (self.tools / 'uv').chmod(0o755)
@@ -103,9 +103,8 @@ def test_only_what_changed_is_done_again(checkout):
     assert after((checkout.root / '.venv' / 'bin' / 'python').unlink) == EVERYTHING
 
 
-@pytest.mark.parametrize(
-    ('call', 'output', 'mend'),
-    [
+def test_failed_step_says_what_mends_it_and_is_repeated(tmp_path):
+    for call, output, mend in (
         ('venv', 'error: No interpreter found for Python >=3.11', 'install Python 3.11'),
         ('pip sync', 'dns error: failed to lookup address information', 'check the connection'),
         ('pip sync', 'operation timed out', 'HTTPS_PROXY'),
@@ -113,17 +112,16 @@ def test_only_what_changed_is_done_again(checkout):
         ('pip sync', 'No space left on device (os error 28)', 'free some space'),
         ('venv', 'python3: No module named pip', 'give this Python a pip'),
         ('build', 'SyntaxError: invalid syntax', 'read the lines above'),
-    ],
-)
-def test_failed_step_says_what_mends_it_and_is_repeated(checkout, call, output, mend):
-    failure = checkout.tools / f'{call}.fails'
-    failure.write_text(output)
-    called, said, status = checkout.setup()
-    assert status == 1 and 'Setup failed' in said and output in said
-    assert mend in said.partition('To mend it, ')[2] and 'Traceback' not in said
-    failure.unlink()
-    redone, said, status = checkout.setup()
-    assert (redone, status) == (EVERYTHING[EVERYTHING.index(call) :], 0)
+    ):
+        checkout = Checkout(tmp_path / mend)
+        failure = checkout.tools / f'{call}.fails'
+        failure.write_text(output)
+        called, said, status = checkout.setup()
+        assert status == 1 and 'Setup failed' in said and output in said
+        assert mend in said.partition('To mend it, ')[2] and 'Traceback' not in said
+        failure.unlink()
+        redone, said, status = checkout.setup()
+        assert (redone, status) == (EVERYTHING[EVERYTHING.index(call) :], 0)
 
 
 def test_environment_of_somebody_else_is_left_alone_and_any_python_from_3_8_reads_it(checkout):

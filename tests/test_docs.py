@@ -27,7 +27,6 @@ def blocks(path, kind):
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
-    """A folder with everything that the examples name."""
     root = tmp_path_factory.mktemp('place')
     demo = root / 'demo' / 'synthetic'
     make_synthetic_people(demo / 'people', num_train=1, num_val=2, seed=2, workers=1)
@@ -51,19 +50,7 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_commands(place, call_tool, monkeypatch):
-    monkeypatch.chdir(place)
-    commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
-    written = ('results/people/predictions', 'infer_results/results', 'infer_bf16/results')
-    for command, name in zip(commands, written, strict=True):
-        mim, run, package, tool, *arguments = shlex.split(command)
-        assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
-        call_tool(tool, *arguments)
-        assert Path(f'{name}.json').is_file()
-
-
-@pytest.mark.slow
-def test_python(place, monkeypatch, capsys):
+def test_python_and_commands(place, call_tool, monkeypatch, capsys):
     monkeypatch.chdir(place)
     readme, *more = blocks('README.md', 'python')[:1] + blocks('docs/inference.md', 'python')
     for code in more:
@@ -72,3 +59,10 @@ def test_python(place, monkeypatch, capsys):
     names: dict = {}
     exec(readme, names)
     assert len(names['result']['predictions'][0][0]['keypoints']) == 17
+    commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
+    written = ('results/people/predictions', 'infer_results/results', 'infer_bf16/results')
+    for command, name in zip(commands, written, strict=True):
+        mim, run, package, tool, *arguments = shlex.split(command)
+        assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
+        call_tool(tool, *arguments)
+        assert Path(f'{name}.json').is_file()

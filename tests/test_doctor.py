@@ -127,7 +127,11 @@ def test_what_works_passes_and_what_can_be_done_without_is_a_warning(report_of):
         assert not what or not problem_about(report, what)['fatal']
 
 
-def test_an_import_that_fails_names_the_missing_module_and_is_one_line(report_of):
+def test_what_fails_to_import_or_is_not_registered_is_named_in_one_line(report_of, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor, 'COMPONENTS', ('MODELS.MSPNBackbone', 'MODELS.NoSuchHead'))
+        found = [problem['what'] for problem in doctor.collect().problems]
+        assert found == ['MMPose does not know NoSuchHead of mspn_plugin']
     for missing, mend in (('mmpose.x', 'mmpose==1.3.2'), ('yaml', 'pip install pyyaml')):
         report = report_of(error=ModuleNotFoundError('', name=missing), modules=['mmpose'])
         problem = problem_about(report, f'there is no module {missing.removesuffix(".x")}')
@@ -137,12 +141,6 @@ def test_an_import_that_fails_names_the_missing_module_and_is_one_line(report_of
     (problem,) = [p for p in report.problems if p['fatal']]
     assert 'opencv' in problem['what'] and 'cannot open shared object file' in problem['what']
     assert 'opencv-python-headless' in problem['mend']
-
-
-def test_components_that_are_not_registered_are_named(monkeypatch):
-    monkeypatch.setattr(doctor, 'COMPONENTS', ('MODELS.MSPNBackbone', 'MODELS.NoSuchHead'))
-    found = [problem['what'] for problem in doctor.collect().problems]
-    assert found == ['MMPose does not know NoSuchHead of mspn_plugin']
 
 
 def test_the_bounds_are_those_of_the_project_and_the_pinned_list_keeps_them():

@@ -18,7 +18,7 @@ def assert_explained(done, *words):
     assert last.startswith('mspn.errors.MissingPackage: ') and all(word in last for word in words)
 
 
-def test_importing_ends_well():
+def test_importing_ends_well_and_leaves_the_models_of_mmpose_and_mmdet_for_later():
     check = """
 from mmengine.registry import FUNCTIONS, HOOKS, MODELS as ROOT, DefaultScope
 from mmpose import registry as r
@@ -43,9 +43,6 @@ with DefaultScope.overwrite_default_scope('mmpose'):
     ):
         done = python(code)
         assert done.returncode == 0, done.stderr
-
-
-def test_importing_leaves_the_models_of_mmpose_and_mmdet_for_later():
     done = python(
         'import mspn_plugin, sys; from mmengine.runner.checkpoint import CheckpointLoader\n'
         'print({"mmpose.models", "mmdet", "matplotlib", "scipy.stats"} & set(sys.modules))\n'

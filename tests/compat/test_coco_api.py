@@ -76,7 +76,6 @@ def stats_of(coco_eval):
 
 
 def evaluate(dataset, detections, tmp_path, sigmas=None, use_area=True, iou_type='keypoints'):
-    """Runs what MMPose's CocoMetric runs, files included."""
     truth = indexed(COCO(), dataset)
     (tmp_path / 'dt.json').write_text(json.dumps(detections))
     found = truth.loadRes(str(tmp_path / 'dt.json'))

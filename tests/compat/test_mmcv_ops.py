@@ -24,7 +24,6 @@ from mmdet.utils import register_all_modules  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 on_each_device = pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_cuda)])
-in_half = pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 
 
 def make_boxes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,13 +68,31 @@ def test_nms(device, offset, threshold):
     torch.testing.assert_close(dets.cpu(), torch.cat((boxes, scores[:, None]), 1)[expected])
 
 
-def test_suppression_takes_numpy_and_no_boxes_at_all():
+def test_suppression_of_numpy_nothing_empty_boxes_ties_and_an_overlap_at_the_threshold():
     found = [values.numpy() for values in make_boxes(120)]
     for suppress in (lambda *found: ops.nms(*found, 0.5), ops.soft_nms):
         dets, kept = suppress(*found)
         assert isinstance(dets, np.ndarray) and kept.dtype == np.int64
         dets, kept = suppress(torch.zeros(0, 4), torch.zeros(0))
         assert dets.shape == (0, 5) and kept.shape == (0,)
+    boxes = np.array([[4, 3, 5, 3], [4, 3, 5, 4], *[[3, 1, 3, 1]] * 4], dtype=np.float32)
+    scores = np.array([0.9, 0.9, 0.5, 0.5, 0.4, 0.0], dtype=np.float32)
+    dets, kept = ops.soft_nms(boxes, scores, 0.6, sigma=0.5)
+    assert len(dets) == 5 and kept.tolist() == [0, 1, 2, 3, 4]
+    for method in ('linear', 'gaussian'):  # two empty boxes do not overlap
+        dets, _ = ops.soft_nms(np.ones((2, 4), np.float32), scores[:2], method=method)
+        assert dets[:, 4].tolist() == scores[:2].tolist()
+    boxes = torch.tensor([[0.0, 0, 2, 1], [0.0, 0, 1, 1]])  # the overlap equals the threshold
+    for method, score in (('naive', 0.0), ('linear', 0.25)):
+        dets, _ = ops.soft_nms(boxes, torch.tensor([0.9, 0.5]), 0.5, min_score=0, method=method)
+        assert dets[1, 4] == score
+    # Ties as in mmcv: boxes 2 and 0 change places, the last boxes fill the holes of 3 and 4.
+    apart = [[x, 0.0, x + 10, 10.0] for x in (20, 40, 60, 80, 100)]
+    boxes = torch.tensor([*apart[:2], *[[0.0, 0.0, 10.0, 10.0]] * 3, *apart[2:]])
+    scores = torch.full((8,), 0.5)
+    scores[2] = 0.9
+    _, kept = ops.soft_nms(boxes, scores, method='naive', min_score=0.1)
+    assert kept.tolist() == [2, 1, 0, 7, 6, 5]
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -101,30 +118,6 @@ def test_soft_nms(method, offset, min_score):
     assert kept.tolist() == [i for i, _ in expected]
     torch.testing.assert_close(dets[:, :4], boxes[kept])
     torch.testing.assert_close(dets[:, 4], torch.tensor([score for _, score in expected]))
-
-
-def test_soft_nms_with_empty_boxes_equal_scores_and_an_overlap_at_the_threshold():
-    boxes = np.array([[4, 3, 5, 3], [4, 3, 5, 4], *[[3, 1, 3, 1]] * 4], dtype=np.float32)
-    scores = np.array([0.9, 0.9, 0.5, 0.5, 0.4, 0.0], dtype=np.float32)
-    dets, kept = ops.soft_nms(boxes, scores, 0.6, sigma=0.5)
-    assert len(dets) == 5 and kept.tolist() == [0, 1, 2, 3, 4]
-    for method in ('linear', 'gaussian'):  # two empty boxes do not overlap
-        dets, _ = ops.soft_nms(np.ones((2, 4), np.float32), scores[:2], method=method)
-        assert dets[:, 4].tolist() == scores[:2].tolist()
-    boxes = torch.tensor([[0.0, 0, 2, 1], [0.0, 0, 1, 1]])  # the overlap equals the threshold
-    for method, score in (('naive', 0.0), ('linear', 0.25)):
-        dets, _ = ops.soft_nms(boxes, torch.tensor([0.9, 0.5]), 0.5, min_score=0, method=method)
-        assert dets[1, 4] == score
-
-
-def test_soft_nms_breaks_ties_by_the_swaps_of_mmcv():
-    # Box 2 and box 0 change places; the last boxes fill the holes of 3 and 4 from the end.
-    apart = [[x, 0.0, x + 10, 10.0] for x in (20, 40, 60, 80, 100)]
-    boxes = torch.tensor([*apart[:2], *[[0.0, 0.0, 10.0, 10.0]] * 3, *apart[2:]])
-    scores = torch.full((8,), 0.5)
-    scores[2] = 0.9
-    _, kept = ops.soft_nms(boxes, scores, method='naive', min_score=0.1)
-    assert kept.tolist() == [2, 1, 0, 7, 6, 5]
 
 
 REGIONS = [  # image index, x1, y1, x2, y2
@@ -181,8 +174,8 @@ def test_roi_align(device, ratio, aligned):
 
 
 @on_each_device
-@in_half
-def test_roi_align_in_half_precision(device, dtype):
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_roi_align_and_focal_loss_in_half_precision(device, dtype):
     features, regions = make_features(device, dtype)
     for boxes in (regions.float(), regions):
         actual = ops.roi_align(features, boxes, 2, SCALE, 2, 'avg', True)
@@ -191,16 +184,14 @@ def test_roi_align_in_half_precision(device, dtype):
         torch.testing.assert_close(actual.float(), expected, atol=0.02, rtol=0.02)
     actual.sum().backward()
     assert features.grad.dtype == dtype and features.grad.isfinite().all()
-
-
-def test_roi_align_of_nothing():
-    features, _ = make_features()
-    for count in (0, 1):  # a region without area
-        regions = features.new_zeros(count, 5)
-        flat = ops.roi_align(features, regions, 2, SCALE, 0, 'avg', True)
-        assert flat.shape == (count, 3, 2, 2) and (flat == 0).all()
-    flat.sum().backward()
-    assert (features.grad == 0).all()
+    logits, targets = make_samples(device)
+    half = logits.detach().to(dtype).requires_grad_()
+    actual = ops.sigmoid_focal_loss(half, targets, GAMMA, ALPHA, None, 'none')
+    assert actual.dtype == dtype
+    expected = sigmoid_formula(half.detach().float(), targets, GAMMA)
+    torch.testing.assert_close(actual.float(), expected, atol=1e-2, rtol=1e-2)
+    actual.sum().backward()
+    assert half.grad.dtype == dtype and half.grad.isfinite().all()
 
 
 def make_samples(device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -232,20 +223,14 @@ def test_sigmoid_focal_loss(device, reduction, weighted, gamma):
     assert_same(actual, totals[reduction], logits)
 
 
-@on_each_device
-@in_half
-def test_focal_loss_in_half_precision(device, dtype):
-    logits, targets = make_samples(device)
-    half = logits.detach().to(dtype).requires_grad_()
-    actual = ops.sigmoid_focal_loss(half, targets, GAMMA, ALPHA, None, 'none')
-    assert actual.dtype == dtype
-    expected = sigmoid_formula(half.detach().float(), targets, GAMMA)
-    torch.testing.assert_close(actual.float(), expected, atol=1e-2, rtol=1e-2)
-    actual.sum().backward()
-    assert half.grad.dtype == dtype and half.grad.isfinite().all()
-
-
-def test_focal_loss_of_extreme_logits_of_nothing_and_of_a_wrong_target():
+def test_focal_loss_of_extreme_logits_and_a_wrong_target_and_both_operators_of_nothing():
+    features, _ = make_features()
+    for count in (0, 1):  # a region without area
+        regions = features.new_zeros(count, 5)
+        flat = ops.roi_align(features, regions, 2, SCALE, 0, 'avg', True)
+        assert flat.shape == (count, 3, 2, 2) and (flat == 0).all()
+    flat.sum().backward()
+    assert (features.grad == 0).all()
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
     loss = ops.sigmoid_focal_loss(logits, torch.tensor([1]), GAMMA, ALPHA, None, 'sum')
     loss.backward()

@@ -61,7 +61,6 @@ def test_what_mmengine_writes_loads_with_equal_content_and_what_it_wrote_under_n
 
 
 def name_of(module, name):
-    """The opcode that fetches a global, in a pickle written by hand."""
     return f'c{module}\n{name}\n'.encode()
 
 
@@ -148,7 +147,7 @@ def test_a_crafted_state_of_a_type_has_no_effect(state, tmp_path):
         assert np.dtype(code).fields is None and np.dtype(code).shape == ()
 
 
-def test_the_allow_list_holds_exactly_the_documented_names():
+def test_the_allow_list_holds_exactly_the_documented_names_and_an_old_torch_needs_none(monkeypatch):
     before = torch.serialization.get_safe_globals()
     try:
         torch.serialization.clear_safe_globals()
@@ -159,14 +158,10 @@ def test_the_allow_list_holds_exactly_the_documented_names():
     assert len(names) == len(set(names))
     # A file can only write names with a dot in them.
     assert {name for name in names if '.' in name} == NAMES
-    assert {name for name in names if '.' not in name} == {'ndarray'} | {
-        type(np.dtype(code)).__name__ for code in '?bhilqBHILQefdgFDG'
-    }
+    dtypes = {type(np.dtype(code)).__name__ for code in '?bhilqBHILQefdgFDG'}
+    assert {name for name in names if '.' not in name} == {'ndarray'} | dtypes
     for name in NAMES:
         assert name.rsplit('.', 1)[-1] in torch_load.__doc__
-
-
-def test_an_old_torch_needs_nothing(monkeypatch):
     monkeypatch.setattr(torch_load.torch, '__version__', '2.5.1+cpu')
     monkeypatch.setattr(torch.serialization, 'add_safe_globals', None)
     assert not torch_load.install()[0].active

@@ -89,13 +89,6 @@ def test_maps_without_a_peak(refine):
         assert cells.shape == (*shape, 2) and scores.shape == shape
 
 
-def test_an_export_that_fails_harms_no_later_call():
-    maps = torch.from_numpy(bumpy_maps(4, 20, 12))[None]
-    with FakeTensorMode() as fake, pytest.raises(RuntimeError):
-        decode_heatmaps(fake.from_tensor(maps), 3)[0].numpy()
-    assert decode_heatmaps(maps, 3)[1].isfinite().all()
-
-
 def test_gradient_sign_equals_mmpose_inside_the_map():
     stock = MegviiHeatmap((96, 128), (24, 32), 5)
     maps = bumpy_maps(200, 32, 24)
@@ -170,7 +163,11 @@ def test_maps_of_any_layout_and_type():
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_wrong_settings_are_explained():
+def test_wrong_settings_are_explained_and_an_export_that_fails_harms_no_later_call():
+    maps = torch.from_numpy(bumpy_maps(4, 20, 12))[None]
+    with FakeTensorMode() as fake, pytest.raises(RuntimeError):
+        decode_heatmaps(fake.from_tensor(maps), 3)[0].numpy()
+    assert decode_heatmaps(maps, 3)[1].isfinite().all()
     for kernel in (0, 4, -5):
         with pytest.raises(ValueError, match=f'kernel_size is {kernel}, expected an odd number'):
             decode_heatmaps(torch.zeros(1, 1, 8, 8), kernel)

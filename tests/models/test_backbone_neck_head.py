@@ -128,7 +128,23 @@ def test_evaluation_passes_on_only_the_last_unit_with_the_same_result():
     assert torch.equal(last[-1][-1], full[-1][-1])
 
 
-def test_features_and_labels_that_do_not_fit_are_explained():
+def test_wrong_settings_and_features_and_labels_that_do_not_fit_are_explained():
+    pretrained = dict(downsample=MOBILE, init_cfg=dict(type='Pretrained'))
+    resnet = dict(in_channels=4, backbone=dict(type='ResNet', depth=18))
+    few, msra = dict(CODEC, kernel_sizes=(7, 5)), dict(type='MSRAHeatmap', sigma=2, **CELLS)
+    for kind, settings, words in (
+        ('MSPNBackbone', dict(num_stages=0), 'num_stages'),
+        ('MSPNBackbone', dict(num_blocks=(3,)), 'two levels'),
+        ('MSPNBackbone', dict(num_blocks=(3, 0)), 'two levels'),
+        ('MSPNBackbone', dict(unit_channels=0), 'positive'),
+        ('MSPNBackbone', pretrained, 'a pretrained ResNet does not fit a BackboneDownsample'),
+        ('BackboneDownsample', resnet, r'ResNet .* widths \[2\], expected 16.*out_indices'),
+        ('MSPNNeck', dict(eval_units='first'), 'eval_units'),
+        ('MultiStageHead', dict(decoder=few), '2 .*levels.*need 5'),
+        ('MultiStageHead', dict(decoder=msra), 'MultiLevelHeatmap'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            MODELS.build(dict(settings, type=kind))
     net = build()
     with pytest.raises(ValueError, match='21 keypoints per person.*17'):
         net['head'].loss(features(net), samples(keypoints=21))
@@ -151,25 +167,6 @@ def test_predict_with_flip_averages_and_returns_heatmaps():
     assert torch.allclose(fields[1].heatmaps, expected[1], atol=1e-5)
     assert poses[0].keypoints.shape == (1, 17, 2) and poses[0].keypoint_scores.shape == (1, 17)
     assert poses[0].keypoints.dtype == np.float32
-
-
-def test_wrong_settings_are_explained():
-    pretrained = dict(downsample=MOBILE, init_cfg=dict(type='Pretrained'))
-    resnet = dict(in_channels=4, backbone=dict(type='ResNet', depth=18))
-    few, msra = dict(CODEC, kernel_sizes=(7, 5)), dict(type='MSRAHeatmap', sigma=2, **CELLS)
-    for kind, settings, words in (
-        ('MSPNBackbone', dict(num_stages=0), 'num_stages'),
-        ('MSPNBackbone', dict(num_blocks=(3,)), 'two levels'),
-        ('MSPNBackbone', dict(num_blocks=(3, 0)), 'two levels'),
-        ('MSPNBackbone', dict(unit_channels=0), 'positive'),
-        ('MSPNBackbone', pretrained, 'a pretrained ResNet does not fit a BackboneDownsample'),
-        ('BackboneDownsample', resnet, r'ResNet .* widths \[2\], expected 16.*out_indices'),
-        ('MSPNNeck', dict(eval_units='first'), 'eval_units'),
-        ('MultiStageHead', dict(decoder=few), '2 .*levels.*need 5'),
-        ('MultiStageHead', dict(decoder=msra), 'MultiLevelHeatmap'),
-    ):
-        with pytest.raises(ValueError, match=words):
-            MODELS.build(dict(settings, type=kind))
 
 
 def test_a_backbone_of_mmpose_is_the_downsample_path(tmp_path):

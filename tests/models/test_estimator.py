@@ -49,12 +49,18 @@ def predict(model):
     return infer_people(model, IMAGE, [BOX])[0], types
 
 
-def test_the_fused_copy_follows_its_model_and_leaves_it_alone():
+def test_the_fused_copy_follows_its_model_leaves_it_alone_and_lies_channels_last():
     model, images = calibrated({}, {})
     assert fused(model) is model  # in training mode
     model.eval()
     before, copy = deepcopy(model.state_dict()), fused(model)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
+    for network in (model, copy):
+        convs = [part.weight for part in network.modules() if isinstance(part, nn.Conv2d)]
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
+    with torch.no_grad():
+        features = model.backbone(images)[-1][-1]
+    assert features.is_contiguous(memory_format=torch.channels_last)
     assert_same(model, images)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert fused(model) is copy
@@ -75,17 +81,7 @@ def test_other_networks_are_fused_as_far_as_it_changes_nothing(parts):
     assert_same(model.eval(), images)
 
 
-def test_weights_lie_channels_last():
-    model = MODELS.build(TINY)
-    for network in (model, fused(model.eval())):
-        convs = [part.weight for part in network.modules() if isinstance(part, nn.Conv2d)]
-        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
-    with torch.no_grad():
-        features = model.backbone(torch.randn(2, 3, 128, 96))
-    assert features[-1][-1].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_named_precision_gives_the_same_poses_and_else_the_callers_holds(calibrated_tiny):
+def test_a_named_precision_gives_the_same_poses_and_an_unknown_one_is_refused(calibrated_tiny):
     model = calibrated_tiny()
     model.test_cfg['output_heatmaps'] = True
     person, types = predict(model)
@@ -103,9 +99,6 @@ def test_a_named_precision_gives_the_same_poses_and_else_the_callers_holds(calib
         assert predict(model)[1] == {torch.bfloat16}
         model.test_cfg['precision'] = 'fp32'
         assert predict(model)[1] == {torch.float32}
-
-
-def test_unknown_settings_are_refused(calibrated_tiny):
     settings = dict(precision='fp32, bf16, fp16', compile='default, reduce-overhead')
     for setting, choices in settings.items():
         model = calibrated_tiny()

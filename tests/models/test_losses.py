@@ -57,7 +57,6 @@ def test_equals_mmpose_where_mmpose_works_and_does_not_overflow_in_half_precisio
 
 
 def error(output, cell, kernel):
-    """Mean squared error of one heatmap; without a cell, nothing is to be drawn."""
     goal = np.zeros((HEIGHT, WIDTH))
     if cell is not None:
         goal[int(cell[1]), int(cell[0])] = 1
