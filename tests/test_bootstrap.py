@@ -40,7 +40,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.root = folder / 'checkout with a space'
         self.tools = folder / 'tools'
-        self.tools.mkdir()
+        self.tools.mkdir(parents=True)
         (self.tools / 'uv.py').write_text(FAKE_UV)
         (self.tools / 'uv').write_text(f'#!/bin/sh\nexec "{sys.executable}" "$0.py" "$@"\n')
         (self.tools / 'uv').chmod(0o755)
@@ -51,16 +51,14 @@ class Checkout:
 
     def setup(self, **variables: str) -> tuple[list[str], str, int]:
         """Runs the set-up; returns what it asked uv to do, what it printed, and its exit status."""
-        (self.tools / 'calls.jsonl').write_text('')
+        log = self.tools / 'calls.jsonl'
+        log.write_text('')
         env = {'PATH': f'{self.tools}:{os.environ["PATH"]}', 'HOME': str(self.tools)}
         env |= {'PIP_CONFIG_FILE': os.devnull, **variables}
         command = [sys.executable, self.root / 'install' / 'bootstrap.py']
         done = subprocess.run(command, env=env, stdout=-1, stderr=subprocess.STDOUT, text=True)
-        return [name for name, *_ in self.calls()], done.stdout, done.returncode
-
-    def calls(self) -> list:
-        log = self.tools / 'calls.jsonl'
-        return [json.loads(line) for line in log.read_text().splitlines()]
+        self.calls = [json.loads(line) for line in log.read_text().splitlines()]
+        return [name for name, *_ in self.calls], done.stdout, done.returncode
 
 
 @pytest.fixture
@@ -75,7 +73,7 @@ def test_second_run_does_nothing_and_the_sources_stay_clean(checkout):
     before = set(os.listdir(checkout.root))
     called, said, status = checkout.setup()
     assert (called, status) == (EVERYTHING, 0), said
-    (arguments,) = (arguments for name, arguments, _ in checkout.calls() if name == 'pip sync')
+    (arguments,) = (arguments for name, arguments, _ in checkout.calls if name == 'pip sync')
     assert {'--require-hashes', '--compile-bytecode'} <= set(arguments)
     assert arguments[arguments.index('--only-binary') + 1] == ':all:'
     assert all(f'[{number}/3]' in said for number in (1, 2, 3))
@@ -105,9 +103,8 @@ def test_only_what_changed_is_done_again(checkout):
     assert after((checkout.root / '.venv' / 'bin' / 'python').unlink) == EVERYTHING
 
 
-@pytest.mark.parametrize(
-    ('call', 'output', 'mend'),
-    [
+def test_failed_step_says_what_mends_it_and_is_repeated(tmp_path):
+    for call, output, mend in (
         ('venv', 'error: No interpreter found for Python >=3.11', 'install Python 3.11'),
         ('pip sync', 'dns error: failed to lookup address information', 'check the connection'),
         ('pip sync', 'operation timed out', 'HTTPS_PROXY'),
@@ -115,21 +112,20 @@ def test_only_what_changed_is_done_again(checkout):
         ('pip sync', 'No space left on device (os error 28)', 'free some space'),
         ('venv', 'python3: No module named pip', 'give this Python a pip'),
         ('build', 'SyntaxError: invalid syntax', 'read the lines above'),
-    ],
-)
-def test_failed_step_says_what_mends_it_and_is_repeated(checkout, call, output, mend):
-    failure = checkout.tools / f'{call}.fails'
-    failure.write_text(output)
-    called, said, status = checkout.setup()
-    assert status == 1 and 'Setup failed' in said and output in said
-    assert mend in said.partition('To mend it, ')[2]
-    assert 'Traceback' not in said
-    failure.unlink()
-    redone, said, status = checkout.setup()
-    assert (redone, status) == (EVERYTHING[EVERYTHING.index(call) :], 0)
+    ):
+        checkout = Checkout(tmp_path / mend)
+        failure = checkout.tools / f'{call}.fails'
+        failure.write_text(output)
+        called, said, status = checkout.setup()
+        assert status == 1 and 'Setup failed' in said and output in said
+        assert mend in said.partition('To mend it, ')[2] and 'Traceback' not in said
+        failure.unlink()
+        redone, said, status = checkout.setup()
+        assert (redone, status) == (EVERYTHING[EVERYTHING.index(call) :], 0)
 
 
-def test_environment_of_somebody_else_is_left_alone(checkout):
+def test_environment_of_somebody_else_is_left_alone_and_any_python_from_3_8_reads_it(checkout):
+    ast.parse((ROOT / 'install' / 'bootstrap.py').read_text(), feature_version=(3, 8))
     config = checkout.root / '.venv' / 'pyvenv.cfg'
     config.parent.mkdir()
     config.write_text('prompt = mine\n')
@@ -139,17 +135,11 @@ def test_environment_of_somebody_else_is_left_alone(checkout):
 
 
 def test_users_variables_lead_neither_elsewhere_nor_are_lost(checkout):
-    names = ('VIRTUAL_ENV', 'PYTHONPATH', 'UV_PYTHON', 'PIP_TARGET')
-    elsewhere = dict.fromkeys(names, '/elsewhere')
+    elsewhere = dict.fromkeys('VIRTUAL_ENV PYTHONPATH UV_PYTHON PIP_TARGET'.split(), '/elsewhere')
     checkout.setup(PIP_INDEX_URL='http://mirror.test/simple', UV_CACHE_DIR='/cache', **elsewhere)
-    for name, arguments, env in checkout.calls():
+    for name, arguments, env in checkout.calls:
         assert not elsewhere.keys() & env.keys()
         assert env['UV_DEFAULT_INDEX'] == 'http://mirror.test/simple'
         assert env['UV_CACHE_DIR'] == '/cache'
-        if name != 'venv':
-            python = arguments[arguments.index('--python') + 1]
-            assert Path(python) == checkout.root / '.venv' / 'bin' / 'python'
-
-
-def test_any_python_from_3_8_can_read_it():
-    ast.parse((ROOT / 'install' / 'bootstrap.py').read_text(), feature_version=(3, 8))
+        python = name == 'venv' or arguments[arguments.index('--python') + 1]
+        assert python in (True, str(checkout.root / '.venv' / 'bin' / 'python'))

@@ -26,7 +26,6 @@ def blocks(path, kind):
 
 @pytest.fixture(scope='module')
 def place(people, tmp_path_factory):
-    """A folder with everything that the examples name."""
     root = tmp_path_factory.mktemp('place')
     demo = root / 'demo' / 'synthetic'
     shutil.copytree(people, demo / 'people')
@@ -49,19 +48,7 @@ def place(people, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_commands(place, call_tool, monkeypatch):
-    monkeypatch.chdir(place)
-    commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
-    written = ('results/people/predictions', 'infer_results/results', 'infer_bf16/results')
-    for command, name in zip(commands, written, strict=True):
-        mim, run, package, tool, *arguments = shlex.split(command)
-        assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
-        call_tool(tool, *arguments)
-        assert Path(f'{name}.json').is_file()
-
-
-@pytest.mark.slow
-def test_python(place, monkeypatch, capsys):
+def test_python_and_commands(place, call_tool, monkeypatch, capsys):
     monkeypatch.chdir(place)
     readme, *more = blocks('README.md', 'python')[:1] + blocks('docs/inference.md', 'python')
     for code in more:
@@ -70,3 +57,10 @@ def test_python(place, monkeypatch, capsys):
     names: dict = {}
     exec(readme, names)
     assert len(names['result']['predictions'][0][0]['keypoints']) == 17
+    commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
+    written = ('results/people/predictions', 'infer_results/results', 'infer_bf16/results')
+    for command, name in zip(commands, written, strict=True):
+        mim, run, package, tool, *arguments = shlex.split(command)
+        assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
+        call_tool(tool, *arguments)
+        assert Path(f'{name}.json').is_file()

@@ -18,16 +18,7 @@ def assert_explained(done, *words):
     assert last.startswith('mspn.errors.MissingPackage: ') and all(word in last for word in words)
 
 
-@pytest.mark.parametrize(
-    'code',
-    [
-        'import mspn_plugin, mmpose.apis, mmdet.apis',
-        'import mmengine, mmcv, mmpose, mmdet, torch; import mspn_plugin; import mmdet.apis',
-        'import mspn_plugin; from mspn_plugin.engine import SafeCheckpointHook',
-        'from mmpose.registry import MODELS; MODELS._imported = True; import mspn_plugin',
-    ],
-)
-def test_importing_ends_well(code):
+def test_importing_ends_well_and_leaves_the_models_of_mmpose_and_mmdet_for_later():
     check = """
 from mmengine.registry import FUNCTIONS, HOOKS, MODELS as ROOT, DefaultScope
 from mmpose import registry as r
@@ -40,21 +31,18 @@ assert r.MODELS.get('ResNet') and r.HOOKS.get('CheckpointHook') and 'NoSuchPart'
 with DefaultScope.overwrite_default_scope('mmpose'):
     HOOKS.build(dict(type='SafeCheckpointHook'))
 """
-    done = python(code + check)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    'first',
-    ['mmpose.registry.TRANSFORMS.get("LoadPersonImage")', 'FUNCTIONS.get("collate_people")'],
-)
-def test_each_registry_finds_its_parts_without_another_being_asked_first(first):
-    start = 'import mspn_plugin, mmpose.registry; from mmengine.registry import FUNCTIONS'
-    done = python(f'{start}\nassert {first}.__module__.startswith("mspn_plugin")')
-    assert done.returncode == 0, done.stderr
-
-
-def test_importing_leaves_the_models_of_mmpose_and_mmdet_for_later():
+    # Each registry finds its parts without another being asked first.
+    start = 'import mspn_plugin, mmpose.registry as r; from mmengine.registry import FUNCTIONS'
+    for code in (
+        f'import mspn_plugin, mmpose.apis, mmdet.apis{check}',
+        f'import mmengine, mmcv, mmpose, mmdet; import mspn_plugin; import mmdet.apis{check}',
+        f'import mspn_plugin; from mspn_plugin.engine import SafeCheckpointHook{check}',
+        f'from mmpose.registry import MODELS; MODELS._imported = True; import mspn_plugin{check}',
+        f'{start}; assert "mspn_pl" in r.TRANSFORMS.get("LoadPersonImage").__module__',
+        f'{start}; assert "mspn_pl" in FUNCTIONS.get("collate_people").__module__',
+    ):
+        done = python(code)
+        assert done.returncode == 0, done.stderr
     done = python(
         'import mspn_plugin, sys; from mmengine.runner.checkpoint import CheckpointLoader\n'
         'print({"mmpose.models", "mmdet", "matplotlib", "scipy.stats"} & set(sys.modules))\n'
@@ -66,30 +54,19 @@ def test_importing_leaves_the_models_of_mmpose_and_mmdet_for_later():
     assert all(loader.startswith('mspn_plugin.checkpoints') for loader in loaders)
 
 
-@pytest.mark.parametrize('first', ['mmpose.apis', 'mmdet.models'])
-def test_after_a_failed_import_of_mmpose_a_sentence_says_what_to_import_first(first):
-    done = python(
-        f'try:\n    import {first}\nexcept Exception as error: print(type(error).__name__)\n'
-        'import mspn_plugin, mmpose.apis\nprint("well")'
-    )
-    if 'well' not in done.stdout:
-        assert_explained(done, '`import mspn_plugin` above')
-
-
-def test_parts_that_are_registered_twice_are_explained():
-    done = python(
-        'import mspn_plugin; from mmpose.registry import MODELS\n'
-        'MODELS._module_dict["MSPN"] = type("MSPN", (), {})\nMODELS.get("MSPNBackbone")'
-    )
+def test_after_a_failed_import_or_with_parts_registered_twice_a_sentence_says_what_to_do():
+    for first in ('mmpose.apis', 'mmdet.models'):
+        failed = f'try:\n    import {first}\nexcept Exception: pass'
+        done = python(f'{failed}\nimport mspn_plugin, mmpose.apis\nprint("well")')
+        if 'well' not in done.stdout:
+            assert_explained(done, '`import mspn_plugin` above')
+    twice = 'MODELS._module_dict["MSPN"] = type("MSPN", (), {}); MODELS.get("MSPNBackbone")'
+    done = python(f'import mspn_plugin; from mmpose.registry import MODELS; {twice}')
     assert_explained(done, '`import mspn_plugin` above')
 
 
-@pytest.mark.parametrize(
-    ('missing', 'then'), [('mmpose', ''), ('scipy', 'mmpose.registry.MODELS.get("MSPNNeck")')]
-)
-def test_a_missing_package_is_named_with_the_remedy(missing, then):
-    done = python(
-        f'import sys; sys.modules.update(dict.fromkeys(["mmdet", "{missing}"]))\n'
-        f'import mspn_plugin, mmpose.registry; {then}'
-    )
-    assert_explained(done, missing, 'python -m mspn.doctor')
+def test_a_missing_package_is_named_with_the_remedy():
+    for missing, then in (('mmpose', ''), ('scipy', 'mmpose.registry.MODELS.get("MSPNNeck")')):
+        hide = f'import sys; sys.modules.update(mmdet=None, {missing}=None)'
+        done = python(f'{hide}; import mspn_plugin, mmpose.registry; {then}')
+        assert_explained(done, missing, 'python -m mspn.doctor')

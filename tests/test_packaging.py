@@ -14,14 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PINNED = re.findall(
-    r'^([a-z]\S*?)==(\S+)((?:.*\\\n)*.*)', (ROOT / 'install/requirements.txt').read_text(), re.M
-)
-NEVER_REQUIRED = {'torch', 'torchvision', 'mmcv', 'mmcv-lite'}
 
 
 def build(folder: Path, kind: str) -> Path:
-    """Builds the `wheel` or `sdist` of the sources in `folder`, offline, with this setuptools."""
     code = f'from setuptools import build_meta as b; print("made", b.build_{kind}("dist"))'
     command = [sys.executable, '-c', code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -35,9 +30,8 @@ def source(tmp_path_factory):
     skip = shutil.ignore_patterns('__pycache__', '.*', '*.egg-info')
     for name in ('mspn', 'mspn_plugin', 'configs', 'tools'):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'model-index.yml', 'README.md'):
+    for name in 'setup.py pyproject.toml MANIFEST.in model-index.yml README.md LICENSE'.split():
         shutil.copy2(ROOT / name, folder)
-    shutil.copy2(ROOT / 'LICENSE', folder)
     return folder
 
 
@@ -51,8 +45,12 @@ def names_in(wheel: Path) -> set[str]:
         return {name for name in archive.namelist() if not name.endswith('/')}
 
 
-def test_wheel_holds_what_mim_looks_for(wheel, source):
+def test_wheel_holds_what_mim_looks_for_from_the_source_distribution_too(wheel, source, tmp_path):
     inside = names_in(wheel)
+    with tarfile.open(build(source, 'sdist')) as archive:
+        archive.extractall(tmp_path, filter='data')
+    (unpacked,) = tmp_path.iterdir()
+    assert names_in(build(unpacked, 'wheel')) == inside
     mim = {name.partition('/.mim/')[2] for name in inside if '/.mim/' in name}
     files = [f for name in ('configs', 'tools') for f in (source / name).rglob('*') if f.is_file()]
     expected = {file.relative_to(source).as_posix() for file in files}
@@ -79,24 +77,18 @@ def test_metadata_of_the_wheel_and_its_requirements_replace_nothing(wheel):
     needed = {line for line in required if 'extra ==' not in line}
     assert needed == {'numpy', 'pycocotools', 'safetensors', 'six'}
     names = {re.match(r'[\w.-]+', line).group() for line in required}
-    assert not names & NEVER_REQUIRED, 'not as an extra either'
+    assert not names & {'torch', 'torchvision', 'mmcv', 'mmcv-lite'}, 'not as an extra either'
     assert not any('opencv' in name for name in names), 'four distributions share the name cv2'
-
-
-def test_source_distribution_gives_the_same_wheel(source, wheel, tmp_path):
-    with tarfile.open(build(source, 'sdist')) as archive:
-        archive.extractall(tmp_path, filter='data')
-    (unpacked,) = tmp_path.iterdir()
-    assert names_in(build(unpacked, 'wheel')) == names_in(wheel)
 
 
 def test_list_is_pinned_with_hashes_and_without_addresses():
     text = (ROOT / 'install' / 'requirements.txt').read_text()
     assert '://' not in text
     entries = [line for line in text.splitlines() if line and line[0] not in ' #']
-    assert len(entries) == len(PINNED) > 50
-    assert all(re.search(r'--hash=sha256:[0-9a-f]{64}', rest) for *_, rest in PINNED)
-    pins = {name: version for name, version, _ in PINNED}
+    pinned = re.findall(r'^([a-z]\S*?)==(\S+)((?:.*\\\n)*.*)', text, re.M)
+    assert len(entries) == len(pinned) > 50
+    assert all(re.search(r'--hash=sha256:[0-9a-f]{64}', rest) for *_, rest in pinned)
+    pins = {name: version for name, version, _ in pinned}
     assert (pins['torch'], pins['torchvision']) == ('2.11.0', '0.26.0')
     # Where the versions differ, uv falls back to the real dependency lists, without a word.
     listed = tomllib.loads((ROOT / 'install/uv.toml').read_text())['dependency-metadata']

@@ -12,10 +12,9 @@ from versus_mmpose.checks import CheckFailed, clear_peaks, same_keypoints, same_
 from versus_mmpose.report import Row, machine_facts, timed_row, write
 
 CPU = torch.device('cpu')
-SECONDS = {'stock': [2.0, 3.0, 10.0], 'ours': [1.5, 1.5, 1.5]}
 
 
-def test_numbers():
+def test_numbers_keypoints_and_clear_peaks():
     wanted = np.array([0.0, 100.0])
     same_numbers('x', wanted, wanted + 0.09, tolerance=1e-3)
     for found, message in (
@@ -25,9 +24,6 @@ def test_numbers():
     ):
         with pytest.raises(CheckFailed, match=message):
             same_numbers('x', wanted, found, tolerance=1e-3)
-
-
-def test_keypoints():
     stock = np.zeros((1, 2, 2))
     ours = stock + [[[0, 0.01], [0, 7]]]
     assert same_keypoints('x', stock, ours, np.array([[True, False]])) == 1
@@ -36,9 +32,6 @@ def test_keypoints():
             same_keypoints('x', stock, ours, np.array([[clear, clear]]))
     with pytest.raises(CheckFailed, match='MMPose gives 1 people, this package 0'):
         same_poses([None], [])
-
-
-def test_clear_peaks():
     maps = torch.zeros(1, 5, 12, 9)
     maps[0, :, 4, 4] = 100
     maps[0, :, 4, 5] = maps[0, :, 5, 4] = 30  # a slope in x and in y
@@ -68,16 +61,15 @@ def test_sides_take_turns_and_short_work_is_called_until_it_lasts(monkeypatch):
     times = timing.alternate(sides(a=[0.25] * 9), 2, device=CPU, least_time=1.0)
     assert times == {'a': [0.25, 0.25]} and len(log) == 1 + 2 * 4
     assert timing.alternate(sides(a=[7]), 1, device=CPU, warm_up=False) == {'a': [7]}
-
-    # A GPU is waited for.
-    waited: list[torch.device] = []
+    waited: list[torch.device] = []  # a GPU is waited for
     monkeypatch.setattr(torch.cuda, 'synchronize', waited.append)
     timing.alternate({'a': lambda: None}, 2, device=torch.device('cuda:1'), warm_up=False)
     assert waited == [torch.device('cuda:1')] * 4
 
 
-def test_times_are_of_one_sample_and_bars_are_met_or_not():
-    row = timed_row('a', 'x', SECONDS, per=4)
+def test_times_are_of_one_sample_bars_are_met_or_not_and_files_hold_it_all(tmp_path):
+    seconds = {'stock': [2.0, 3.0, 10.0], 'ours': [1.5, 1.5, 1.5]}
+    row = timed_row('a', 'x', seconds, per=4)
     assert (row.stock, row.ours) == ([500, 750, 2500], [375] * 3) and row.ratio == 2
     assert row.cells()[1:7] == ['750', '375', 'ms', '2x', '-', '267% / 0%']
     for unit, ours, bar, cell in (
@@ -87,13 +79,9 @@ def test_times_are_of_one_sample_and_bars_are_met_or_not():
         ('kB', 1.0, 0.2, '<= 0.2x **no**'),
     ):
         assert Row('a', 'x', unit, [4.0], [ours], bar=bar).cells()[5] == cell
-
-
-def test_files(tmp_path):
     others = Row('b', 'y', 'kB', [8], [1]), Row('c', 'z', 's', [], [1])
-    rows = [timed_row('a', 'x', SECONDS), *others]
     facts = machine_facts(CPU, 1)
-    write(facts, rows, tmp_path)
+    write(facts, [timed_row('a', 'x', seconds), *others], tmp_path)
     table = (tmp_path / 'benchmark.md').read_text().splitlines()
     assert len({line.count('|') for line in table if line.startswith('|')}) == 1
     content = json.loads((tmp_path / 'benchmark.json').read_text())

@@ -24,7 +24,6 @@ from mspn_plugin.models.losses import OHKMMSELoss
 
 @pytest.fixture(scope='module')
 def settings(people):
-    """A handful of synthetic people and the network of one stage."""
     options = dict(threads=1, repeats=1, stages=1, batch_size=2, samples=4, least_time=0)
     options |= dict(losses=2, decoded=8, photographs=1, evaluated=2)
     return Settings(data_root=people, detections=None, device=torch.device('cpu'), **options)
@@ -41,7 +40,7 @@ def measured(sides, name):
     return {row.key: row for row in found}
 
 
-def test_photographs_and_their_boxes(sides, settings, people, tmp_path):
+def test_photographs_and_data_given_or_drawn(sides, settings, people, tmp_path, monkeypatch):
     content = json.loads((people / 'annotations/person_keypoints_val2017.json').read_text())
     found = sides.photographs(2)
     assert len(found) == 2 and all(path.is_file() for path, _ in found)
@@ -51,16 +50,12 @@ def test_photographs_and_their_boxes(sides, settings, people, tmp_path):
     # Nobody has so many people around: the most crowded image is taken.
     [(_, crowd)] = sides.photographs(1, least_people=1000)
     assert len(crowd) == max(len(boxes) for _, boxes in sides.photographs(9))
-
     detections = tmp_path / 'boxes.json'
     box = dict(image_id=second, bbox=[1, 2, 30, 40], score=0.5, category_id=1)
     detections.write_text(json.dumps([box, dict(box, bbox=[1, 2, 0, 40])]))
     detected = Sides(replace(settings, detections=detections), tmp_path)
     assert [boxes.tolist() for _, boxes in detected.photographs(9)] == [[[1, 2, 31, 42]]]
     assert detected.config('stock').test_dataloader.dataset.bbox_file == str(detections)
-
-
-def test_data_is_given_or_drawn(people, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_data(people, tmp_path) == people
     with pytest.raises(InputError, match='--data-root: .* has no annotations'):
@@ -77,15 +72,12 @@ def test_both_configs_describe_one_network(settings, tmp_path, stages):
     assert stock.model.type == 'TopdownPoseEstimator' and stock.model.backbone.type == 'MSPN'
 
 
-def test_data_path(sides):
+def test_data_path_and_its_bytes_are_those_that_another_process_gets(sides):
     found = measured(sides, 'data')
     # The image, and four levels of maps against 17 pairs of numbers and what is known of a sample.
     image, maps = 3 * 256 * 192, 4 * 17 * 64 * 48 * 4
     assert found['bytes'].stock[0] * 1e3 > image + maps
     assert image < found['bytes'].ours[0] * 1e3 < image + 10_000
-
-
-def test_bytes_are_those_that_another_process_gets():
     image, target = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(5, 100)
     batch = dict(inputs=[image], data_samples=[dict(target=target, name='x' * 1000)])
     assert 192 + 2000 + 1000 < rows.sent_bytes(batch) < 192 + 2000 + 1600
@@ -100,8 +92,11 @@ def test_other_rows(sides, name):
     assert list(measured(sides, name)) in ([name], [name, f'{name}-bf16'])
 
 
-def test_evaluation_runs_both_tools(sides, monkeypatch):
+def test_evaluation_runs_both_tools_and_shows_why_a_script_fails(sides, monkeypatch, tmp_path):
     """Both scripts run to their end; in this process, and without workers, which take long."""
+    (tmp_path / 'script.py').write_text('raise SystemExit("broken")')
+    with pytest.raises(InputError, match=r'script\.py failed: broken'):
+        rows.run_script(sides, str(tmp_path / 'script.py'))
     ran = []
 
     def run_here(_, tool, config, *arguments):
@@ -118,14 +113,7 @@ def test_evaluation_runs_both_tools(sides, monkeypatch):
     assert measured(sides, 'evaluation') and 'mmpose' in ran[0] and 'mmpose' not in ran[1]
 
 
-def test_a_script_that_fails_is_shown(sides, tmp_path):
-    (tmp_path / 'script.py').write_text('raise SystemExit("broken")')
-    with pytest.raises(InputError, match=r'script\.py failed: broken'):
-        rows.run_script(sides, str(tmp_path / 'script.py'))
-
-
 def test_a_planted_difference_stops_everything(settings, monkeypatch):
-    """A wrong loss, wrong targets, wrong weights: nothing is timed, whatever its place."""
     monkeypatch.setattr(Sides, 'times', lambda *_, **__: pytest.fail('timed'))
     loss, draw, load = OHKMMSELoss.forward, HeatmapRenderer.forward, Sides.predictor
 

@@ -1,9 +1,4 @@
-"""Keypoint evaluation behind the name xtcocotools.
-
-Independent witnesses: the numbers of the real xtcocotools 1.14.3 (GOLDEN, made by running
-`perturbed` under it, with numpy 1.26) and pycocotools on records that the test brings to its form.
-Where the real xtcocotools imports, this whole file runs against it.
-"""
+"""Keypoint evaluation behind the name xtcocotools; where the real one imports, against that."""
 
 import json
 import math
@@ -20,11 +15,8 @@ GAP = coco_api.install()
 from xtcocotools.coco import COCO  # noqa: E402
 from xtcocotools.cocoeval import COCOeval  # noqa: E402
 
-ours_only = pytest.mark.skipif(not GAP.active, reason='the real xtcocotools is installed')
-
-THOUSANDTHS = [26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]
-COCO_SIGMAS = np.array(THOUSANDTHS) / 1000
-# (end of the file's name, use_area) -> the stats of the real xtcocotools
+SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
+# (end of the file's name, use_area) -> the stats of `perturbed` under the real xtcocotools 1.14.3
 GOLDEN = {
     ('', True): '.39938 .56326 .4079 .6054 .32077 .58972 .71262 .6028 .61429 .55031',
     ('', False): '.40373 .56403 .41171 .59605 .34496 .59252 .71495 .60748 .60398 .57126',
@@ -46,10 +38,8 @@ def synthetic_dataset(*, first_id=1):
         place = dict(id=first_id + number, image_id=10 + number % 12, category_id=1)
         place |= dict(bbox=[x, y, w, h], area=area, iscrowd=crowd)
         keypoints = np.column_stack([points, seen]).ravel().tolist()
-        labels = dict(keypoints=keypoints, num_keypoints=int((seen == 2).sum()))
-        annotations.append(place | labels)
-    categories = [dict(id=1, name='person')]
-    return dict(images=images, annotations=annotations, categories=categories)
+        annotations.append(place | dict(keypoints=keypoints, num_keypoints=int((seen == 2).sum())))
+    return dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
 
 
 def perturbed(dataset):
@@ -72,12 +62,6 @@ def perturbed(dataset):
     return found
 
 
-@pytest.fixture
-def synthetic():
-    dataset = synthetic_dataset()
-    return dataset, perturbed(dataset)
-
-
 def indexed(truth, dataset):
     truth.dataset = dataset
     truth.createIndex()
@@ -92,7 +76,6 @@ def stats_of(coco_eval):
 
 
 def evaluate(dataset, detections, tmp_path, sigmas=None, use_area=True, iou_type='keypoints'):
-    """Runs what MMPose's CocoMetric runs, files included."""
     truth = indexed(COCO(), dataset)
     (tmp_path / 'dt.json').write_text(json.dumps(detections))
     found = truth.loadRes(str(tmp_path / 'dt.json'))
@@ -101,20 +84,19 @@ def evaluate(dataset, detections, tmp_path, sigmas=None, use_area=True, iou_type
     return stats_of(coco_eval)
 
 
-@pytest.mark.parametrize(('suffix', 'use_area'), GOLDEN)
-def test_stats_are_those_of_the_real_xtcocotools(suffix, use_area, tmp_path, real_data):
-    file = real_data / 'annotations' / f'person_keypoints_val2017{suffix}.json'
-    dataset = json.loads(file.read_text())
-    stats = evaluate(dataset, perturbed(dataset), tmp_path, None, use_area)
-    wanted = [float(number) for number in GOLDEN[suffix, use_area].split()]
-    assert stats == pytest.approx(wanted, abs=6e-6)
+def test_stats_are_those_of_the_real_xtcocotools(tmp_path, real_data):
+    for (suffix, use_area), wanted in GOLDEN.items():
+        file = real_data / 'annotations' / f'person_keypoints_val2017{suffix}.json'
+        dataset = json.loads(file.read_text())
+        stats = evaluate(dataset, perturbed(dataset), tmp_path, None, use_area)
+        assert stats == pytest.approx([float(number) for number in wanted.split()], abs=6e-6)
 
 
 @pytest.mark.parametrize('use_area', [True, False])
-def test_stats_are_those_of_pycocotools_on_records_in_its_form(use_area, tmp_path, synthetic):
-    dataset, detections = synthetic
+def test_stats_are_those_of_pycocotools_on_records_in_its_form(use_area, tmp_path):
+    detections = perturbed(dataset := synthetic_dataset())
     before = json.dumps(dataset)
-    stats = evaluate(dataset, detections, tmp_path, COCO_SIGMAS, use_area)
+    stats = evaluate(dataset, detections, tmp_path, SIGMAS, use_area)
     assert json.dumps(dataset) == before or not GAP.active
     for record in dataset['annotations']:
         record['num_keypoints'] = sum(v > 0 for v in record['keypoints'][2::3])
@@ -124,15 +106,12 @@ def test_stats_are_those_of_pycocotools_on_records_in_its_form(use_area, tmp_pat
     assert stats == stats_of(PlainEval(truth, found, 'keypoints')) and 0.1 < stats[0] < 0.9
 
 
-def test_an_annotation_id_of_zero_is_a_person_like_any_other(tmp_path):
+def test_ids_of_zero_missing_iscrowd_and_no_detection_at_all(tmp_path):
     ids = (1, 0, -5) if GAP.active else (1, 0)  # the real one takes ids below 0 for "no match"
     found = [synthetic_dataset(first_id=first) for first in ids]
     first, *others = [evaluate(people, perturbed(people), tmp_path) for people in found]
     assert all(stats == first for stats in others)
-
-
-def test_missing_iscrowd_counts_as_false_and_no_detection_at_all_gives_zero(tmp_path, synthetic):
-    dataset, detections = synthetic
+    detections = perturbed(dataset := synthetic_dataset())
     for record in dataset['annotations']:
         record['iscrowd'] = 0
     expected = evaluate(dataset, detections, tmp_path)
@@ -144,9 +123,9 @@ def test_missing_iscrowd_counts_as_false_and_no_detection_at_all_gives_zero(tmp_
         assert evaluate(dataset, [], tmp_path) == [0.0] * 10
 
 
-@ours_only
-def test_readable_errors(tmp_path, synthetic):
-    dataset, detections = synthetic
+@pytest.mark.skipif(not GAP.active, reason='the real xtcocotools is installed')
+def test_readable_errors(tmp_path):
+    detections = perturbed(dataset := synthetic_dataset())
     for kind in ('keypoints_wholebody', 'keypoints_crowd'):
         with pytest.raises(NotImplementedError, match=f"'{kind}' .*needs the real xtcocotools"):
             evaluate(dataset, detections, tmp_path, iou_type=kind)

@@ -24,7 +24,6 @@ from mmdet.utils import register_all_modules  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 on_each_device = pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_cuda)])
-in_half = pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 
 
 def make_boxes(count: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,15 +40,7 @@ def overlap(a, b, offset: int = 0) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def nms_by_loop(boxes, scores, threshold: float, offset: int) -> list[int]:
-    kept: list[int] = []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
-        if all(overlap(boxes[k], boxes[i], offset) <= threshold for k in kept):
-            kept.append(i)
-    return kept
-
-
-def soft_nms_by_loop(boxes, scores, *, threshold, sigma, min_score, method, offset):
+def nms_by_loop(boxes, scores, *, threshold, offset, method='naive', sigma=1, min_score=1e-9):
     left, kept = {i: scores[i] for i in range(len(boxes))}, []
     while left:
         best = max(left, key=left.__getitem__)
@@ -71,19 +62,37 @@ def soft_nms_by_loop(boxes, scores, *, threshold, sigma, min_score, method, offs
 def test_nms(device, offset, threshold):
     boxes, scores = make_boxes(120)
     dets, kept = ops.nms(boxes.to(device), scores.to(device), threshold, offset=offset)
-    expected = nms_by_loop(boxes.tolist(), scores.tolist(), threshold, offset)
-    assert kept.tolist() == expected
-    assert dets.device.type == device
+    found = nms_by_loop(boxes.tolist(), scores.tolist(), threshold=threshold, offset=offset)
+    expected = [i for i, _ in found]
+    assert kept.tolist() == expected and dets.device.type == device
     torch.testing.assert_close(dets.cpu(), torch.cat((boxes, scores[:, None]), 1)[expected])
 
 
-def test_suppression_takes_numpy_and_no_boxes_at_all():
+def test_suppression_of_numpy_nothing_empty_boxes_ties_and_an_overlap_at_the_threshold():
     found = [values.numpy() for values in make_boxes(120)]
     for suppress in (lambda *found: ops.nms(*found, 0.5), ops.soft_nms):
         dets, kept = suppress(*found)
         assert isinstance(dets, np.ndarray) and kept.dtype == np.int64
         dets, kept = suppress(torch.zeros(0, 4), torch.zeros(0))
         assert dets.shape == (0, 5) and kept.shape == (0,)
+    boxes = np.array([[4, 3, 5, 3], [4, 3, 5, 4], *[[3, 1, 3, 1]] * 4], dtype=np.float32)
+    scores = np.array([0.9, 0.9, 0.5, 0.5, 0.4, 0.0], dtype=np.float32)
+    dets, kept = ops.soft_nms(boxes, scores, 0.6, sigma=0.5)
+    assert len(dets) == 5 and kept.tolist() == [0, 1, 2, 3, 4]
+    for method in ('linear', 'gaussian'):  # two empty boxes do not overlap
+        dets, _ = ops.soft_nms(np.ones((2, 4), np.float32), scores[:2], method=method)
+        assert dets[:, 4].tolist() == scores[:2].tolist()
+    boxes = torch.tensor([[0.0, 0, 2, 1], [0.0, 0, 1, 1]])  # the overlap equals the threshold
+    for method, score in (('naive', 0.0), ('linear', 0.25)):
+        dets, _ = ops.soft_nms(boxes, torch.tensor([0.9, 0.5]), 0.5, min_score=0, method=method)
+        assert dets[1, 4] == score
+    # Ties as in mmcv: boxes 2 and 0 change places, the last boxes fill the holes of 3 and 4.
+    apart = [[x, 0.0, x + 10, 10.0] for x in (20, 40, 60, 80, 100)]
+    boxes = torch.tensor([*apart[:2], *[[0.0, 0.0, 10.0, 10.0]] * 3, *apart[2:]])
+    scores = torch.full((8,), 0.5)
+    scores[2] = 0.9
+    _, kept = ops.soft_nms(boxes, scores, method='naive', min_score=0.1)
+    assert kept.tolist() == [2, 1, 0, 7, 6, 5]
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -105,35 +114,10 @@ def test_soft_nms(method, offset, min_score):
     options = dict(sigma=0.4, min_score=min_score, method=method, offset=offset)
     dets, kept = ops.soft_nms(boxes.requires_grad_(), scores, iou_threshold=0.3, **options)
     assert all(map(torch.equal, (boxes, scores), make_boxes(90, seed=1)))
-    expected = soft_nms_by_loop(boxes.tolist(), scores.tolist(), threshold=0.3, **options)
+    expected = nms_by_loop(boxes.tolist(), scores.tolist(), threshold=0.3, **options)
     assert kept.tolist() == [i for i, _ in expected]
     torch.testing.assert_close(dets[:, :4], boxes[kept])
     torch.testing.assert_close(dets[:, 4], torch.tensor([score for _, score in expected]))
-
-
-def test_soft_nms_with_empty_boxes_equal_scores_and_an_overlap_at_the_threshold():
-    boxes = np.array([[4, 3, 5, 3], [4, 3, 5, 4], *[[3, 1, 3, 1]] * 4], dtype=np.float32)
-    scores = np.array([0.9, 0.9, 0.5, 0.5, 0.4, 0.0], dtype=np.float32)
-    dets, kept = ops.soft_nms(boxes, scores, 0.6, sigma=0.5)
-    assert len(dets) == 5 and kept.tolist() == [0, 1, 2, 3, 4]
-    for method in ('linear', 'gaussian'):  # two empty boxes do not overlap
-        dets, _ = ops.soft_nms(np.ones((2, 4), np.float32), scores[:2], method=method)
-        assert dets[:, 4].tolist() == scores[:2].tolist()
-    boxes = torch.tensor([[0.0, 0, 2, 1], [0.0, 0, 1, 1]])  # the overlap equals the threshold
-    for method, score in (('naive', 0.0), ('linear', 0.25)):
-        dets, _ = ops.soft_nms(boxes, torch.tensor([0.9, 0.5]), 0.5, min_score=0, method=method)
-        assert dets[1, 4] == score
-
-
-def test_soft_nms_breaks_ties_by_the_swaps_of_mmcv():
-    # The best box, 2, changes places with box 0, which so comes after 1. It suppresses its copies 3
-    # and 4, and the last boxes fill these holes from the end: 7, then 6.
-    apart = [[x, 0.0, x + 10, 10.0] for x in (20, 40, 60, 80, 100)]
-    boxes = torch.tensor([*apart[:2], *[[0.0, 0.0, 10.0, 10.0]] * 3, *apart[2:]])
-    scores = torch.full((8,), 0.5)
-    scores[2] = 0.9
-    _, kept = ops.soft_nms(boxes, scores, method='naive', min_score=0.1)
-    assert kept.tolist() == [2, 1, 0, 7, 6, 5]
 
 
 REGIONS = [  # image index, x1, y1, x2, y2
@@ -142,11 +126,10 @@ REGIONS = [  # image index, x1, y1, x2, y2
     [0, -20.0, -20.0, 70.0, 70.0],
     [1, 11.2, 8.9, 12.1, 10.3],  # below one cell
 ]
-SCALE = 0.25
+SCALE, GAMMA, ALPHA = 0.25, 2.0, 0.25
 
 
-def make_features(device='cpu', dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """A feature map (2, 3, 9, 8), and the regions in its type and on its device."""
+def make_features(device='cpu', dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 9, 8, generator=generator, dtype=torch.float64)
     regions = torch.tensor(REGIONS, dtype=dtype, device=device)
@@ -154,7 +137,6 @@ def make_features(device='cpu', dtype=torch.float64) -> tuple[torch.Tensor, torc
 
 
 def roi_align_by_points(features, regions, pooled, ratio, aligned):
-    """The mean of bilinear samples, one region after another."""
     limits, shift, outputs = torch.tensor(features.shape[-2:]), 0.5 * aligned, []
     for image, x1, y1, x2, y2 in regions.double().cpu():
         start = torch.stack((y1, x1)) * SCALE - shift
@@ -176,12 +158,10 @@ def roi_align_by_points(features, regions, pooled, ratio, aligned):
 
 
 def assert_same(actual, expected, leaf):
-    """Compares values, and their gradients by the leaf."""
     torch.testing.assert_close(actual, expected)
     upstream = torch.randn_like(expected)
-    (gradient,) = torch.autograd.grad(actual, leaf, upstream)
-    (wanted,) = torch.autograd.grad(expected, leaf, upstream)
-    torch.testing.assert_close(gradient, wanted)
+    gradients = (torch.autograd.grad(output, leaf, upstream) for output in (actual, expected))
+    torch.testing.assert_close(*gradients)
 
 
 @on_each_device
@@ -194,8 +174,8 @@ def test_roi_align(device, ratio, aligned):
 
 
 @on_each_device
-@in_half
-def test_roi_align_in_half_precision(device, dtype):
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_roi_align_and_focal_loss_in_half_precision(device, dtype):
     features, regions = make_features(device, dtype)
     for boxes in (regions.float(), regions):
         actual = ops.roi_align(features, boxes, 2, SCALE, 2, 'avg', True)
@@ -204,19 +184,14 @@ def test_roi_align_in_half_precision(device, dtype):
         torch.testing.assert_close(actual.float(), expected, atol=0.02, rtol=0.02)
     actual.sum().backward()
     assert features.grad.dtype == dtype and features.grad.isfinite().all()
-
-
-def test_roi_align_of_nothing():
-    features, _ = make_features()
-    for count in (0, 1):  # a region without area
-        regions = features.new_zeros(count, 5)
-        flat = ops.roi_align(features, regions, 2, SCALE, 0, 'avg', True)
-        assert flat.shape == (count, 3, 2, 2) and (flat == 0).all()
-    flat.sum().backward()
-    assert (features.grad == 0).all()
-
-
-GAMMA, ALPHA = 2.0, 0.25
+    logits, targets = make_samples(device)
+    half = logits.detach().to(dtype).requires_grad_()
+    actual = ops.sigmoid_focal_loss(half, targets, GAMMA, ALPHA, None, 'none')
+    assert actual.dtype == dtype
+    expected = sigmoid_formula(half.detach().float(), targets, GAMMA)
+    torch.testing.assert_close(actual.float(), expected, atol=1e-2, rtol=1e-2)
+    actual.sum().backward()
+    assert half.grad.dtype == dtype and half.grad.isfinite().all()
 
 
 def make_samples(device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -231,8 +206,8 @@ def sigmoid_formula(logits, targets, gamma, weight=None):
     p = logits.sigmoid()
     p_of_truth = torch.where(positive > 0, p, 1 - p)
     share = torch.where(positive > 0, ALPHA, 1 - ALPHA)
-    loss = -share * (1 - p_of_truth) ** gamma * p_of_truth.log()
-    return loss if weight is None else loss * functional.pad(weight, (0, 1), value=1)[targets, None]
+    weights = 1 if weight is None else functional.pad(weight, (0, 1), value=1)[targets, None]
+    return -share * (1 - p_of_truth) ** gamma * p_of_truth.log() * weights
 
 
 @on_each_device
@@ -248,20 +223,14 @@ def test_sigmoid_focal_loss(device, reduction, weighted, gamma):
     assert_same(actual, totals[reduction], logits)
 
 
-@on_each_device
-@in_half
-def test_focal_loss_in_half_precision(device, dtype):
-    logits, targets = make_samples(device)
-    half = logits.detach().to(dtype).requires_grad_()
-    actual = ops.sigmoid_focal_loss(half, targets, GAMMA, ALPHA, None, 'none')
-    assert actual.dtype == dtype
-    expected = sigmoid_formula(half.detach().float(), targets, GAMMA)
-    torch.testing.assert_close(actual.float(), expected, atol=1e-2, rtol=1e-2)
-    actual.sum().backward()
-    assert half.grad.dtype == dtype and half.grad.isfinite().all()
-
-
-def test_focal_loss_of_extreme_logits_of_nothing_and_of_a_wrong_target():
+def test_focal_loss_of_extreme_logits_and_a_wrong_target_and_both_operators_of_nothing():
+    features, _ = make_features()
+    for count in (0, 1):  # a region without area
+        regions = features.new_zeros(count, 5)
+        flat = ops.roi_align(features, regions, 2, SCALE, 0, 'avg', True)
+        assert flat.shape == (count, 3, 2, 2) and (flat == 0).all()
+    flat.sum().backward()
+    assert (features.grad == 0).all()
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
     loss = ops.sigmoid_focal_loss(logits, torch.tensor([1]), GAMMA, ALPHA, None, 'sum')
     loss.backward()
@@ -281,27 +250,21 @@ YOLOX = 'yolox/yolox_tiny_8xb8-300e_coco.py'
 FASTER_RCNN = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 
-def make_model(name: str, device: str):
-    """One of MMDet's detectors, from its own config with random weights."""
+@on_each_device
+@pytest.mark.parametrize('name', [RTMDET, YOLOX, FASTER_RCNN])
+def test_inference_on_a_picture_with_random_weights(name, device):
     config = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name)
     config.model.backbone.init_cfg = None
     torch.manual_seed(0)
     register_all_modules()
     model = MODELS.build(config.model).to(device).eval()
     model.cfg = config
-    return model
-
-
-@on_each_device
-@pytest.mark.parametrize('name', [RTMDET, YOLOX, FASTER_RCNN])
-def test_inference_on_a_picture(name, device):
-    model = make_model(name, device)
-    for step in model.cfg.test_dataloader.dataset.pipeline:
+    for step in config.test_dataloader.dataset.pipeline:
         if step.type == 'Resize':
             step.scale = (160, 128)
         if step.type == 'Pad' and 'size' in step:
             step.size = (160, 160)
-    model.cfg.test_pipeline = model.cfg.test_dataloader.dataset.pipeline
+    config.test_pipeline = config.test_dataloader.dataset.pipeline
     if name == YOLOX:  # its box sizes are exponentials: infinite with weights this random
         for conv in model.bbox_head.multi_level_conv_reg:
             torch.nn.init.zeros_(conv.weight)

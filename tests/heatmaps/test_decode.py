@@ -14,7 +14,6 @@ both = pytest.mark.parametrize('refine', decode.REFINEMENTS)
 
 @pytest.fixture(autouse=True, params=['opencv', 'torch'])
 def _path(request, monkeypatch):
-    """Every test goes the way of a CPU, and on a CPU the way of all other devices."""
     if request.param == 'torch':
         monkeypatch.setattr(decode, '_search_with_opencv', decode.search_with_torch)
 
@@ -49,9 +48,8 @@ def gradient_sign(heatmap: np.ndarray, kernel: int) -> tuple[float, float, float
 
 def bumpy_maps(num: int, height: int, width: int) -> np.ndarray:
     """Peaks anywhere, also at borders, on a noisy ground that goes below zero."""
-    rng = np.random.default_rng(0)
+    rng, (ys, xs) = np.random.default_rng(0), np.mgrid[:height, :width]
     maps = rng.normal(0, 6, (num, height, width))
-    ys, xs = np.mgrid[:height, :width]
     for heatmap in maps:
         x, y = rng.uniform(-0.5, width - 0.5), rng.uniform(-0.5, height - 0.5)
         heatmap += 230 * np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * rng.uniform(1, 3) ** 2))
@@ -68,8 +66,7 @@ def test_decoders_equal_loops(size, reference, kernel):
     narrow[:, rng.integers(size[0]), rng.integers(size[1])] = 260
     several = sum(np.roll(bumpy_maps(20, *size), shift, axis=2) for shift in (0, 7, 13))
     noise, below = rng.normal(0, 1, (20, *size)), -rng.uniform(1, 2, (20, *size))
-    maps = np.concatenate([bumpy_maps(300, *size), narrow, several, noise, below])
-    maps = maps.astype(np.float32)
+    maps = np.float32([*bumpy_maps(300, *size), *narrow, *several, *noise, *below])
     batch = torch.from_numpy(maps).view(20, 19, *size)
     cells, scores = decode_heatmaps(batch, kernel, refine=reference.__name__)
     expected = np.array([reference(heatmap.astype(np.float64), kernel) for heatmap in maps])
@@ -79,7 +76,6 @@ def test_decoders_equal_loops(size, reference, kernel):
 
 @both
 def test_maps_without_a_peak(refine):
-    """None at all, nothing above zero, and equal cells, of which the first counts."""
     maps = torch.zeros(1, 3, 16, 12)
     maps[0, 1] = -40
     maps[0, 2, ::15, ::11] = 128
@@ -91,13 +87,6 @@ def test_maps_without_a_peak(refine):
     for shape in ((0, 17), (2, 0)):
         cells, scores = decode_heatmaps(torch.zeros(*shape, 16, 12), 5, refine=refine)
         assert cells.shape == (*shape, 2) and scores.shape == shape
-
-
-def test_an_export_that_fails_harms_no_later_call():
-    maps = torch.from_numpy(bumpy_maps(4, 20, 12))[None]
-    with FakeTensorMode() as fake, pytest.raises(RuntimeError):
-        decode_heatmaps(fake.from_tensor(maps), 3)[0].numpy()
-    assert decode_heatmaps(maps, 3)[1].isfinite().all()
 
 
 def test_gradient_sign_equals_mmpose_inside_the_map():
@@ -117,8 +106,7 @@ def test_gradient_sign_equals_mmpose_inside_the_map():
 def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
     maps = torch.rand(2, 3, 16, 12) * 200
     expected, expected_scores = decode_heatmaps(maps, 5, refine=refine)
-    maps[0, 1, 7, 5] = value
-    maps[1, 2] = value
+    maps[0, 1, 7, 5] = maps[1, 2] = value
     position, score = decode_heatmaps(maps, 5, refine=refine)
     bad = torch.tensor([[0, 1, 0], [0, 0, 1]], dtype=torch.bool)
     expected[bad], expected_scores[bad] = 0.5, 0
@@ -129,9 +117,8 @@ def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
 @both
 def test_minus_infinity_counts_as_the_lowest_number(refine):
     maps = torch.from_numpy(bumpy_maps(60, 32, 24))
-    # In one row of cells after the other, at the peaks too.
-    places = [(i, i % 32, i % 24) for i in range(60)]
     peaks = maps.flatten(1).argmax(1).tolist()
+    places = [(i, i % 32, i % 24) for i in range(60)]  # and at the peaks too
     places += [(i, peaks[i] // 24, (peaks[i] + 1) % 24) for i in range(0, 60, 3)]
     low = maps.clone()
     for place in places:
@@ -143,8 +130,7 @@ def test_minus_infinity_counts_as_the_lowest_number(refine):
     assert (position - expected).abs().max() <= (0.25 if refine == 'gradient_sign' else 0)
     far = [(expected[0, i] - torch.tensor([x, y])).abs().max() > 5 for i, y, x in places]
     far = torch.tensor([far[i] and (i % 3 or far[60 + i // 3]) for i in range(60)])
-    assert 20 < far.sum() < 50
-    assert torch.equal(position[0, far], expected[0, far])
+    assert 20 < far.sum() < 50 and torch.equal(position[0, far], expected[0, far])
     nothing = decode_heatmaps(torch.full((1, 1, 32, 24), -torch.inf), 5, refine=refine)
     assert (nothing[0] == 0.5).all() and nothing[1] == 0
 
@@ -177,7 +163,11 @@ def test_maps_of_any_layout_and_type():
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_wrong_settings_are_explained():
+def test_wrong_settings_are_explained_and_an_export_that_fails_harms_no_later_call():
+    maps = torch.from_numpy(bumpy_maps(4, 20, 12))[None]
+    with FakeTensorMode() as fake, pytest.raises(RuntimeError):
+        decode_heatmaps(fake.from_tensor(maps), 3)[0].numpy()
+    assert decode_heatmaps(maps, 3)[1].isfinite().all()
     for kernel in (0, 4, -5):
         with pytest.raises(ValueError, match=f'kernel_size is {kernel}, expected an odd number'):
             decode_heatmaps(torch.zeros(1, 1, 8, 8), kernel)

@@ -21,11 +21,9 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (200, 160, 3), np.uint8)
 
 
 def calibrated(backbone, neck):
-    """A small model with statistics of its own in its normalisations."""
     torch.manual_seed(0)
-    config = TINY.copy()
-    config.update(backbone={**TINY.backbone, **backbone}, neck={**TINY.neck, **neck})
-    model = MODELS.build(config)
+    parts = dict(backbone={**TINY.backbone, **backbone}, neck={**TINY.neck, **neck})
+    model = MODELS.build({**TINY, **parts})
     images = torch.randn(4, 3, 128, 96)
     for _ in range(5):
         heatmaps(model, images)
@@ -38,8 +36,7 @@ def heatmaps(model, images):
 
 
 def assert_same(model, images):
-    wanted = heatmaps(model, images)
-    found = heatmaps(fused(model), images)
+    wanted, found = (heatmaps(network, images) for network in (model, fused(model)))
     assert (found - wanted).abs().max() < 1e-4 * (wanted.max() - wanted.min())
 
 
@@ -52,12 +49,18 @@ def predict(model):
     return infer_people(model, IMAGE, [BOX])[0], types
 
 
-def test_the_fused_copy_follows_its_model_and_leaves_it_alone():
+def test_the_fused_copy_follows_its_model_leaves_it_alone_and_lies_channels_last():
     model, images = calibrated({}, {})
     assert fused(model) is model  # in training mode
     model.eval()
     before, copy = deepcopy(model.state_dict()), fused(model)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
+    for network in (model, copy):
+        convs = [part.weight for part in network.modules() if isinstance(part, nn.Conv2d)]
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
+    with torch.no_grad():
+        features = model.backbone(images)[-1][-1]
+    assert features.is_contiguous(memory_format=torch.channels_last)
     assert_same(model, images)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
     assert fused(model) is copy
@@ -74,22 +77,11 @@ MOBILE = dict(downsample=dict(type='BackboneDownsample', backbone=MOBILENET))
 
 @pytest.mark.parametrize('parts', [(GROUPS, GROUPS), (MOBILE, {})])
 def test_other_networks_are_fused_as_far_as_it_changes_nothing(parts):
-    """A normalisation that looks at the whole map stays where it is."""
     model, images = calibrated(*parts)
     assert_same(model.eval(), images)
 
 
-def test_weights_lie_channels_last():
-    model = MODELS.build(TINY)
-    for network in (model, fused(model.eval())):
-        convs = [part.weight for part in network.modules() if isinstance(part, torch.nn.Conv2d)]
-        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convs)
-    with torch.no_grad():
-        features = model.backbone(torch.randn(2, 3, 128, 96))
-    assert features[-1][-1].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_named_precision_gives_the_same_poses_and_else_the_callers_holds(calibrated_tiny):
+def test_a_named_precision_gives_the_same_poses_and_an_unknown_one_is_refused(calibrated_tiny):
     model = calibrated_tiny()
     model.test_cfg['output_heatmaps'] = True
     person, types = predict(model)
@@ -102,29 +94,21 @@ def test_a_named_precision_gives_the_same_poses_and_else_the_callers_holds(calib
         assert types == {dtype} and found.dtype == torch.float32
         assert 0 < (found - maps).abs().max() < 0.1 * (maps.max() - maps.min())
         assert half.pred_instances.keypoint_scores == pytest.approx(scores, abs=0.02)
-
     model.test_cfg.pop('precision')  # what the caller has set holds unless one is named
     with torch.autocast('cpu', torch.bfloat16):
         assert predict(model)[1] == {torch.bfloat16}
         model.test_cfg['precision'] = 'fp32'
         assert predict(model)[1] == {torch.float32}
-
-
-def test_unknown_settings_are_refused(calibrated_tiny):
-    for setting, value, choices in (
-        ('precision', 'int8', 'fp32, bf16, fp16'),
-        ('compile', 'fast', 'default, reduce-overhead'),
-    ):
+    settings = dict(precision='fp32, bf16, fp16', compile='default, reduce-overhead')
+    for setting, choices in settings.items():
         model = calibrated_tiny()
-        model.test_cfg[setting] = value
-        with pytest.raises(InputError, match=f"'{value}', expected one of {choices}"):
+        model.test_cfg[setting] = 'fast'
+        with pytest.raises(InputError, match=f"'fast', expected one of {choices}"):
             predict(model)
 
 
 @pytest.fixture
 def compile_with(monkeypatch):
-    """Puts another backend in the place of the default one, which takes a minute."""
-
     def replace(backend):
         torch._dynamo.reset()
         made = torch.compile(compiled._pass_through, backend=backend, fullgraph=True)
@@ -157,9 +141,7 @@ def test_the_whole_network_is_one_graph_and_gives_the_same(calibrated_tiny, comp
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
 def test_torch_compiles_for_real():
-    torch.manual_seed(0)
-    parts = [nn.Conv2d(3, 4, 3).eval(), nn.ReLU()]
-    inputs = torch.rand(1, 3, 8, 8)
+    parts, inputs = [nn.Conv2d(3, 4, 3).eval(), nn.ReLU()], torch.rand(1, 3, 8, 8)
     with torch.no_grad():
         found = compiled.compiled_features(parts, inputs, 'default')
         torch.testing.assert_close(found, parts[1](parts[0](inputs)))

@@ -19,7 +19,6 @@ MINED = dict(type='OHKMMSELoss', topk=8)
 
 
 def hardest(errors, topk=8):
-    """Mean of each person's largest errors, then over people."""
     people = [sorted(person, key=torch.Tensor.item, reverse=True)[:topk] for person in errors]
     return sum(sum(person) / len(person) for person in people) / len(people)
 
@@ -58,7 +57,6 @@ def test_equals_mmpose_where_mmpose_works_and_does_not_overflow_in_half_precisio
 
 
 def error(output, cell, kernel):
-    """Mean squared error of one heatmap; without a cell, nothing is to be drawn."""
     goal = np.zeros((HEIGHT, WIDTH))
     if cell is not None:
         goal[int(cell[1]), int(cell[0])] = 1
@@ -71,10 +69,8 @@ def original_unit(maps, cells, visibility, kernel, mined):
     """The original's loss of one unit: each costs, but what cannot be seen is not to be drawn."""
     if mined:  # what has a label costs, seen or not
         return mmpose_unit(maps, cells, visibility > 0, kernel, mined)
-    drawn = [
-        [cell if seen > 1 else None for cell, seen in zip(*person, strict=True)]
-        for person in zip(cells, visibility, strict=True)
-    ]
+    people = [list(zip(*person, strict=True)) for person in zip(cells, visibility, strict=True)]
+    drawn = [[cell if seen > 1 else None for cell, seen in person] for person in people]
     return mmpose_unit(maps, drawn, torch.ones(PEOPLE, KEYPOINTS), kernel, mined)
 
 
@@ -103,10 +99,9 @@ def data(num_stages, values):
     visibility = torch.tensor(values)[choice]
     visibility[1, 3:] = 0
     assert set(visibility.flatten().tolist()) == set(values)
-    samples = [PoseDataSample() for _ in range(PEOPLE)]
-    for sample, *labels in zip(samples, cells[:, None], visibility[:, None], strict=True):
-        labels = dict(zip(('keypoint_cells', 'keypoint_weights'), labels, strict=True))
-        sample.gt_instance_labels = InstanceData(**labels)
+    pairs = zip(cells[:, None], visibility[:, None], strict=True)
+    labels = [InstanceData(keypoint_cells=c, keypoint_weights=v) for c, v in pairs]
+    samples = [PoseDataSample(gt_instance_labels=each) for each in labels]
     return feats, samples, cells.numpy(), visibility
 
 
@@ -142,13 +137,11 @@ def test_losses_and_gradients_equal_the_published_rule(num_stages, coarse_to_fin
 
 
 @pytest.mark.parametrize('visible', [False, True])
-@pytest.mark.parametrize(
-    'old', [dict(coarse_weight=0.5), dict(ohkm=False), dict(topk=3, coarse_weight=2)]
-)
+@pytest.mark.parametrize('old', ['coarse_weight=0.5', 'ohkm=False', 'topk=3, coarse_weight=2'])
 def test_the_settings_before_the_losses_are_understood(old, visible):
     """Alone, or in a config whose base has new ones; the warning shows what to write."""
     mean = 'VisibleKeypointMSELoss' if visible else 'KeypointMeanMSELoss'
-    base = dict(coarse_loss=dict(type=mean, loss_weight=0.25))
+    base, old = dict(coarse_loss=dict(type=mean, loss_weight=0.25)), eval(f'dict({old})')
     for start in (dict(coarse_targets='visible' if visible else 'labelled'), base):
         with pytest.warns(FutureWarning, match='write instead: coarse_loss=') as caught:
             head = build(**start, **old)
@@ -180,8 +173,7 @@ def test_heatmaps_and_losses_are_of_full_precision_under_autocast():
         feats = model.extract_feat(torch.randn(2, 3, 128, 96))
         losses = model.head.loss(feats, samples)
         heatmaps = model.head(feats)[-1][-1]
-    assert feats[-1][-1].dtype == torch.bfloat16
-    assert heatmaps.dtype == torch.float32
+    assert (feats[-1][-1].dtype, heatmaps.dtype) == (torch.bfloat16, torch.float32)
     for name, loss in losses.items():
         assert loss.dtype == torch.float32 and loss.isfinite(), name
     sum(loss for name, loss in losses.items() if 'loss' in name).backward()
