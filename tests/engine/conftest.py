@@ -1,7 +1,5 @@
 """Training runs that last a second or two, and what they leave behind."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from runs import SMALL, TINY

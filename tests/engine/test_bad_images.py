@@ -1,7 +1,5 @@
 """Trainings and evaluations that meet bad images: named, counted, replaced or refused."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

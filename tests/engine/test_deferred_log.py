@@ -1,7 +1,5 @@
 """The hook logs the same numbers as MMEngine's own, and reads them only when they are logged."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from mmengine.hooks import Hook

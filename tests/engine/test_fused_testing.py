@@ -1,7 +1,5 @@
 """A test runs a copy without normalisations, gives the same numbers, and leaves the model alone."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from mmengine.config import Config

@@ -1,7 +1,5 @@
 """Steps that are not finite change nothing, are counted, and in a row end the run."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """A resumed training is the uninterrupted one: same data, same augmentation, same weights."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Checkpoints are whole or not there; damage, half files and full disks lose nothing."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil
