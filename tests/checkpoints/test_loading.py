@@ -38,7 +38,9 @@ def converted(weights):
     return convert_state_dict(weights)[0]
 
 
-def assert_loaded(model, converted):
+def assert_loaded(model, converted, path=None):
+    if path:
+        load_checkpoint(model, path)
     own = model.state_dict()
     assert own.keys() == converted.keys()
     assert all(torch.equal(own[name], value) for name, value in converted.items())
@@ -78,9 +80,7 @@ def test_files_of_every_kind(kind, weights, converted, tmp_path):
     else:  # the original's training saves the weights beside other state
         content = {kind: weights, 'optimizer': {}} if kind in ('model', 'net') else weights
         torch.save(content, path, _use_new_zipfile_serialization=kind != 'legacy')
-    model = MODELS.build(model_config())
-    load_checkpoint(model, str(path))
-    assert_loaded(model, converted)
+    assert_loaded(MODELS.build(model_config()), converted, str(path))
     check_weights_fit(str(path), model_config())
     cfg = Config.fromfile(get_config('mspn50-2stg_8xb32-210e_coco-256x192'))
     cfg.model = model_config()
@@ -93,9 +93,7 @@ def test_a_url_loads_and_is_downloaded_once(server, weights, converted, tmp_path
         save(weights, tmp_path / 'served' / name)
         check_weights_fit(f'{server}/{name}', model_config())
         (tmp_path / 'served' / name).unlink()
-        model = MODELS.build(model_config())
-        load_checkpoint(model, f'{server}/{name}')
-        assert_loaded(model, converted)
+        assert_loaded(MODELS.build(model_config()), converted, f'{server}/{name}')
     with pytest.raises(InputError, match=r'other\.safetensors.*cannot be read.*404'):
         read_state_dict(f'{server}/other.safetensors')
 

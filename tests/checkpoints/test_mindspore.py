@@ -142,8 +142,8 @@ BROKEN = [
 @pytest.mark.parametrize(('content', 'problem'), BROKEN)
 def test_a_broken_entry_ends_in_a_sentence(write, content, problem):
     path = write(GOOD + content)
-    start = f'{path} cannot be read as a MindSpore checkpoint: after 2 entries, '
-    words = f'^{start}[^;]*{re.escape(problem)}[^;\n]*; [^;\n]*$'  # ends with what to do
+    start = re.escape(f'{path} cannot be read as a MindSpore checkpoint: after 2 entries, ')
+    words = rf'^{start}[^;\n]*{re.escape(problem)}[^;\n]*; [^;\n]*\Z'  # ends with what to do
     with pytest.raises(InputError, match=words):
         read_mindspore(path)
 

@@ -61,12 +61,10 @@ def test_it_is_tested_trained_from_and_converted(pose, call_tool, capsys, people
 
 
 HEADERS = ['{"a": [}]', '{}', '{"__metadata__":{"a":1}}', '{"a":"../../x"}', '[' * 100_000]
-HEADERS += ['{"a":' * 20_000, '{' * 100]
-ENDS = ([0, 2**63], [8, 0], [-1, 8], [4, 6])  # the last leaves a hole
-SHAPES = ([2**63], [2**32, 2**32], [-2])
-TENSORS = [dict(dtype='F32', shape=[2], data_offsets=ends) for ends in ENDS]
-TENSORS += [dict(dtype='F32', shape=shape, data_offsets=[0, 8]) for shape in SHAPES]
-TENSORS += [dict(dtype='OBJ', shape=[2], data_offsets=[0, 8])]
+HEADERS += ['{"a":' * 20_000, '{' * 100, '{"a":{"dtype":"OBJ","shape":[2],"data_offsets":[0,8]}}']
+PLACES = [([2], [0, 2**63]), ([2], [8, 0]), ([2], [-1, 8]), ([1], [4, 8])]  # at last a hole
+PLACES += [([2**63], [0, 8]), ([2**32, 2**32], [0, 8]), ([-2], [0, 8])]
+TENSORS = [dict(dtype='F32', shape=shape, data_offsets=place) for shape, place in PLACES]
 
 
 @pytest.mark.parametrize('header', HEADERS + [json.dumps(dict(a=tensor)) for tensor in TENSORS])

@@ -1,10 +1,10 @@
 """Runs that last seconds, and what they say when they end at once."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
+import torch
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
@@ -29,6 +29,19 @@ def sentence(capsys, call, *arguments, **options):
 def logged(work):
     """All that the runs in a folder wrote into their logs."""
     return '\n'.join(path.read_text() for path in work.rglob('*.log'))
+
+
+class Line(BaseModel):
+    """Two weights and a bias to train; it predicts what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode):
+        if mode == 'predict':
+            return list(inputs)
+        return dict(loss=self.layer(torch.stack(inputs)).square().mean(), acc=torch.tensor(0.5))
 
 
 def train_on(data, work, model, *, batch_size=1, optimizer=None, val_evaluator=None, **settings):
