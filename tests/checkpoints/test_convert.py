@@ -1,21 +1,16 @@
 """Converted networks compute what the foreign ones do, and incomplete weights are refused."""
 
-from pathlib import Path
-
-import mmpose
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
-from original_mspn import as_mindspore, calibrate, random_original
+from original_mspn import as_mindspore, calibrate, random_original, stock_config
 
 from mspn_plugin import InputError, get_config, list_configs
 from mspn_plugin.checkpoints import convert_state_dict
 from mspn_plugin.checkpoints.architecture import shapes, shapes_of, sizes_of
 from mspn_plugin.models.backbone import SameMaxPool
-
-STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
 
 def ours(num_stages, **backbone):
@@ -23,13 +18,6 @@ def ours(num_stages, **backbone):
     cfg.backbone.update(init_cfg=None, **backbone)
     cfg.neck.eval_units = 'all'
     return MODELS.build(cfg).eval()
-
-
-def stock(num_stages):
-    name = f'{num_stages}xmspn50' if num_stages > 1 else 'mspn50'
-    cfg = Config.fromfile(STOCK / f'td-hm_{name}_8xb32-210e_coco-256x192.py').model
-    cfg.backbone.init_cfg = None
-    return MODELS.build(cfg)
 
 
 def assert_equal(found, wanted, tolerance=1e-4):
@@ -46,7 +34,7 @@ def all_heatmaps(model, images):
 @pytest.mark.parametrize('num_stages', [1, 2, 3, 4])
 def test_mmpose(num_stages, images):
     torch.manual_seed(num_stages)
-    theirs = stock(num_stages)
+    theirs = MODELS.build(stock_config(num_stages).model)
     calibrate(theirs, lambda: theirs(images, None))
     model = ours(num_stages)
     state = theirs.state_dict()
@@ -81,7 +69,8 @@ def test_megvii(num_stages, images):
 def test_mindspore_pools_with_the_odd_cell_at_the_end(images):
     theirs = random_original(images, 1, same_pool=True).double()
     images = images[:2].double()
-    training = {'moment1.top.conv.conv.weight': torch.zeros(64, 3, 7, 7), 'learning_rate': torch.tensor(0.1)}
+    training = {'moment1.top.conv.conv.weight': torch.zeros(64, 3, 7, 7)}
+    training['learning_rate'] = torch.tensor(0.1)
     converted, source = convert_state_dict(as_mindspore(theirs.state_dict()) | training)
     assert source == 'mindspore' and source.settings['backbone'] == dict(pool_padding='same')
     with torch.no_grad():
@@ -137,15 +126,15 @@ def test_the_names_and_shapes_by_sizes_are_those_of_the_models(name):
 
 def test_every_weight_is_accounted_for(images):
     weights = dict(random_original(images, 2, blocks=(1, 1)).state_dict())
-    inner = 'stage1.downsample.layer2.0.conv_bn_relu2.conv.weight'
+    up, inner = 'stage1.upsample.up1.up_conv.conv.weight', 'stage1.downsample.layer2.0.conv_bn_relu2.conv.weight'
     extra = dict.fromkeys((f'stage0.extra{index}' for index in range(12)), torch.zeros(1))
     coarser = 'backbone.stages.1.up.units.0.coarser.conv.weight'
     missing = 'backbone.stages.0.up.cross.bn.running_var'
-    shapes = r'\(128, 128, 1, 1\) instead of \(128, 128, 3, 3\)'
+    sizes = r'\(128, 128, 1, 1\) instead of \(128, 128, 3, 3\)'
     for changes, words in (
-        ({'stage1.upsample.up1.up_conv.conv.weight': torch.zeros(1)}, f'1 not in the network: {coarser}'),
+        ({up: torch.zeros(1)}, f'1 not in the network: {coarser}'),
         ({'stage0.upsample.up2.cross_conv.bn.running_var': None}, f'1 missing: {missing}'),
-        ({inner: torch.zeros(128, 128, 1, 1)}, f'conv2.conv.weight {shapes}'),
+        ({inner: torch.zeros(128, 128, 1, 1)}, f'conv2.conv.weight {sizes}'),
         (extra, '12 not in the network: stage0.extra0, .*and 2 more'),
         ({'top.conv.conv.weight': None}, 'the stem'),
         # A bias that does not fit its normalisation is not swallowed.

@@ -1,19 +1,15 @@
 """MMPose's own inference on photographs: its MSPN and ours, with the same weights."""
 
 import cv2
-import mmpose
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmpose.apis import inference_topdown, init_model
 from mmpose.registry import MODELS
-from original_mspn import calibrate
+from original_mspn import calibrate, stock_config
 from xtcocotools.coco import COCO
 
 from mspn_plugin import get_config
-
-NAME = '8xb32-210e_coco-256x192'
 
 
 @pytest.fixture
@@ -48,9 +44,7 @@ def has_inner_peak(heatmap):
 
 
 def test_same_keypoints_and_scores(photographs, tmp_path):
-    root = mmpose.__path__[0] + '/.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
-    cfg = Config.fromfile(f'{root}/td-hm_2xmspn50_{NAME}.py')
-    cfg.model.backbone.init_cfg = None
+    cfg = stock_config(2)
     cfg.model.test_cfg.output_heatmaps = True
     torch.manual_seed(0)
     network = MODELS.build(cfg.model)
@@ -65,7 +59,7 @@ def test_same_keypoints_and_scores(photographs, tmp_path):
     theirs = init_model(cfg, path, device='cpu')
     # As ours: another order in memory is another order of sums, which a random network magnifies.
     theirs.to(memory_format=torch.channels_last)
-    ours = init_model(get_config(f'mspn50-2stg_{NAME}'), path, device='cpu')
+    ours = init_model(get_config('mspn50-2stg_8xb32-210e_coco-256x192'), path, device='cpu')
     inner = border = 0
     for image, boxes in photographs:
         both = (inference_topdown(model, image, boxes) for model in (theirs, ours))

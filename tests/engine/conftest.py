@@ -29,7 +29,7 @@ def differences():
     """Gives the largest difference between two checkpoints' numbers, part by part."""
 
     def numbers(node):
-        leaves = [leaf for leaf in tree_leaves(node) if isinstance(leaf, (torch.Tensor, int, float))]
+        leaves = [v for v in tree_leaves(node) if isinstance(v, torch.Tensor | int | float)]
         return [torch.as_tensor(leaf, dtype=torch.double) for leaf in leaves]
 
     def compare(first, second, *more):

@@ -15,11 +15,6 @@ from runs import TINY, logged, sentence
 from mspn_plugin import get_config
 
 
-@pytest.fixture
-def copied(people, tmp_path):
-    return shutil.copytree(people, tmp_path / 'data')
-
-
 @pytest.fixture(scope='module')
 def thousand(tmp_path_factory):
     """1,000 small images of one person each; one file is cut in half."""
@@ -55,7 +50,8 @@ def test_one_corrupt_image_in_a_thousand(train, thousand, tmp_path):
     assert int(times) >= 1  # more if it was drawn in its own place
 
 
-def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, copied, tmp_path, capsys):
+def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, people, tmp_path, capsys):
+    copied = shutil.copytree(people, tmp_path / 'data')
     for path in sorted((copied / 'train2017').glob('*.jpg'))[:3]:
         path.write_bytes(b'')
     arguments = ['--no-validate', '--bad-images', '0.1']
@@ -64,7 +60,8 @@ def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, copied, 
     assert re.search(words, error)
 
 
-def test_an_evaluation_fails_unless_told_otherwise(call_tool, copied, tmp_path, capsys):
+def test_an_evaluation_fails_unless_told_otherwise(call_tool, people, tmp_path, capsys):
+    copied = shutil.copytree(people, tmp_path / 'data')
     path = sorted((copied / 'val2017').glob('*.jpg'))[0]
     path.write_bytes(path.read_bytes()[:3000])
     weights = tmp_path / 'weights.pth'

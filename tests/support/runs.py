@@ -46,21 +46,12 @@ class Line(BaseModel):
 
 def train_on(data, work, model, *, batch_size=1, optimizer=None, val_evaluator=None, **settings):
     """Trains a model on tensors with MMEngine's runner, and gives the runner."""
-    loader = dict(
-        dataset=[dict(inputs=value) for value in data],
-        batch_size=batch_size,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
+    loader = dict(dataset=[dict(inputs=value) for value in data], batch_size=batch_size)
+    loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
     if val_evaluator is not None:
         settings.update(val_dataloader=loader, val_cfg={}, val_evaluator=val_evaluator)
     settings.setdefault('optim_wrapper', {})['optimizer'] = optimizer or dict(type='SGD', lr=0.01)
-    runner = Runner(
-        model=model,
-        work_dir=str(work),
-        train_dataloader=loader,
-        default_scope='mmpose',
-        experiment_name=f'{work.name}-{os.urandom(4).hex()}',
-        **settings,
-    )
+    settings.update(work_dir=str(work), train_dataloader=loader, default_scope='mmpose')
+    runner = Runner(model, experiment_name=f'{work.name}-{os.urandom(4).hex()}', **settings)
     runner.train()
     return runner
