@@ -68,11 +68,9 @@ def untrained_models(tmp_path_factory) -> tuple[Path, Path, str, Path]:
     folder = tmp_path_factory.mktemp('models')
     config = read_detector_config('rtmdet_tiny_8xb32-300e_coco')
     config.model.bbox_head.num_classes = 1
+    sizes = {'Resize': dict(scale=(64, 64)), 'Pad': dict(size=(64, 64))}
     for step in config.test_dataloader.dataset.pipeline:
-        if step.type == 'Resize':
-            step.scale = (64, 64)
-        if step.type == 'Pad':
-            step.size = (64, 64)
+        step.update(sizes.get(step.type, {}))
     config.dump(folder / 'rtmdet.py')
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'), pytest.warns(UserWarning):
@@ -89,10 +87,10 @@ def untrained_models(tmp_path_factory) -> tuple[Path, Path, str, Path]:
 @pytest.fixture
 def server(tmp_path):
     """The address of a web server on this machine, which serves the folder ``served``."""
-
-    kind, silence = http.server.SimpleHTTPRequestHandler, dict(log_message=lambda *_: None)
-    handler = functools.partial(type('Quiet', (kind,), silence), directory=str(tmp_path / 'served'))
     (tmp_path / 'served').mkdir()
+    quiet = dict(log_message=lambda *_: None)
+    handler = type('Quiet', (http.server.SimpleHTTPRequestHandler,), quiet)
+    handler = functools.partial(handler, directory=str(tmp_path / 'served'))
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f'http://127.0.0.1:{running.server_port}'
@@ -132,10 +130,7 @@ def load_tool():
 
 @pytest.fixture
 def call_tool(monkeypatch, load_tool):
-    """Calls a script of ``tools/`` in this process, as the command line would.
-
-    The returned function takes the script's name and its arguments.
-    """
+    """Calls a script of ``tools/`` by its name in this process, as the command line would."""
 
     def call(name: str, *arguments: object) -> None:
         module = load_tool(name)
@@ -151,13 +146,8 @@ def call_tool(monkeypatch, load_tool):
 @pytest.fixture
 def quick() -> list[str]:
     """Options that make a training of the tiny model last seconds, and repeatable."""
-    parts = [f'{part}_dataloader' for part in ('train', 'val', 'test')]
-    return [
-        *(f'{part}.num_workers=0' for part in parts),
-        *(f'{part}.persistent_workers=False' for part in parts),
-        'train_dataloader.batch_size=4',
-        'default_hooks.logger.interval=1',
-        'default_hooks.checkpoint.interval=1',
-        'log_processor.window_size=1',
-        'randomness.seed=0',
-    ]
+    options = ['train_dataloader.batch_size=4', 'log_processor.window_size=1', 'randomness.seed=0']
+    options += [f'default_hooks.{hook}.interval=1' for hook in ('logger', 'checkpoint')]
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        options += [f'{loader}.num_workers=0', f'{loader}.persistent_workers=False']
+    return options

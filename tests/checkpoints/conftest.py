@@ -1,7 +1,5 @@
 """Pictures to put through networks."""
 
-from __future__ import annotations
-
 import cv2
 import pytest
 import torch

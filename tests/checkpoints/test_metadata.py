@@ -1,7 +1,5 @@
 """Forged or damaged values beside good weights end in a sentence that names them."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import numpy as np
@@ -13,15 +11,9 @@ from mmpose.registry import DATASETS
 from mspn_plugin import InputError, get_config, list_configs
 from mspn_plugin.checkpoints.match import check_beside_weights, check_can_resume
 
-META = dict(
-    num_keypoints=2,
-    flip_indices=[1, 0],
-    flip_pairs=[[0, 1]],
-    skeleton_links=[(0, 1)],
-    keypoint_colors=np.zeros((2, 3), np.uint8),
-    sigmas=np.array([0.1, 0.1], np.float32),
-    dataset_keypoint_weights=[1.0, 1.5],
-)
+META = dict(num_keypoints=2, flip_indices=[1, 0], flip_pairs=[[0, 1]], skeleton_links=[(0, 1)])
+META.update(keypoint_colors=np.zeros((2, 3), np.uint8), sigmas=np.array([0.1, 0.1], np.float32))
+META.update(dataset_keypoint_weights=[1.0, 1.5])
 
 
 def checkpoint(versions=None, **changes):
@@ -41,18 +33,12 @@ def test_what_mmengine_writes_is_good():
             check_beside_weights(dict(meta=dict(dataset_meta=info)), name)
 
 
-DAMAGED = dict(
-    num_keypoints=['2', -1, 3],
-    flip_indices=[[1, 2], [-1, 0], [0.5, 0], '01', [1]],
-    flip_pairs=[[[0, 7]], 3],
-    skeleton_links=[[(0, 7)]],
-    keypoint_colors=[[[1, 2]], np.zeros((1, 3)), 'red'],
-    sigmas=[[1.0, float('nan')], [1.0]],
-)
-
-
 def test_damage_is_named():
-    cases = [(checkpoint(**{key: v}), '') for key, values in DAMAGED.items() for v in values]
+    damaged = dict(num_keypoints=['2', -1, 3], flip_pairs=[[[0, 7]], 3], skeleton_links=[[(0, 7)]])
+    damaged.update(flip_indices=[[1, 2], [-1, 0], [0.5, 0], '01', [1]])
+    damaged.update(keypoint_colors=[[[1, 2]], np.zeros((1, 3)), 'red'])
+    damaged.update(sigmas=[[1.0, float('nan')], [1.0]])
+    cases = [(checkpoint(**{key: v}), '') for key, values in damaged.items() for v in values]
     cases += [(dict(meta=meta), 'meta') for meta in ([1], dict(dataset_meta='x'))]
     for versions in ('1', {1: {}}, {'': dict(version='x')}, {'': 3}):
         cases.append((checkpoint(versions), 'state_dict._metadata'))
@@ -64,16 +50,15 @@ def test_damage_is_named():
 def test_a_damaged_state_of_training():
     good = dict(meta=dict(epoch=1, iter=2), optimizer={'state': {}}, message_hub={})
     check_can_resume(good, 'a.pth')
-    damaged = dict(optimizer=[1], message_hub='x', meta=3)
-    cases = [(dict(good, **{part: value}), part) for part, value in damaged.items()]
-    steps = (
-        (dict(epoch='1', iter=2), 'epoch'),
-        (dict(epoch=1), 'iter'),
-        (dict(epoch=1, iter=-2), 'iter'),
-    )
-    cases += [(dict(good, meta=meta), part) for meta, part in steps]
-    for content, part in cases:
+    for changes, part in (
+        (dict(optimizer=[1]), 'optimizer'),
+        (dict(message_hub='x'), 'message_hub'),
+        (dict(meta=3), 'meta'),
+        (dict(meta=dict(epoch='1', iter=2)), 'epoch'),
+        (dict(meta=dict(epoch=1)), 'iter'),
+        (dict(meta=dict(epoch=1, iter=-2)), 'iter'),
+    ):
         with pytest.raises(InputError, match=f'a.pth cannot be resumed: its {part} is not what'):
-            check_can_resume(content, 'a.pth')
+            check_can_resume(dict(good, **changes), 'a.pth')
     with pytest.raises(InputError, match='nothing to resume.*load_from'):
         check_can_resume(dict(state_dict={}), 'a.pth')

@@ -1,8 +1,6 @@
 """MindSpore's checkpoints, written here byte by byte after protobuf's encoding rules."""
 
-from __future__ import annotations
-
-import math
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -23,11 +21,8 @@ DATA = Path(__file__).resolve().parents[1] / 'data'
 def varint(number: int) -> bytes:
     """Seven bits a byte, the lowest first; negative numbers as 64 bits."""
     number %= 2**64
-    digits = []
-    while number >= 128:
-        digits.append(number % 128 + 128)
-        number //= 128
-    return bytes([*digits, number])
+    more = varint(number // 128) if number >= 128 else b''
+    return bytes([number % 128 + 128 * bool(more)]) + more
 
 
 def field(number: int, payload: bytes) -> bytes:
@@ -57,9 +52,8 @@ GOOD = entry('conv.weight', [2, 1, 3, 3], floats(18)) + entry('bn.gamma', [2], f
 @pytest.fixture
 def write(tmp_path):
     def write(content: bytes, name: str = 'mspn.ckpt') -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
 
     return write
 
@@ -103,11 +97,9 @@ def test_a_file_of_mindspore_itself(write, cut):
     assert looks_like_mindspore(path)
     found = read_mindspore(path)
     assert list(found) == [*shapes, 'learning_rate', 'one']  # and neither the counters nor a text
-    count = 0
-    for key, shape in shapes.items():  # its numbers are -3, -2.875, -2.75 and so on
-        expected = (torch.arange(count, count + math.prod(shape)) / 8 - 3).reshape(shape)
-        assert torch.equal(found[key], expected)
-        count += math.prod(shape)
+    assert [tuple(found[key].shape) for key in shapes] == list(shapes.values())
+    numbers = torch.cat([found[key].flatten() for key in shapes])
+    assert torch.equal(numbers, torch.arange(len(numbers)) / 8 - 3)
     assert (found['learning_rate'].item(), found['one'].item()) == (pytest.approx(0.0005), 0.5)
 
 
@@ -147,12 +139,10 @@ BROKEN = [
 @pytest.mark.parametrize(('content', 'problem'), BROKEN)
 def test_a_broken_entry_ends_in_a_sentence(write, content, problem):
     path = write(GOOD + content)
-    with pytest.raises(InputError) as caught:
+    start = re.escape(f'{path} cannot be read as a MindSpore checkpoint: after 2 entries, ')
+    words = rf'^{start}[^;\n]*{re.escape(problem)}[^;\n]*; [^;\n]*\Z'  # ends with what to do
+    with pytest.raises(InputError, match=words):
         read_mindspore(path)
-    message = str(caught.value)
-    assert problem in message and '\n' not in message
-    assert message.startswith(f'{path} cannot be read as a MindSpore checkpoint: after 2 entries, ')
-    assert message.count('; ') == 1  # ends with what to do
 
 
 def test_damaged_and_other_files(write, tmp_path):
@@ -184,22 +174,15 @@ def test_the_content_tells_the_kind(write, tmp_path):
         path = tmp_path / 'torch.ckpt'
         torch.save({'weight': torch.zeros(3)}, path, _use_new_zipfile_serialization=zipped)
         assert not looks_like_mindspore(path)
-    for other in (b'', b'\n', b'\n' * 14, b'\n\x05\n\x00abc', b'\n\x05\n\x03a\x01c'):
-        assert not looks_like_mindspore(write(other))
-    for other in (b'\n\x05\n\x03a\xffc', b'\nA text after an empty line\n' * 9):
+    others = [b'', b'\n', b'\n' * 14, b'\n\x05\n\x00abc', b'\n\x05\n\x03a\x01c']
+    for other in (*others, b'\n\x05\n\x03a\xffc', b'\nA text after an empty line\n' * 9):
         assert not looks_like_mindspore(write(other))
 
 
-def test_a_whole_checkpoint_loads_by_its_path_and_by_its_address(
-    write, images, monkeypatch, tmp_path
-):
+def test_a_whole_checkpoint_loads_by_path_and_by_address(write, images, monkeypatch, tmp_path):
     network = random_original(images, 2, blocks=(1, 1, 1, 1), same_pool=True)
-    path = write(
-        b''.join(
-            entry(name, value.shape, value.numpy().astype('<f4').tobytes())
-            for name, value in as_mindspore(network.state_dict()).items()
-        )
-    )
+    weights = as_mindspore(network.state_dict()).items()
+    path = write(b''.join(entry(name, value.shape, bits(value)) for name, value in weights))
     cfg = Config.fromfile(get_config('mspn50-2stg_1xb62-5e_coco2014-256x192_finetune'))
     cfg.model.backbone.num_blocks = (1, 1, 1, 1)
     # The second time from the folder of downloads, where MMEngine's loader looks first.

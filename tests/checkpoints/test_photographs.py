@@ -1,38 +1,28 @@
 """MMPose's own inference on photographs: its MSPN and ours, with the same weights."""
 
-from __future__ import annotations
-
-import json
-
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmpose.apis import inference_topdown, init_model
 from mmpose.registry import MODELS
-from original_mspn import calibrate
+from original_mspn import calibrate, stock_config
+from xtcocotools.coco import COCO
 
 from mspn_plugin import get_config
-
-NAME = '8xb32-210e_coco-256x192'
 
 
 @pytest.fixture
 def photographs(real_data):
     """Path and boxes (x1, y1, x2, y2) of three photographs with several people each."""
-    file = real_data / 'annotations' / 'person_keypoints_val2017.json'
-    content = json.loads(file.read_text())
-    boxes: dict[int, list] = {}
-    for person in content['annotations']:
-        x, y, w, h = person['bbox']
-        boxes.setdefault(person['image_id'], []).append([x, y, x + w, y + h])
-    names = {image['id']: image['file_name'] for image in content['images']}
-    chosen = [image for image in sorted(boxes) if 3 <= len(boxes[image]) <= 5][:3]
-    return [
-        (str(real_data / 'val2017' / names[image]), np.array(boxes[image], np.float32))
-        for image in chosen
-    ]
+    coco = COCO(real_data / 'annotations' / 'person_keypoints_val2017.json')
+    chosen = []
+    for number, image in sorted(coco.imgs.items()):
+        boxes = np.array([person['bbox'] for person in coco.imgToAnns[number]], np.float32)
+        if 3 <= len(boxes) <= 5:
+            boxes[:, 2:] += boxes[:, :2]
+            chosen.append((str(real_data / 'val2017' / image['file_name']), boxes))
+    return chosen[:3]
 
 
 def crops(photographs):
@@ -54,11 +44,7 @@ def has_inner_peak(heatmap):
 
 
 def test_same_keypoints_and_scores(photographs, tmp_path):
-    import mmpose
-
-    root = mmpose.__path__[0] + '/.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
-    cfg = Config.fromfile(f'{root}/td-hm_2xmspn50_{NAME}.py')
-    cfg.model.backbone.init_cfg = None
+    cfg = stock_config(2)
     cfg.model.test_cfg.output_heatmaps = True
     torch.manual_seed(0)
     network = MODELS.build(cfg.model)
@@ -73,15 +59,11 @@ def test_same_keypoints_and_scores(photographs, tmp_path):
     theirs = init_model(cfg, path, device='cpu')
     # As ours: another order in memory is another order of sums, which a random network magnifies.
     theirs.to(memory_format=torch.channels_last)
-    ours = init_model(get_config(f'mspn50-2stg_{NAME}'), path, device='cpu')
+    ours = init_model(get_config('mspn50-2stg_8xb32-210e_coco-256x192'), path, device='cpu')
     inner = border = 0
     for image, boxes in photographs:
-        pairs = zip(
-            inference_topdown(theirs, image, boxes),
-            inference_topdown(ours, image, boxes),
-            strict=True,
-        )
-        for wanted, found in pairs:
+        both = (inference_topdown(model, image, boxes) for model in (theirs, ours))
+        for wanted, found in zip(*both, strict=True):
             scores = wanted.pred_instances.keypoint_scores
             assert np.abs(found.pred_instances.keypoint_scores - scores).max() < 1e-4
             assert scores.max() - scores.min() > 0.2
@@ -89,11 +71,7 @@ def test_same_keypoints_and_scores(photographs, tmp_path):
             # Half a cell of 4 pixels, from the network's input to the image.
             half_cell = 2 * wanted.input_scale / wanted.input_size
             for heatmap, shift in zip(wanted.pred_fields.heatmaps, difference[0], strict=True):
-                if has_inner_peak(heatmap.numpy()):
-                    assert np.abs(shift).max() < 0.01
-                    inner += 1
-                else:
-                    assert np.abs(shift - half_cell).max() < 0.01
-                    border += 1
-    print(f'{inner} inner peaks, {border} at a border')
+                is_inner = has_inner_peak(heatmap.numpy())
+                assert np.abs(shift - (0 if is_inner else half_cell)).max() < 0.01
+                inner, border = inner + is_inner, border + (not is_inner)
     assert inner > 50 and border > 5

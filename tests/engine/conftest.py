@@ -1,10 +1,9 @@
 """Training runs that last a second or two, and what they leave behind."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from runs import SMALL, TINY
+from torch.utils._pytree import tree_leaves
 
 
 @pytest.fixture
@@ -30,16 +29,8 @@ def differences():
     """Gives the largest difference between two checkpoints' numbers, part by part."""
 
     def numbers(node):
-        if isinstance(node, torch.Tensor):
-            yield node.double()
-        elif isinstance(node, (int, float)):
-            yield torch.tensor(node, dtype=torch.double)
-        elif isinstance(node, dict):
-            for key in sorted(node, key=str):
-                yield from numbers(node[key])
-        elif isinstance(node, (list, tuple)):
-            for value in node:
-                yield from numbers(value)
+        leaves = [v for v in tree_leaves(node) if isinstance(v, torch.Tensor | int | float)]
+        return [torch.as_tensor(leaf, dtype=torch.double) for leaf in leaves]
 
     def compare(first, second, *more):
         a, b = (torch.load(path, map_location='cpu') for path in (first, second))

@@ -1,7 +1,5 @@
 """Trainings and evaluations that meet bad images: named, counted, replaced or refused."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -17,37 +15,31 @@ from runs import TINY, logged, sentence
 from mspn_plugin import get_config
 
 
-@pytest.fixture
-def copied(people, tmp_path):
-    return shutil.copytree(people, tmp_path / 'data')
-
-
 @pytest.fixture(scope='module')
 def thousand(tmp_path_factory):
     """1,000 small images of one person each; one file is cut in half."""
     folder = tmp_path_factory.mktemp('thousand')
-    (folder / 'train2017').mkdir()
-    (folder / 'annotations').mkdir()
+    for name in ('train2017', 'annotations'):
+        (folder / name).mkdir()
     rng = np.random.default_rng(0)
-    images, annotations = [], []
+    category = dict(id=1, name='person', keypoints=[str(k) for k in range(17)], skeleton=[])
+    content = dict(images=[], annotations=[], categories=[category])
     for number in range(1, 1001):
         name = f'{number:06}.jpg'
         cv2.imwrite(str(folder / 'train2017' / name), rng.integers(0, 255, (32, 24, 3), np.uint8))
-        images.append(dict(id=number, file_name=name, width=24, height=32))
-        keypoints = (rng.uniform(2, 22, (17, 3)).round(1) * [1, 1, 0] + [0, 0, 2]).ravel().tolist()
+        content['images'].append(dict(id=number, file_name=name, width=24, height=32))
         person = dict(id=number, image_id=number, category_id=1, iscrowd=0, area=660)
-        person.update(bbox=[1, 1, 22, 30], num_keypoints=17, keypoints=keypoints)
-        annotations.append(person)
-    category = dict(id=1, name='person', keypoints=[str(k) for k in range(17)], skeleton=[])
-    content = dict(images=images, annotations=annotations, categories=[category])
-    path = folder / 'annotations' / 'person_keypoints_train2017.json'
-    path.write_text(json.dumps(content))
+        person.update(bbox=[1, 1, 22, 30], num_keypoints=17, keypoints=[5.5, 9.5, 2] * 17)
+        content['annotations'].append(person)
+    (folder / 'annotations/person_keypoints_train2017.json').write_text(json.dumps(content))
     broken = folder / 'train2017' / '000500.jpg'
     broken.write_bytes(broken.read_bytes()[:600])
     return folder
 
 
-@pytest.mark.slow
+pytestmark = pytest.mark.slow
+
+
 def test_one_corrupt_image_in_a_thousand(train, thousand, tmp_path):
     options = ['train_dataloader.batch_size=50', 'train_cfg.max_epochs=1']
     train(tmp_path / 'work', *options, arguments=['--no-validate'], data=thousand)
@@ -58,26 +50,24 @@ def test_one_corrupt_image_in_a_thousand(train, thousand, tmp_path):
     assert int(times) >= 1  # more if it was drawn in its own place
 
 
-@pytest.mark.slow
-def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, copied, tmp_path, capsys):
+def test_too_many_bad_images_end_with_a_sentence_out_of_a_worker(train, people, tmp_path, capsys):
+    copied = shutil.copytree(people, tmp_path / 'data')
     for path in sorted((copied / 'train2017').glob('*.jpg'))[:3]:
         path.write_bytes(b'')
     arguments = ['--no-validate', '--bad-images', '0.1']
     error = sentence(capsys, train, tmp_path / 'work', arguments=arguments, data=copied)
-    assert re.search(
-        r'of \d+ training samples have an image .* 10.000% that may: .*the file is empty', error
-    )
+    words = r'of \d+ training samples have an image .* 10.000% that may: .*the file is empty'
+    assert re.search(words, error)
 
 
-@pytest.mark.slow
-def test_an_evaluation_fails_unless_told_otherwise(call_tool, copied, tmp_path, capsys):
+def test_an_evaluation_fails_unless_told_otherwise(call_tool, people, tmp_path, capsys):
+    copied = shutil.copytree(people, tmp_path / 'data')
     path = sorted((copied / 'val2017').glob('*.jpg'))[0]
     path.write_bytes(path.read_bytes()[:3000])
     weights = tmp_path / 'weights.pth'
     torch.save(MODELS.build(Config.fromfile(get_config(TINY)).model).state_dict(), weights)
     command = ['test', TINY, weights, '--data-root', copied, '--gt-boxes']
-    # With workers, as by default.
-    options = ['--cfg-options', 'test_dataloader.num_workers=1']
+    options = ['--cfg-options', 'test_dataloader.num_workers=1']  # with workers, as by default
     error = sentence(capsys, call_tool, *command, '--work-dir', tmp_path / 'a', *options)
     assert error.startswith(f'error: the image {path} cannot be read (the file is truncated)')
     out = tmp_path / 'numbers.json'

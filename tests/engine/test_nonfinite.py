@@ -1,7 +1,6 @@
 """Steps that are not finite change nothing, are counted, and in a row end the run."""
 
-from __future__ import annotations
-
+import itertools
 import math
 
 import pytest
@@ -25,11 +24,8 @@ class Model(BaseModel):
 
     def forward(self, inputs, mode):
         found = self.layer(self.norm(torch.stack(inputs)))
-        return dict(
-            loss_a=found.square().mean(),
-            loss_b=[found.abs().mean(), found.abs().mean()],
-            acc=torch.tensor(math.nan),  # no loss, so nobody's business
-        )
+        losses = dict(loss_a=found.square().mean(), loss_b=[found.abs().mean()] * 2)
+        return dict(losses, acc=torch.tensor(math.nan))  # no loss, so nobody's business
 
 
 class Watch(Hook):
@@ -43,8 +39,7 @@ class Watch(Hook):
         self.statistics.append(runner.model.norm.running_mean.clone())
 
     def changed(self):
-        pairs = zip(self.weights, self.weights[1:], strict=False)
-        return [not torch.equal(a, b) for a, b in pairs]
+        return [not torch.equal(a, b) for a, b in itertools.pairwise(self.weights)]
 
 
 def run(work, bad, *, count=8, every=None, started=None, max_in_a_row=10, **settings):
@@ -53,15 +48,13 @@ def run(work, bad, *, count=8, every=None, started=None, max_in_a_row=10, **sett
     for step, value in bad.items():
         data[2 * step, 0] = value
     hook, watch = SkipNonFiniteHook(max_in_a_row), Watch()
-    start = hook.before_train
 
     def before_train(runner):
-        start(runner)
         hook._every = every or hook._every  # as on a GPU, where flags are read now and then
         if started:
             started(runner, hook)
 
-    hook.before_train = before_train
+    watch.before_train = before_train  # after the hook's own
     saving = dict(type='SafeCheckpointHook', interval=3, by_epoch=False, save_last=True)
     runner = train_on(
         data, work, Model(), batch_size=2, train_cfg=dict(by_epoch=True, max_epochs=1),
@@ -77,8 +70,7 @@ def run(work, bad, *, count=8, every=None, started=None, max_in_a_row=10, **sett
 def test_bad_steps_change_nothing(tmp_path, value, fused, every):
     adam = dict(fused=fused)
     runner, hook, watch = run(tmp_path, {2: value, 5: value}, adam=adam, every=every)
-    assert hook.skipped == 2
-    assert watch.changed() == [True, False, True, True, False, True, True]
+    assert hook.skipped == 2 and watch.changed() == [True, False, True, True, False, True, True]
     assert not hasattr(runner.optim_wrapper.optimizer, 'found_inf')
     for name in ('iter_3.pth', 'iter_6.pth', 'iter_8.pth'):
         saved = torch.load(tmp_path / name)
@@ -92,8 +84,7 @@ def test_bad_steps_change_nothing(tmp_path, value, fused, every):
 def test_good_steps_are_those_of_a_run_without_the_hook(tmp_path):
     with_hook, *_ = run(tmp_path / 'with', {})
     torch.manual_seed(0)
-    data = torch.randn(16, 3).view(8, 2, 3)
-    model = Model()
+    data, model = torch.randn(16, 3).view(8, 2, 3), Model()
     adam = torch.optim.Adam(model.parameters(), lr=0.01)
     for batch in data:
         found = model(list(batch), 'loss')
@@ -118,11 +109,10 @@ def test_many_in_a_row_end_the_run_with_a_diagnosis(tmp_path):
     with pytest.raises(InputError) as caught:
         run(tmp_path, dict.fromkeys(range(3, 8), math.nan), count=12, max_in_a_row=4)
     text = str(caught.value)
-    assert 'stopped at iteration 7: 4 steps in a row' in text
-    for part in ('the first was iteration 4', 'loss_a was nan, loss_b was nan', 'rate 0.01'):
+    parts = ['stopped at iteration 7: 4 steps in a row', 'the first was iteration 4', 'rate 0.01']
+    for part in (*parts, 'loss_a was nan, loss_b was nan', f'--resume {tmp_path / "iter_6.pth"}'):
         assert part in text
     assert 'acc' not in text.split('where')[1].split('(')[0]
-    assert f'--resume {tmp_path / "iter_6.pth"}' in text
     saved = torch.load(tmp_path / 'iter_6.pth')
     assert all(value.isfinite().all() for value in saved['state_dict'].values())
 

@@ -1,7 +1,5 @@
 """A resumed training is the uninterrupted one: same data, same augmentation, same weights."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from types import SimpleNamespace
@@ -9,10 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
 from runs import TINY
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,8 +20,6 @@ from mspn_plugin import get_config
 from mspn_plugin.datasets.resumable import ResumableBatchSampler
 from mspn_plugin.engine import repeatable
 from mspn_plugin.engine.repeatable import RepeatableTrainingHook
-
-from mmpose.registry import HOOKS  # isort: skip  # after the plugin, which closes the gaps
 
 
 @HOOKS.register_module()
@@ -78,17 +76,13 @@ def test_an_endless_order_goes_on_where_it_was_and_drop_last():
     assert len(batches) == len(list(batches)) == 3
 
 
-@pytest.mark.parametrize(
-    ('batch_size', 'iterations', 'skipped'),
-    [(3, 6, 2), (2, 6, 0), (6, 6, 0)],  # 4 batches per epoch before; 4, 5 and 2 now
-)
-def test_an_epoch_of_another_length_starts_at_its_beginning(batch_size, iterations, skipped):
-    said = []
+@pytest.mark.parametrize(('batch_size', 'skipped'), [(3, 2), (2, 0), (6, 0)])
+def test_an_epoch_of_another_length_starts_at_its_beginning(batch_size, skipped):
+    said, hub = [], MessageHub('lengths')
+    hub.update_info('batches_per_epoch', 4)  # 4, 5 and 2 now
     batches = ResumableBatchSampler(DefaultSampler(Draws(), seed=5), batch_size)
-    hub = MessageHub('lengths')
-    hub.update_info('batches_per_epoch', 4)
     runner = SimpleNamespace(
-        seed=5, iter=iterations, epoch=1, message_hub=hub, _randomness_cfg={}, optim_wrapper=None,
+        seed=5, iter=6, epoch=1, message_hub=hub, _randomness_cfg={}, optim_wrapper=None,
         logger=SimpleNamespace(warning=said.append),
         train_loop=SimpleNamespace(dataloader=DataLoader(Draws(), batch_sampler=batches)),
     )  # fmt: skip
@@ -102,22 +96,14 @@ def test_moments_lie_in_memory_as_weights_do(calibrated_tiny):
     model = calibrated_tiny().train()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
 
-    def step():
-        features = model.extract_feat(torch.rand(2, 3, 128, 96))
-        sum(unit.square().mean() for stage in model.head(features) for unit in stage).backward()
-        optimizer.step()
-
     def moments():
-        return [
-            (weight, state[name])
-            for weight, state in optimizer.state.items()
-            for name in ('exp_avg', 'exp_avg_sq')
-        ]
+        return [(w, s[n]) for w, s in optimizer.state.items() for n in ('exp_avg', 'exp_avg_sq')]
 
-    step()
-    weights = [weight for weight, _ in moments()]
-    assert any(not weight.is_contiguous() for weight in weights)
-    assert all(weight.grad.stride() == weight.stride() for weight in weights)
+    features = model.extract_feat(torch.rand(2, 3, 128, 96))
+    sum(unit.square().mean() for stage in model.head(features) for unit in stage).backward()
+    optimizer.step()
+    assert any(not weight.is_contiguous() for weight, _ in moments())
+    assert all(weight.grad.stride() == weight.stride() for weight, _ in moments())
     assert all(moment.stride() == weight.stride() for weight, moment in moments())
     before = [moment.clone() for _, moment in moments()]
     for state in optimizer.state.values():
@@ -132,11 +118,9 @@ def test_moments_lie_in_memory_as_weights_do(calibrated_tiny):
 def test_resumed_by_epochs(train, differences, tmp_path):
     """With two workers that live on, noise, a moving average, and a seed made up by MMEngine."""
     config = tmp_path / 'noisy.py'
-    config.write_text(
-        f'_base_ = [{get_config(TINY)!r}]\n'
-        "custom_hooks = [*_base_.custom_hooks, dict(type='NoisyWeights'), "
-        "dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1)]\n"
-    )
+    average = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1)
+    hooks = f"[*_base_.custom_hooks, dict(type='NoisyWeights'), {average}]"
+    config.write_text(f'_base_ = [{get_config(TINY)!r}]\ncustom_hooks = {hooks}\n')
     options = dict(config=config, drop=['seed'])
     train(tmp_path / 'whole', **options)
     (tmp_path / 'part').mkdir()
@@ -151,16 +135,14 @@ def test_resumed_by_epochs(train, differences, tmp_path):
 
 @pytest.mark.slow
 def test_resumed_by_iterations_without_loading_the_past_again(train, differences, tmp_path):
-    loop = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=7, val_interval=7)
+    cfg = Config.fromfile(get_config(TINY))
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=7, val_interval=7)
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+    cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+    cfg.log_processor.by_epoch = False
+    cfg.param_scheduler = [dict(type='LinearLR', begin=0, end=9, by_epoch=False)]
     config = tmp_path / 'iterations.py'
-    config.write_text(
-        f'_base_ = [{get_config(TINY)!r}]\n'
-        f'train_cfg = {loop}\n'
-        'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2))\n'
-        "train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))\n"
-        'log_processor = dict(by_epoch=False)\n'
-        "param_scheduler = [dict(type='LinearLR', begin=0, end=9, by_epoch=False)]\n"
-    )
+    cfg.dump(config)
     late = ['train_cfg.max_epochs', 'train_cfg.val_interval', 'checkpoint.interval']
     options = dict(config=config, drop=late)
     train(tmp_path / 'whole', **options)

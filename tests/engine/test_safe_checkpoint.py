@@ -1,8 +1,7 @@
 """Checkpoints are whole or not there; damage, half files and full disks lose nothing."""
 
-from __future__ import annotations
-
 import errno
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -10,9 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.model import BaseModel
-from runs import logged, sentence, train_on
-from torch import nn
+from runs import Line, logged, sentence, train_on
 
 from mspn.atomic_io import write_whole
 from mspn_plugin import InputError
@@ -20,25 +17,12 @@ from mspn_plugin.commands.train import disk_errors_end_the_run
 from mspn_plugin.engine.start import newest_whole_checkpoint
 
 
-class Model(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(2, 1)
-
-    def forward(self, inputs, mode):
-        if mode == 'predict':
-            return list(inputs)
-        return dict(loss=self.layer(torch.stack(inputs)).square().mean())
-
-
-class Scores:
-    """Stands for an evaluator whose score is given for each validation; ``None`` kills the run."""
+class Scores(Evaluator):
+    """Gives a score that is known before for each validation; ``None`` kills the run."""
 
     def __init__(self, *scores):
+        super().__init__([])
         self.scores, self.calls = list(scores), 0
-
-    def process(self, data_samples, data_batch=None):
-        pass
 
     def evaluate(self, size):
         self.calls += 1
@@ -49,12 +33,8 @@ class Scores:
 
 def run(work, *, epochs=5, scores=None, resume=False, load_from=None, **hook):
     torch.manual_seed(0)
-    evaluator = None
-    if scores:
-        evaluator = Evaluator([])
-        evaluator.process, evaluator.evaluate = scores.process, scores.evaluate
     return train_on(
-        torch.randn(2, 2), work, Model(), val_evaluator=evaluator,
+        torch.randn(2, 2), work, Line(), val_evaluator=scores,
         train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
         default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1, **hook)),
         resume=resume, load_from=load_from,
@@ -79,9 +59,8 @@ def test_old_files_are_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
     run(tmp_path / 'run', scores=scores, max_keep_ckpts=2, save_best='AP', rule='greater')
     before = dict(reversed(seen))  # the first time that each was written
     for number in (3, 4, 5):
-        assert {f'epoch_{number - 2}.pth', f'epoch_{number - 1}.pth'} <= set(
-            before[f'epoch_{number}.pth']
-        )
+        two_before = {f'epoch_{number - 2}.pth', f'epoch_{number - 1}.pth'}
+        assert two_before <= set(before[f'epoch_{number}.pth'])
     assert 'best_AP_epoch_1.pth' in before['best_AP_epoch_2.pth']
     # The note comes after the file it names.
     assert [name for name, _ in seen][-2:] == ['epoch_5.pth', 'last_checkpoint']
@@ -94,23 +73,20 @@ def test_old_files_are_there_until_the_new_one_is_whole(tmp_path, monkeypatch):
 def test_a_damaged_file_falls_back_loudly(tmp_path, how):
     whole = run(tmp_path / 'run', epochs=3)
     newest = tmp_path / 'run' / 'epoch_3.pth'
-    content = newest.read_bytes()
-    damaged = {'half': content[: len(content) // 2], 'empty': b''}
+    content, weights = newest.read_bytes(), torch.load(newest)['state_dict']
     if how == 'a byte':
-        weights = torch.load(newest)['state_dict']['layer.weight'].numpy().tobytes()
-        place = content.index(weights)
+        place = content.index(weights['layer.weight'].numpy().tobytes())
         newest.write_bytes(content[:place] + b'\x55' + content[place + 1 :])
         torch.load(newest)  # torch does not notice
+    elif how == 'no training state':
+        torch.save(dict(state_dict=weights), newest)
     elif how == 'gone':
         newest.unlink()
-    elif how == 'no training state':
-        torch.save(dict(state_dict=torch.load(newest)['state_dict']), newest)
     else:
-        newest.write_bytes(damaged[how])
+        newest.write_bytes(content[: len(content) // 2] if how == 'half' else b'')
     half = tmp_path / 'run' / '.epoch_3.pth.partial'
     half.write_bytes(content[:100])
-    again = run(tmp_path / 'run', epochs=3, resume=True)
-    text = logged(tmp_path)
+    again, text = run(tmp_path / 'run', epochs=3, resume=True), logged(tmp_path)
     assert 'epoch_2.pth instead of' in text and 'epoch_3.pth is damaged' in text
     assert '.epoch_3.pth.partial' in text and not half.exists()
     assert torch.equal(again.model.layer.weight, whole.model.layer.weight)
@@ -151,27 +127,23 @@ def test_a_validation_that_was_cut_short_is_done_first(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk(train, tmp_path, capsys, monkeypatch):
-    written, fsync, work = 0, os.fsync, tmp_path / 'work'
+    written, fsync, work = itertools.count(1), os.fsync, tmp_path / 'work'
 
     def full(descriptor):
-        nonlocal written
         fsync(descriptor)
-        written += 1
-        if written > 4:  # a checkpoint and the note, each with its folder
+        if next(written) > 4:  # a checkpoint and the note, each with its folder
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, 'fsync', full)
     error = sentence(capsys, train, work, arguments=['--no-validate'])
-    assert 'No space left on device' in error
-    assert 'untouched' in error and '--resume' in error
+    assert all(part in error for part in ('No space left on device', 'untouched', '--resume'))
     assert [path.name for path in work.glob('*epoch_*')] == ['epoch_1.pth']  # no partial one
     assert newest_whole_checkpoint(work)[0] == work / 'epoch_1.pth'
 
 
 def test_other_writes_to_a_full_disk_end_with_a_sentence_too(tmp_path):
-    with pytest.raises(InputError, match='scalars.json cannot be written .No space'):
-        with disk_errors_end_the_run(str(tmp_path)):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'scalars.json')
-    with pytest.raises(PermissionError):
-        with disk_errors_end_the_run(str(tmp_path)):
-            raise PermissionError(errno.EACCES, 'no')
+    words = 'scalars.json cannot be written .No space'
+    with pytest.raises(InputError, match=words), disk_errors_end_the_run(str(tmp_path)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'scalars.json')
+    with pytest.raises(PermissionError), disk_errors_end_the_run(str(tmp_path)):
+        raise PermissionError(errno.EACCES, 'no')

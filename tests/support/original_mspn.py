@@ -1,12 +1,15 @@
 """The original's network by its description, under the original's names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import mmpose
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from torch import Tensor, nn
+
+STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
 
 class Layer(nn.Module):
@@ -65,11 +68,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Original(nn.Module):
-    """The network.
-
-    Levels are numbered from the finest, units from the coarsest. Each stage adds to its levels
-    what the stage before made of the same level.
-    """
+    """The network. Levels are numbered from the finest, units from the coarsest."""
 
     def __init__(self, stages: int, keypoints: int = 17, blocks=(3, 4, 6, 3), same_pool=False):
         super().__init__()
@@ -91,17 +90,14 @@ class Original(nn.Module):
             self.add_module(f'stage{stage}', parts)
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
-        size = (64, 48)
         x = self.top['conv'](x)
         if self.same_pool:  # nothing before, one cell after; the maximum ignores -inf
             x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-torch.inf), 3, 2)
         else:
             x = F.max_pool2d(x, 3, 2, 1)
-        skips: list = []
-        results = []
+        skips, results = [], []
         for stage in range(self.stages):
-            parts = getattr(self, f'stage{stage}')
-            levels = []
+            parts, levels = getattr(self, f'stage{stage}'), []
             for level in range(self.levels):
                 x = parts['downsample'][f'layer{level + 1}'](x)
                 if skips:
@@ -110,13 +106,11 @@ class Original(nn.Module):
                 levels.append(x)
             out, skips, heatmaps = None, [], []
             for unit in range(self.levels):
-                out, maps, pair, cross = parts['upsample'][f'up{unit + 1}'](
-                    levels[self.levels - 1 - unit], out, size
-                )
+                up = parts['upsample'][f'up{unit + 1}']
+                out, maps, pair, x = up(levels[self.levels - 1 - unit], out, (64, 48))
                 heatmaps.append(maps)
                 if pair:
                     skips.append(pair)
-            x = cross
             results.append(heatmaps)
         return results
 
@@ -144,6 +138,14 @@ def random_original(images: Tensor, stages: int, **options) -> Original:
             nn.init.normal_(module.bias, std=0.5)
     calibrate(network, lambda: network(images))
     return network
+
+
+def stock_config(stages: int) -> Config:
+    """MMPose's own, without weights to start from."""
+    name = f'{stages}xmspn50' if stages > 1 else 'mspn50'
+    cfg = Config.fromfile(STOCK / f'td-hm_{name}_8xb32-210e_coco-256x192.py')
+    cfg.model.backbone.init_cfg = None
+    return cfg
 
 
 def as_mindspore(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

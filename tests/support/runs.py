@@ -1,10 +1,10 @@
 """Runs that last seconds, and what they say when they end at once."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
+import torch
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
@@ -31,23 +31,27 @@ def logged(work):
     return '\n'.join(path.read_text() for path in work.rglob('*.log'))
 
 
+class Line(BaseModel):
+    """Two weights and a bias to train; it predicts what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode):
+        if mode == 'predict':
+            return list(inputs)
+        return dict(loss=self.layer(torch.stack(inputs)).square().mean(), acc=torch.tensor(0.5))
+
+
 def train_on(data, work, model, *, batch_size=1, optimizer=None, val_evaluator=None, **settings):
     """Trains a model on tensors with MMEngine's runner, and gives the runner."""
-    loader = dict(
-        dataset=[dict(inputs=value) for value in data],
-        batch_size=batch_size,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
+    loader = dict(dataset=[dict(inputs=value) for value in data], batch_size=batch_size)
+    loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
     if val_evaluator is not None:
         settings.update(val_dataloader=loader, val_cfg={}, val_evaluator=val_evaluator)
     settings.setdefault('optim_wrapper', {})['optimizer'] = optimizer or dict(type='SGD', lr=0.01)
-    runner = Runner(
-        model=model,
-        work_dir=str(work),
-        train_dataloader=loader,
-        default_scope='mmpose',
-        experiment_name=f'{work.name}-{os.urandom(4).hex()}',
-        **settings,
-    )
+    settings.update(work_dir=str(work), train_dataloader=loader, default_scope='mmpose')
+    runner = Runner(model, experiment_name=f'{work.name}-{os.urandom(4).hex()}', **settings)
     runner.train()
     return runner
