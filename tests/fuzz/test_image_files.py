@@ -63,13 +63,11 @@ def test_pixels_or_a_sentence(data, path, contents, trial):
 
 @given(data=st.data())
 def test_a_folder_of_images(data, path, contents, trial):
-    """Whatever the third image is, the other two come out, and it is named or comes out too."""
     place = path.with_name('images')
     place.mkdir(exist_ok=True)
     for name in 'abc':
         content = a_mutation(data, contents) if name == 'b' else contents['jpg']
         (place / f'{name}.jpg').write_bytes(content)
-
     source = trial(open_media, place)
     read = trial(lambda: [frame.name for frame in source])
     assert sorted(read + source.unreadable) == ['a.jpg', 'b.jpg', 'c.jpg']
@@ -80,7 +78,6 @@ def test_a_folder_of_images(data, path, contents, trial):
 def test_one_file_of_any_name(data, suffix, path, contents, trial):
     path = path.with_suffix(suffix)
     path.write_bytes(a_mutation(data, contents))
-
     frame = trial(lambda: next(iter(open_media(path)), None))
     path.unlink()
     if frame is not None:
@@ -94,7 +91,6 @@ def model():
 
 @given(data=st.data())
 def test_people_in_images(data, path, contents, trial, model):
-    """The poses of the good image come out, whatever the next image is."""
     good = path.with_name('good.jpg')
     good.write_bytes(contents['jpg'])
     path.write_bytes(a_mutation(data, contents))

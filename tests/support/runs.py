@@ -1,19 +1,14 @@
 """Runs that last seconds, and what they say when they end at once."""
 
-from __future__ import annotations
-
 import os
 
 import pytest
 from mmengine.runner import Runner
 
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
-SMALL = [
-    'model.backbone.stem_channels=8',
-    'model.backbone.base_channels=4',
-    *(f'model.{part}.unit_channels=8' for part in ('backbone', 'neck', 'head')),
-]
-"""Options for a network of a few thousand weights."""
+UNITS = [f'model.{part}.unit_channels=8' for part in ('backbone', 'neck', 'head')]
+# Options for a network of a few thousand weights.
+SMALL = ['model.backbone.stem_channels=8', 'model.backbone.base_channels=4', *UNITS]
 
 
 def sentence(capsys, call, *arguments, **options):
@@ -27,27 +22,17 @@ def sentence(capsys, call, *arguments, **options):
 
 
 def logged(work):
-    """All that the runs in a folder wrote into their logs."""
     return '\n'.join(path.read_text() for path in work.rglob('*.log'))
 
 
 def train_on(data, work, model, *, batch_size=1, optimizer=None, val_evaluator=None, **settings):
     """Trains a model on tensors with MMEngine's runner, and gives the runner."""
-    loader = dict(
-        dataset=[dict(inputs=value) for value in data],
-        batch_size=batch_size,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
+    loader = dict(dataset=[dict(inputs=value) for value in data], batch_size=batch_size)
+    loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
     if val_evaluator is not None:
         settings.update(val_dataloader=loader, val_cfg={}, val_evaluator=val_evaluator)
     settings.setdefault('optim_wrapper', {})['optimizer'] = optimizer or dict(type='SGD', lr=0.01)
-    runner = Runner(
-        model=model,
-        work_dir=str(work),
-        train_dataloader=loader,
-        default_scope='mmpose',
-        experiment_name=f'{work.name}-{os.urandom(4).hex()}',
-        **settings,
-    )
+    settings.update(default_scope='mmpose', experiment_name=f'{work.name}-{os.urandom(4).hex()}')
+    runner = Runner(model, str(work), train_dataloader=loader, **settings)
     runner.train()
     return runner
