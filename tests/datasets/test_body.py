@@ -1,6 +1,7 @@
 """Data sets of people against MMPose's; the original's folders, labels and pipelines to the end."""
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,8 +41,7 @@ def coco2014(tmp_path):
         for number in numbers:
             folder = 'train2014' if number < 3 else 'val2014'
             file = f'COCO_{folder}_{number:012}.jpg'
-            pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-            cv2.imwrite(str(root / folder / file), pixels)
+            cv2.imwrite(str(root / folder / file), rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
             images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
             people += [_person(rng, 2 * number + i, number) for i in (0, 1)]
         content = dict(images=images, annotations=people, categories=[dict(id=1, name='person')])
@@ -61,7 +61,6 @@ def build(root, ann_file, **settings):
 
 
 def stock_records(root, ann_file, **settings):
-    """What MMPose reads from a copy of an annotation file whose image names have their folders."""
     content = json.loads((root / ann_file).read_text())
     for image in content['images']:
         image['file_name'] = f'{image["file_name"].split("_")[1]}/{image["file_name"]}'
@@ -238,8 +237,8 @@ def test_the_crop_shows_the_joints_where_the_labels_say(dataset):
 
 
 def test_boxes_of_any_origin_pass_the_test_pipeline(dataset):
-    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=TEST))))
-    model = SimpleNamespace(cfg=cfg, dataset_meta=dataset.metainfo, test_step=itemgetter('data_samples'))
+    model = SimpleNamespace(dataset_meta=dataset.metainfo, test_step=itemgetter('data_samples'))
+    model.cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=TEST))))
     image = np.zeros((90, 120, 3), np.uint8)
     for boxes in ([[10, 20, 30, 70]], np.array([[10, 20, 30, 70]], np.float64)):
         (sample,) = inference_topdown(model, image, boxes)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,16 +23,12 @@ class Hang(BaseException):
     """A case took too long; no handler of errors may swallow it."""
 
 
-def _stop(*_):
-    raise Hang(f'a case took more than {SECONDS} s')
-
-
 @pytest.fixture(scope='module')
 def trial():
     """Runs one case: returns its result, or ``None`` if it was refused in one good sentence."""
 
     def trial(function, *arguments, **options):
-        before = signal.signal(signal.SIGALRM, _stop)
+        before = signal.signal(signal.SIGALRM, Mock(side_effect=Hang(f'more than {SECONDS} s')))
         signal.alarm(SECONDS)
         try:
             return function(*arguments, **options)

@@ -24,7 +24,7 @@ def test_names_that_leave_the_image_folder_and_names_that_stay_in_it():
         assert file_name_problem(name) is None
 
 
-def test_annotation_files_with_such_names_are_refused(people, tmp_path):
+def test_annotation_files_with_names_that_leave_the_image_folder(people, tmp_path):
     content = json.loads((people / 'annotations/person_keypoints_val2017.json').read_text())
     for name in ESCAPES:
         content['images'][1]['file_name'] = name
@@ -34,10 +34,8 @@ def test_annotation_files_with_such_names_are_refused(people, tmp_path):
 
 
 def test_nothing_is_written_elsewhere(people, untrained_models, call_tool, tmp_path, capsys):
-    """Names of images that look like options, commands or paths; everything stays in --out."""
     *_, config, weights = untrained_models
-    images = tmp_path / 'inside' / 'images'
-    images.mkdir(parents=True)
+    (images := tmp_path / 'inside' / 'images').mkdir(parents=True)
     names = '..7 | -rf 8 | $(touch canary)9 | ; touch canary;10 | %s%n11 | a\nb12 | \x1b[31m13'
     for name in (f'{stem}.jpg' for stem in names.split(' | ')):
         shutil.copyfile(people / 'val2017' / '000000000007.jpg', images / name)

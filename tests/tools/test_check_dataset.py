@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
+from runs import TINY
 
 
 @pytest.fixture

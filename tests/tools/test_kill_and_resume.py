@@ -38,7 +38,6 @@ def written(work):
 
 
 def wait(process, condition, seconds=300):
-    """Waits until a condition is true, which it must become before the process ends."""
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < end, process.communicate()[1]

@@ -48,14 +48,13 @@ class Spy(Hook):
 
     def after_train(self, runner):
         weights = {n: p.detach().clone() for n, p in runner.model.named_parameters()}
-        kept = dict(weights=weights, losses=self.losses, written=self.written)
-        torch.save(kept, f'rank_{get_rank()}.pth')
+        torch.save(dict(vars(self), weights=weights), f'rank_{get_rank()}.pth')
 """
 
 
 @pytest.fixture(scope='module')
 def seven(tmp_path_factory):
-    """Synthetic people: seven images of one person each, to train and to evaluate."""
+    """Seven images of one person each."""
     folder = tmp_path_factory.mktemp('seven')
     make_synthetic_people(folder, num_train=7, num_val=7, seed=1, workers=1)
     for path in (folder / 'annotations').glob('person_keypoints_*.json'):
