@@ -181,6 +181,10 @@ def test_a_good_data_set_and_what_may_be(place):
     ):
         change(place)
         assert check(place, decode=False)[0] == {}
+    for name in ('in/c.png', 'notes.txt'):
+        (place.images / name).touch()
+    found, _ = check(place, decode=False)
+    assert set(found) == {'unused-file'} and len(found['unused-file']) == 1
 
 
 def test_an_empty_box_of_nobody_is_a_warning_but_a_file_of_nobodies_an_error(place):
@@ -247,13 +251,6 @@ def test_a_truncated_image(place, name, kept, monkeypatch):
         monkeypatch.setattr('mspn_plugin.annotations.image_files.read_image', lambda path: pixels)
         (problem,) = decoding_problems((name, place.images / name, (40, 30)))
         assert problem.kind == 'damaged-image'
-
-
-def test_files_that_are_not_listed(place):
-    for name in ('in/c.png', 'notes.txt'):
-        (place.images / name).touch()
-    found, _ = check(place, decode=False)
-    assert set(found) == {'unused-file'} and len(found['unused-file']) == 1
 
 
 def test_processes_find_what_one_finds_in_the_same_order(place):

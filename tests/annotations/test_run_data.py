@@ -62,9 +62,10 @@ def test_good_data_passes_and_names_of_2014_may_have_their_folder(root, monkeypa
     images = [dict(image, file_name=place_2014(image)) for image in IMAGES_2014]
     write(root / 'gt_json/train.json', images=images)
     check_data(coco2014(root), ('train',))
-    for rank, torchrun in (('1', nullcontext()), ('0', pytest.raises(InputError, match='not exist'))):
+    stops = pytest.raises(InputError, match='does not exist')
+    for rank, end in (('1', nullcontext()), ('0', stops)):
         monkeypatch.setenv('RANK', rank)  # torchrun's first process checks for all
-        with torchrun:
+        with end:
             check_data(coco(root / 'nowhere'), ('train',))
 
 

@@ -41,7 +41,8 @@ def coco2014(tmp_path):
         for number in numbers:
             folder = 'train2014' if number < 3 else 'val2014'
             file = f'COCO_{folder}_{number:012}.jpg'
-            cv2.imwrite(str(root / folder / file), rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+            pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            cv2.imwrite(str(root / folder / file), pixels)
             images.append(dict(id=number, file_name=file, width=WIDTH, height=HEIGHT))
             people += [_person(rng, 2 * number + i, number) for i in (0, 1)]
         content = dict(images=images, annotations=people, categories=[dict(id=1, name='person')])
@@ -210,13 +211,11 @@ def test_visibility_reaches_the_labels_unless_the_joint_is_outside(dataset):
         flips.add(data.flip)
         weights |= set(labels.keypoint_weights.unique().tolist())
         boxes.add(tuple(data.gt_instances.bbox_scales[0].tolist()))
-    assert flips == {True, False} and weights == {0, 1, 2}
-    assert len(boxes) == 15 * len(dataset)
+    assert flips == {True, False} and weights == {0, 1, 2} and len(boxes) == 15 * len(dataset)
 
 
 def test_the_crop_shows_the_joints_where_the_labels_say(dataset):
-    """A white cross at a joint of a black image: flip, box and rotation agree on the place."""
-    errors = []
+    errors = []  # of the place of a white cross at a joint of a black image
     for _ in range(40):
         record = dataset.get_data_info(0)
         joint = int(np.flatnonzero(record['keypoints_visible'][0])[0])

@@ -18,7 +18,8 @@ LOAD = dict(type='LoadPersonImage', keep=True)
 def picture(tmp_path):
     def make(name, *options, tail=b''):
         pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
-        (path := tmp_path / name).write_bytes(cv2.imencode(name, pixels, options)[1].tobytes() + tail)
+        content = cv2.imencode(name, pixels, options)[1].tobytes()
+        (path := tmp_path / name).write_bytes(content + tail)
         return path
 
     return make

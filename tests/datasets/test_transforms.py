@@ -78,8 +78,8 @@ def test_test_margins_are_fixed_draw_no_numbers_and_take_the_data_sets_own_box()
     given = dict(bbox_center=np.array([[3, 4]]), bbox_scale=np.array([[200, 1000]]))
     for more, center, scale in (({}, [60, 120], [109, 227]), (given, [3, 4], [218, 1135])):
         result = transform.transform(dict(more, bbox=person()['bbox']))
-        assert np.allclose(result['bbox_scale'], [scale]) and result['bbox_scale'].dtype == np.float32
-        assert result['bbox_center'].tolist() == [center]
+        size, place = result['bbox_scale'], result['bbox_center'].tolist()
+        assert np.allclose(size, [scale]) and size.dtype == np.float32 and place == [center]
     assert np.array_equal(np.random.get_state()[1], before)
 
 

@@ -71,7 +71,6 @@ def given(node, calls, key):
 
 
 def reasons(node, names, calls):
-    """Why a node of a syntax tree is unsafe."""
     if isinstance(node, ast.Name | ast.Attribute):
         name = full_name(node, names)
         owner = name.split('.')[0]
@@ -105,7 +104,6 @@ def reasons(node, names, calls):
 
 
 def unsafe(source: str, path: str = 'file.py') -> list[str]:
-    """What a file does that it must not, by line."""
     tree = ast.parse(source)
     names, allowed = names_of(tree), ALLOWED_IN.get(path, set())
     calls = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}

@@ -120,7 +120,6 @@ def calibrate(network: nn.Module, forward: Callable[[], object]) -> None:
 
 
 def random_original(images: Tensor, stages: int, **options) -> Original:
-    """The network with random weights and biases, and calibrated statistics."""
     torch.manual_seed(stages)
     network = Original(stages, **options)
     for module in network.modules():
@@ -132,7 +131,6 @@ def random_original(images: Tensor, stages: int, **options) -> Original:
 
 
 def as_mindspore(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under MindSpore's names."""
     theirs = ('gamma', 'beta', 'moving_mean', 'moving_variance')
     names = dict(zip(('weight', 'bias', 'running_mean', 'running_var'), theirs, strict=True))
     renamed = {}

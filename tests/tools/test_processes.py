@@ -97,10 +97,11 @@ def two_processes(call_tool, arguments):
     """The tool in two copies of this process, which saves the imports."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        place = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free.getsockname()[1]))
+        port = str(free.getsockname()[1])
 
     def evaluate(rank):
-        os.environ.update(place, RANK=rank, LOCAL_RANK=rank)
+        os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2')
+        os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         call_tool('test', *arguments, '--launcher', 'pytorch')
 
     fork = multiprocessing.get_context('fork').Process
@@ -160,12 +161,13 @@ def alone(monkeypatch):
 
 
 def test_a_launcher_that_was_not_used(alone):
-    for name, more, words in (
-        *((name, {}, f'--launcher {name}: .*RANK.*or leave out --l') for name in ('pytorch', 'slurm')),
-        ('pytorch', dict(sync_bn='torch'), 'sync_bn needs GPUs'),
+    for settings, words in (
+        (dict(launcher='pytorch'), '--launcher pytorch: .*RANK.*or leave out --launcher'),
+        (dict(launcher='slurm'), '--launcher slurm: .*RANK.*or leave out --launcher'),
+        (dict(launcher='pytorch', sync_bn='torch'), 'sync_bn needs GPUs'),
     ):
         with pytest.raises(InputError, match=words):
-            join_processes(Config(dict(launcher=name, **more)))
+            join_processes(Config(settings))
 
 
 def test_with_cuda_or_alone_all_is_left_to_mmengine(alone, monkeypatch):
