@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from mspn_plugin import InputError
+from mspn_plugin.annotations import keypoint_file, run_data
 from mspn_plugin.annotations.image_files import decoding_problems
-from mspn_plugin.annotations.keypoint_file import check_annotations, check_dataset
 from mspn_plugin.annotations.problems import ERRORS, STOPS, WARNINGS, Problem, Tally
-from mspn_plugin.annotations.run_data import skeleton_of_config
 from mspn_plugin.commands.run_config import read_config
 
 NAMES = ['nose', 'left_hand', 'right_hand']
@@ -44,7 +43,6 @@ SKELETON = dict(
 
 @pytest.fixture
 def place(tmp_path):
-    """A data set without a fault, and what it is made from."""
     content, skeleton = copy.deepcopy((CONTENT, SKELETON))
     images, random = tmp_path / 'images', np.random.default_rng(0)
     (images / 'in').mkdir(parents=True)
@@ -58,7 +56,7 @@ def place(tmp_path):
 def check(place, **options):
     place.annotations.write_text(json.dumps(place.content))
     options['skeleton'] = place.skeleton
-    tally, counts = check_dataset(place.annotations, place.images, **options)
+    tally, counts = keypoint_file.check_dataset(place.annotations, place.images, **options)
     found = {}
     for problem in tally:
         found.setdefault(problem.kind, []).append(str(problem))
@@ -169,7 +167,7 @@ def test_a_fault_in_the_records_or_the_skeleton(place, change, kind, words):
     assert any(words in text for text in found.get(kind, ())), found
     stops = pytest.raises(InputError, match=r'\A.*people\.json: .*; correct the file.*\Z')
     with stops if found.keys() & STOPS.keys() else nullcontext():  # a run asks the same checker
-        check_annotations(place.annotations, counts['keypoints'])
+        keypoint_file.check_annotations(place.annotations, counts['keypoints'])
 
 
 def test_a_good_data_set_and_what_may_be(place):
@@ -183,6 +181,10 @@ def test_a_good_data_set_and_what_may_be(place):
     ):
         change(place)
         assert check(place, decode=False)[0] == {}
+    for name in ('in/c.png', 'notes.txt'):
+        (place.images / name).touch()
+    found, _ = check(place, decode=False)
+    assert set(found) == {'unused-file'} and len(found['unused-file']) == 1
 
 
 def test_an_empty_box_of_nobody_is_a_warning_but_a_file_of_nobodies_an_error(place):
@@ -193,7 +195,7 @@ def test_an_empty_box_of_nobody_is_a_warning_but_a_file_of_nobodies_an_error(pla
     assert 'no-labels' in check(place, decode=False)[0]
 
 
-def test_names_and_order_of_keypoints(place):
+def test_the_names_order_and_number_of_keypoints(place):
     for names, kinds in (
         (['Nose', 'left hand', 'right-hand'], set()),
         (['nose', 'right_hand', 'left_hand'], {'keypoint-order'}),
@@ -201,9 +203,6 @@ def test_names_and_order_of_keypoints(place):
     ):
         place.content['categories'][0]['keypoints'] = names
         assert set(check(place, decode=False)[0]) == kinds
-
-
-def test_the_number_of_keypoints_without_a_skeleton(place):
     place.skeleton = None
     for part, count in (('images', 3), ('categories', 3), ('annotations', 17)):
         for entry in place.content[part]:
@@ -216,25 +215,24 @@ def damage(name, how):
 
 
 def corrupted(content):
-    """A marker in the middle of the pixels of a JPEG, which end there for the decoder."""
     middle = content.rfind(b'\xff\xda') + 200
-    return content[:middle] + b'\xff\xd0' + content[middle + 2 :]
+    return content[:middle] + b'\xff\xd0' + content[middle + 2 :]  # the pixels end there
 
 
-@pytest.mark.parametrize(
-    ('change', 'kind', 'words'),
-    [
-        (lambda place: (place.images / 'a.jpg').unlink(), 'missing-image', 'image 1 (a.jpg) does'),
-        (image(file_name='in'), 'missing-image', 'is a folder'),
-        (image(file_name='a' * 300), 'missing-image', 'does not exist'),
-        (damage('a.jpg', lambda content: b''), 'unreadable-image', 'image 1 (a.jpg) cannot be'),
-        (damage('a.jpg', lambda content: b'<html>'), 'unreadable-image', 'cannot be decoded'),
-        (damage('a.jpg', corrupted), 'damaged-image', 'Corrupt JPEG'),
-        (damage('a.jpg', lambda c: c[:-2] + bytes(9) + c[-2:]), 'image-decoder', 'extraneous'),
-        (image(width=41), 'image-size', 'has 40x30 pixels, the record says 41x30'),
-        (image(width=30, height=40), 'image-size', 'turned by its EXIF data?'),
-    ],
-)
+IMAGES = [
+    (lambda place: (place.images / 'a.jpg').unlink(), 'missing-image', 'image 1 (a.jpg) does'),
+    (image(file_name='in'), 'missing-image', 'is a folder'),
+    (image(file_name='a' * 300), 'missing-image', 'does not exist'),
+    (damage('a.jpg', lambda content: b''), 'unreadable-image', 'image 1 (a.jpg) cannot be'),
+    (damage('a.jpg', lambda content: b'<html>'), 'unreadable-image', 'cannot be decoded'),
+    (damage('a.jpg', corrupted), 'damaged-image', 'Corrupt JPEG'),
+    (damage('a.jpg', lambda c: c[:-2] + bytes(9) + c[-2:]), 'image-decoder', 'extraneous'),
+    (image(width=41), 'image-size', 'has 40x30 pixels, the record says 41x30'),
+    (image(width=30, height=40), 'image-size', 'turned by its EXIF data?'),
+]
+
+
+@pytest.mark.parametrize(('change', 'kind', 'words'), IMAGES)
 def test_a_fault_in_an_image(place, change, kind, words):
     change(place)
     found, _ = check(place, jobs=1)
@@ -255,13 +253,6 @@ def test_a_truncated_image(place, name, kept, monkeypatch):
         assert problem.kind == 'damaged-image'
 
 
-def test_files_that_are_not_listed(place):
-    for name in ('in/c.png', 'notes.txt'):
-        (place.images / name).touch()
-    found, _ = check(place, decode=False)
-    assert set(found) == {'unused-file'} and len(found['unused-file']) == 1
-
-
 def test_processes_find_what_one_finds_in_the_same_order(place):
     gone = {number: f'gone{number}.jpg' for number in (3, 20, 49)}
     images = [dict(IMAGE, id=number, file_name=gone.get(number, 'a.jpg')) for number in range(50)]
@@ -280,22 +271,20 @@ def test_a_decoder_that_takes_its_process_down(place, monkeypatch):
 
 def test_coco_and_this_packages_own_skeletons_are_good(place):
     for config in ('8xb32-210e_coco-256x192', '8xb24-28800i_mpii-256x256_megvii'):
-        place.skeleton = skeleton_of_config(read_config(f'mspn50-2stg_{config}'))
+        place.skeleton = run_data.skeleton_of_config(read_config(f'mspn50-2stg_{config}'))
         assert not {'skeleton', 'skeleton-suspicion'} & set(check(place, decode=False)[0])
 
 
 OTHERS = ['', '[]', '{}', '{"images": [', '{"images": [], "annotations": []}', '\0', '[' * 99999]
 
 
-@pytest.mark.parametrize('content', OTHERS)
-def test_other_files(place, content):
-    place.annotations.write_text(content)
-    for read, images in ((check_dataset, place.images), (check_annotations, 3)):
+def test_other_files_and_no_images(place):
+    for content in OTHERS:
+        place.annotations.write_text(content)
         with pytest.raises(InputError, match='people.json'):
-            read(place.annotations, images)
-
-
-def test_no_images(place):
+            keypoint_file.check_dataset(place.annotations, place.images)
+        with pytest.raises(InputError, match='people.json'):
+            keypoint_file.check_annotations(place.annotations, 3)
     place.images /= 'nowhere'
     with pytest.raises(InputError, match='nowhere does not exist'):
         check(place)

@@ -1,6 +1,7 @@
 """Every fault in the data of a run ends in one sentence before anything is built."""
 
 import json
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -10,10 +11,8 @@ from mspn_plugin import InputError
 from mspn_plugin.annotations.run_data import check_data
 
 IMAGE = dict(id=1, file_name='a.jpg', width=9, height=9)
-IMAGES_2014 = [
-    dict(IMAGE, file_name='COCO_train2014_000000000001.jpg'),
-    dict(IMAGE, id=42, file_name='COCO_val2014_000000000042.jpg'),
-]
+NAMES_2014 = {1: 'COCO_train2014_000000000001.jpg', 42: 'COCO_val2014_000000000042.jpg'}
+IMAGES_2014 = [dict(IMAGE, id=i, file_name=name) for i, name in NAMES_2014.items()]
 PERSON = dict(id=7, image_id=1, category_id=1, bbox=[1, 1, 5, 5], keypoints=[2, 2, 2] * 17)
 MPII = dict(image='1.jpg', center=[5, 5], scale=1.0, joints=[[1, 2]] * 16, joints_vis=[1] * 16)
 BOX = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=0.5)
@@ -57,19 +56,17 @@ def fails(cfg, words):
         check_data(cfg, ('train',))
 
 
-def test_good_data_passes_and_names_of_2014_may_have_their_folder(root):
+def test_good_data_passes_and_names_of_2014_may_have_their_folder(root, monkeypatch):
     for make in (coco, coco2014, mpii):
         check_data(make(root), ('train', 'val'))
     images = [dict(image, file_name=place_2014(image)) for image in IMAGES_2014]
     write(root / 'gt_json/train.json', images=images)
     check_data(coco2014(root), ('train',))
-
-
-def test_torchruns_first_process_checks_for_all(root, monkeypatch):
-    monkeypatch.setenv('RANK', '1')
-    check_data(coco(root / 'nowhere'), ('train',))
-    monkeypatch.setenv('RANK', '0')
-    fails(coco(root / 'nowhere'), 'does not exist')
+    stops = pytest.raises(InputError, match='does not exist')
+    for rank, end in (('1', nullcontext()), ('0', stops)):
+        monkeypatch.setenv('RANK', rank)  # torchrun's first process checks for all
+        with end:
+            check_data(coco(root / 'nowhere'), ('train',))
 
 
 def test_wrong_annotations(root):
@@ -100,9 +97,6 @@ def test_missing_files_are_named_with_the_remedy(root):
         (mpii, dict(headbox_file='heads.mat'), 'head boxes heads.mat does not exist; put'),
     ):
         fails(make(root, **changes), words)
-
-
-def test_annotation_files_of_evaluators(root):
     cfg = coco(root)
     for name, words in (('gone.pickle', 'is not named as JSON'), ('gone.json', 'does not exist')):
         cfg.train_evaluator = dict(type='CocoMetric', ann_file=name)
@@ -120,11 +114,8 @@ def test_missing_images_are_named(root):
 
 
 def test_files_of_boxes(root):
-    path = root / 'boxes.json'
-    for content, words in (
-        ({}, 'holds an object, not a list'),
-        ([dict(BOX, bbox=[0, 0, 0, 0], category_id=3)], 'entry 0'),
-    ):
+    path, empty = root / 'boxes.json', [dict(BOX, bbox=[0, 0, 0, 0], category_id=3)]
+    for content, words in (({}, 'holds an object, not a list'), (empty, 'entry 0')):
         path.write_text(json.dumps(content))
         fails(coco(root, bbox_file=str(path)), f'boxes.json.*{words}')
     path.write_text(json.dumps([BOX, dict(BOX, category_id=3)]))
@@ -143,9 +134,7 @@ def test_wrong_annotations_of_mpii(root):
     ):
         (root / 'annotations/mpii.json').write_text(json.dumps(content))
         fails(mpii(root), words)
-
-
-def test_broken_json_and_another_number_of_joints(root):
+    (root / 'annotations/mpii.json').write_text(json.dumps([MPII]))
     cfg = mpii(root)
     cfg.model.head.num_keypoints = 17
     fails(cfg, "16 joints .* predicts 17 keypoints.* head's num_keypoints")

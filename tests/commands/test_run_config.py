@@ -1,7 +1,5 @@
 """The tools' shared options, applied to configs of several shapes."""
 
-from __future__ import annotations
-
 import pytest
 
 from mspn.cli import make_parser
@@ -9,8 +7,6 @@ from mspn_plugin import InputError, get_config
 from mspn_plugin.commands.run_config import make_config
 
 CONFIG = 'mspn50-2stg_8xb32-210e_coco-256x192'
-
-
 MOVED = """
 val_dataloader = dict(dataset=dict(data_root='/old', bbox_file='/old/boxes.json'))
 val_evaluator = dict(ann_file='/old/annotations/mine.json')
@@ -18,10 +14,8 @@ test_dataloader = val_dataloader
 test_evaluator = dict(ann_file='/older/mine.json')
 """
 WRAPPED = """
-inner = _base_.val_dataloader.dataset
-val_dataloader = dict(
-    dataset=dict(_delete_=True, type='CombinedDataset', metainfo=dict(), datasets=[inner])
-)
+both = dict(type='CombinedDataset', metainfo=dict(), datasets=[_base_.val_dataloader.dataset])
+val_dataloader = dict(dataset=dict(both, _delete_=True))
 """
 UNGUARDED = "train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))"
 
@@ -38,17 +32,16 @@ def child(folder, text):
 
 def test_data_root_moves_every_path_of_the_data(tmp_path):
     cfg = make(CONFIG, '--data-root', '/new/coco')
+    annotations = '/new/coco/annotations/person_keypoints_val2017.json'
     for part in ('train', 'val', 'test'):
         dataset = cfg[f'{part}_dataloader'].dataset
         assert dataset.data_root == '/new/coco/' and not dataset.ann_file.startswith('/')
-    for part in ('val', 'test'):
-        dataset = cfg[f'{part}_dataloader'].dataset
-        assert dataset.bbox_file.startswith('/new/coco/person_detection_results/')
-        annotations = '/new/coco/annotations/person_keypoints_val2017.json'
-        assert cfg[f'{part}_evaluator'].ann_file == annotations
+        if part != 'train':
+            assert dataset.bbox_file.startswith('/new/coco/person_detection_results/')
+            assert cfg[f'{part}_evaluator'].ann_file == annotations
     cfg = make(child(tmp_path, MOVED), '--data-root', '/new')
-    assert cfg.val_dataloader.dataset.data_root == '/new/'
-    assert cfg.val_dataloader.dataset.bbox_file == '/new/boxes.json'
+    dataset = cfg.val_dataloader.dataset
+    assert (dataset.data_root, dataset.bbox_file) == ('/new/', '/new/boxes.json')
     assert cfg.val_evaluator.ann_file == '/new/annotations/mine.json'
     assert cfg.test_evaluator.ann_file == '/older/mine.json'
 
@@ -83,13 +76,12 @@ def test_settings_go_where_they_have_an_effect(tmp_path):
     assert 'bbox_file' not in cfg.val_dataloader.dataset
 
 
-@pytest.mark.parametrize(
-    'text',
-    ['x = nothing', "x = int('a')", "_base_ = ['mmpose::nope.py']", 'model = dict(', 'x = 1'],
-)
+BROKEN = ['x = nothing', "x = int('a')", "_base_ = ['mmpose::nope.py']", 'model = dict(', 'x = 1']
+
+
+@pytest.mark.parametrize('text', BROKEN)
 def test_broken_configs_end_with_a_sentence(tmp_path, text):
-    config = tmp_path / 'broken.py'
-    config.write_text(text)
+    (config := tmp_path / 'broken.py').write_text(text)
     problem = 'describes no pose model' if text == 'x = 1' else 'cannot be read as an MMEngine conf'
     with pytest.raises(InputError, match=f'broken.py {problem}'):
         make(config)

@@ -1,6 +1,7 @@
 """Data sets of people against MMPose's; the original's folders, labels and pipelines to the end."""
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,7 +33,6 @@ def _person(rng, person_id, image_id):
 
 @pytest.fixture
 def coco2014(tmp_path):
-    """Three images to train on (one of val2014) and two of minival, two people in each."""
     root, rng = tmp_path / 'coco2014', np.random.default_rng(1)
     for folder in ('gt_json', 'det_json', 'train2014', 'val2014'):
         (root / folder).mkdir(parents=True)
@@ -62,15 +62,12 @@ def build(root, ann_file, **settings):
 
 
 def stock_records(root, ann_file, **settings):
-    """What MMPose reads from a copy of an annotation file whose image names have their folders."""
     content = json.loads((root / ann_file).read_text())
     for image in content['images']:
         image['file_name'] = f'{image["file_name"].split("_")[1]}/{image["file_name"]}'
-    path = root / 'gt_json' / 'with_folders.json'
-    path.write_text(json.dumps(content))
-    prefix = dict(img=str(root))
-    stock = dict(type='CocoDataset', ann_file=str(path), data_prefix=prefix, **settings)
-    return records(DATASETS.build(stock))
+    (path := root / 'gt_json' / 'with_folders.json').write_text(json.dumps(content))
+    settings.update(ann_file=str(path), data_prefix=dict(img=str(root)))
+    return records(DATASETS.build(dict(type='CocoDataset', **settings)))
 
 
 def assert_same(ours, stock):
@@ -89,9 +86,8 @@ def records(dataset):
 def test_training_reads_both_folders(coco2014, data_mode):
     ours = records(build(coco2014, TRAINING, data_mode=data_mode))
     stock = stock_records(coco2014, TRAINING, data_mode=data_mode)
-    if data_mode == 'topdown':  # nobody needs the outlines
-        for record in stock:
-            del record['segmentation']
+    for record in stock if data_mode == 'topdown' else ():
+        del record['segmentation']  # nobody needs the outlines
     assert_same(ours, stock)
     assert {Path(record['img_path']).parent.name for record in ours} == {'train2014', 'val2014'}
     assert all(Path(record['img_path']).is_file() for record in ours)
@@ -106,8 +102,7 @@ def test_images_may_lie_one_folder_deeper(coco2014):
         (coco2014 / name).rename(coco2014 / 'images' / name)
     dataset = build(coco2014, TRAINING, data_prefix=dict(img='images/'))
     paths = {record['img_path'] for record in records(dataset)}
-    assert len(paths) == 3
-    assert all(Path(path).is_file() and '/images/' in path for path in paths)
+    assert len(paths) == 3 and all(Path(path).is_file() and '/images/' in path for path in paths)
 
 
 def build_with_boxes(root, boxes):
@@ -142,21 +137,16 @@ def test_useless_detections_are_explained(coco2014):
         assert str(coco2014 / 'det_json' / 'boxes.json') in str(caught.value)
 
 
-PEOPLE = 3
-
-
 @pytest.fixture
 def mpii(tmp_path):
-    rng = np.random.default_rng(0)
-    people = []
-    for index in range(PEOPLE):
+    rng, people = np.random.default_rng(0), []
+    for index in range(3):
         visible = np.arange(16) != index
         joints = np.where(visible[:, None], rng.uniform(20, 200, (16, 2)), -1).tolist()
         labels = dict(joints=joints, joints_vis=visible.astype(int).tolist())
         people.append(dict(labels, image=f'{index:09}.jpg', center=[100.0, 120.0], scale=1.5))
     (tmp_path / 'mpii.json').write_text(json.dumps(people))
-    heads = rng.uniform(0, 50, (2, 2, PEOPLE))
-    savemat(tmp_path / 'mpii_gt_val.mat', dict(headboxes_src=heads))
+    savemat(tmp_path / 'mpii_gt_val.mat', dict(headboxes_src=rng.uniform(0, 50, (2, 2, 3))))
     return tmp_path
 
 
@@ -167,7 +157,7 @@ def build_mpii(root, kind='MegviiMpiiDataset', **settings):
 
 def test_training_joints_count_from_0_and_are_visible(mpii):
     ours, stock = build_mpii(mpii), build_mpii(mpii, 'MpiiDataset')
-    assert len(ours) == PEOPLE
+    assert len(ours) == 3
     for index, record in enumerate(stock):
         record['keypoints'] = record['keypoints'] - np.float32(1)
         record['keypoints_visible'] = np.where(np.arange(16) == index, np.float32(0), 2)[None]
@@ -175,13 +165,11 @@ def test_training_joints_count_from_0_and_are_visible(mpii):
 
 
 def test_a_model_that_learnt_the_training_labels_scores_100(mpii):
-    labels = build_mpii(mpii)
-    heads = str(mpii / 'mpii_gt_val.mat')
     metric = MpiiPCKAccuracy(thr=0.001, norm_item='head')
-    truth = build_mpii(mpii, test_mode=True, headbox_file=heads)
-    for learnt, true in zip(labels, truth, strict=True):
+    truth = build_mpii(mpii, test_mode=True, headbox_file=str(mpii / 'mpii_gt_val.mat'))
+    for learnt, true in zip(build_mpii(mpii), truth, strict=True):
         metric.process([{}], [dict(gt_instances=true, pred_instances=learnt)])
-    assert metric.evaluate(PEOPLE)['PCK'] == pytest.approx(100)
+    assert metric.evaluate(3)['PCK'] == pytest.approx(100)
 
 
 CODEC = dict(type='MultiLevelHeatmap', input_size=(48, 64), heatmap_size=(12, 16))
@@ -223,13 +211,11 @@ def test_visibility_reaches_the_labels_unless_the_joint_is_outside(dataset):
         flips.add(data.flip)
         weights |= set(labels.keypoint_weights.unique().tolist())
         boxes.add(tuple(data.gt_instances.bbox_scales[0].tolist()))
-    assert flips == {True, False} and weights == {0, 1, 2}
-    assert len(boxes) == 15 * len(dataset)
+    assert flips == {True, False} and weights == {0, 1, 2} and len(boxes) == 15 * len(dataset)
 
 
 def test_the_crop_shows_the_joints_where_the_labels_say(dataset):
-    """A white cross at a joint of a black image: flip, box and rotation agree on the place."""
-    errors = []
+    errors = []  # of the place of a white cross at a joint of a black image
     for _ in range(40):
         record = dataset.get_data_info(0)
         joint = int(np.flatnonzero(record['keypoints_visible'][0])[0])
@@ -250,10 +236,8 @@ def test_the_crop_shows_the_joints_where_the_labels_say(dataset):
 
 
 def test_boxes_of_any_origin_pass_the_test_pipeline(dataset):
-    """MMPose's inference gives the pipeline an image and a box, of any number type."""
-    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=TEST))))
-    model = SimpleNamespace(cfg=cfg, dataset_meta=dataset.metainfo)
-    model.test_step = lambda batch: batch['data_samples']
+    model = SimpleNamespace(dataset_meta=dataset.metainfo, test_step=itemgetter('data_samples'))
+    model.cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=TEST))))
     image = np.zeros((90, 120, 3), np.uint8)
     for boxes in ([[10, 20, 30, 70]], np.array([[10, 20, 30, 70]], np.float64)):
         (sample,) = inference_topdown(model, image, boxes)

@@ -42,31 +42,25 @@ def assert_same(a, b):
         assert np.array_equal(np.asarray(value), np.asarray(b[key])), key
 
 
-def seeded(dataset, index):
-    np.random.seed(index)
-    return dataset[index]
-
-
-def check_same(root, part, count):
+def check_same(root, part):
     stock, ours = datasets(root, part)
     assert len(stock) == len(ours)
     flips = set()
-    for index in range(min(count, len(stock))):
-        wanted, found = (seeded(dataset, index) for dataset in (stock, ours))
+    for index in range(min(40, len(stock))):
+        wanted, found = (np.random.seed(index) or dataset[index] for dataset in (stock, ours))
         assert torch.equal(wanted['inputs'], found['inputs'])
         wanted, found = wanted['data_samples'], found['data_samples']
         assert_same(dict(wanted.gt_instances.items()), dict(found.gt_instances.items()))
-        metas = [{**each.metainfo, 'raw_ann_info': None} for each in (wanted, found)]
-        assert_same(*metas)
-        flips.add(metas[1].get('flip'))
+        assert_same(*({**each.metainfo, 'raw_ann_info': None} for each in (wanted, found)))
+        flips.add(found.get('flip'))
     return flips
 
 
 @pytest.mark.parametrize('data', ['people', 'real_data'])
 def test_a_seed_gives_mmposes_sample_pixel_for_pixel(data, request):
     root = request.getfixturevalue(data)
-    assert check_same(root, 'train', 40) == {True, False}
-    check_same(root, 'val', 40)
+    assert check_same(root, 'train') == {True, False}
+    check_same(root, 'val')
 
 
 def test_truncated_normal_is_scipys_and_is_one():
@@ -83,8 +77,8 @@ def test_truncated_normal_is_scipys_and_is_one():
 
 def test_a_flipped_image_is_cropped_as_its_copy():
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    crop = TRANSFORMS.build(dict(type='FastTopdownAffine', input_size=(48, 64)))
-    stock = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(48, 64)))
+    kinds = ('FastTopdownAffine', 'TopdownAffine')
+    crop, stock = (TRANSFORMS.build(dict(type=kind, input_size=(48, 64))) for kind in kinds)
 
     def cropped(step, pixels):
         center, scale = np.array([[[40, 50]], [[60, 70]]], np.float32)
@@ -114,9 +108,7 @@ def test_evaluation_decodes_each_image_once(people, count_decodes):
 def test_boxes_of_one_image_follow_one_another(people, tmp_path):
     cfg = loader_config('ours', people, 'val').dataset
     content = json.loads((people / 'annotations/person_keypoints_val2017.json').read_text())
-    images = [image['id'] for image in content['images']]
-    assert len(images) > 1
-    box = dict(category_id=1, score=0.5)
+    images, box = [image['id'] for image in content['images']], dict(category_id=1, score=0.5)
     boxes = [dict(box, image_id=images[i % len(images)], bbox=[i, 1, 20, 30]) for i in range(6)]
     cfg.bbox_file = str(tmp_path / 'boxes.json')
     Path(cfg.bbox_file).write_text(json.dumps(boxes))
@@ -125,7 +117,7 @@ def test_boxes_of_one_image_follow_one_another(people, tmp_path):
     assert sorted(record['id'] for record in records) == list(range(6))
     assert [record['bbox'][0, 0] for record in records] == [record['id'] for record in records]
     changes = sum(a['img_id'] != b['img_id'] for a, b in zip(records, records[1:], strict=False))
-    assert changes == len(images) - 1
+    assert changes == len(images) - 1 > 0
 
 
 def test_a_kept_image_is_read_only_and_a_new_file_is_read_again(tmp_path, count_decodes):
@@ -148,7 +140,6 @@ def test_a_kept_image_is_read_only_and_a_new_file_is_read_again(tmp_path, count_
 
 def test_a_batch_holds_three_pieces_of_memory_and_the_same_values(people):
     ours = datasets(people, 'train')[1]
-    np.random.seed(0)
     samples = [ours[i] for i in range(3)]
     wanted = copy.deepcopy(samples)
     batch = FUNCTIONS.get('collate_people')(samples)

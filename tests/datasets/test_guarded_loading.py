@@ -16,10 +16,10 @@ LOAD = dict(type='LoadPersonImage', keep=True)
 
 @pytest.fixture
 def picture(tmp_path):
-    def make(name, *, options=(), tail=b''):
+    def make(name, *options, tail=b''):
         pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
-        path = tmp_path / name
-        path.write_bytes(cv2.imencode(path.suffix, pixels, list(options))[1].tobytes() + tail)
+        content = cv2.imencode(name, pixels, options)[1].tobytes()
+        (path := tmp_path / name).write_bytes(content + tail)
         return path
 
     return make
@@ -30,18 +30,17 @@ def cut(path, part):
     return str(path)
 
 
-@pytest.mark.parametrize('name', ['a.jpg', 'a.png'])
-@pytest.mark.parametrize('part', [0.3, 0.9, 0.999])
-def test_truncated_files_are_told_from_whole_ones(picture, name, part):
-    path = picture(name)
-    assert truncation(str(path)) is None
-    assert truncation(cut(path, part)) == 'the file is truncated'
+def test_truncated_files_are_told_from_whole_ones(picture):
+    for path in map(picture, ('a.jpg', 'a.png')):
+        assert truncation(str(path)) is None
+        for part in (0.999, 0.9, 0.3):
+            assert truncation(cut(path, part)) == 'the file is truncated'
 
 
 def test_what_is_odd_but_whole(picture):
     for name in ('trailing.jpg', 'trailing.png'):
         assert truncation(str(picture(name, tail=b'\0' * 100))) is None
-    path = picture('progressive.jpg', options=[cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    path = picture('progressive.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     assert truncation(str(path)) is None
     assert truncation(cut(path, 0.5))
     # A thumbnail in the header, with an end of its own, does not make a cut file whole.
@@ -58,12 +57,11 @@ def test_what_is_odd_but_whole(picture):
 
 @pytest.fixture
 def bad(picture, tmp_path):
-    """Paths of images that are bad in every way that a file can be."""
-    (tmp_path / 'text.jpg').write_text('not an image')
-    (tmp_path / 'empty.jpg').write_bytes(b'')
-    (tmp_path / 'folder.jpg').mkdir()
-    names = ('no.jpg', 'text.jpg', 'empty.jpg', 'folder.jpg')
-    return [cut(picture('cut.jpg'), 0.5), *(str(tmp_path / name) for name in names)]
+    no, text, empty, folder = (tmp_path / f'{name}.jpg' for name in ('no', 'text', 'empty', 'dir'))
+    text.write_text('not an image')
+    empty.touch()
+    folder.mkdir()
+    return [cut(picture('cut.jpg'), 0.5), *map(str, (no, text, empty, folder))]
 
 
 def sample(path, index=0, **more):
@@ -103,14 +101,11 @@ def test_replace_asks_for_another_until_the_budget_is_spent(bad):
         assert (module.over_budget(found, 1000, 0.002) is None) == fine
 
 
-def add(bad, number):
-    bad.add(BadSample(number % 5, f'{number % 5}.jpg', 'x' * 100))
-
-
 def test_processes_share_their_notes_which_end_quietly_when_their_room_is_full():
     bad = BadImages()
     assert copy.deepcopy(bad) is bad
-    workers = [multiprocessing.Process(target=add, args=(bad, n)) for n in range(8)]
+    entries = [BadSample(n % 5, f'{n % 5}.jpg', 'x' * 100) for n in range(8)]
+    workers = [multiprocessing.Process(target=bad.add, args=(entry,)) for entry in entries]
     for worker in workers:
         worker.start()
     for worker in workers:

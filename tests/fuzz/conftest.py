@@ -1,12 +1,8 @@
-"""How many cases each fuzz test tries, and what may come out of a case.
-
-`make test` runs a few, the same ones every time; `make nightly` sets MSPN_FUZZ_CASES and tries
-others every night. A case ends in a result or in an `InputError`, in bounded time, and runs nothing
-that a file holds.
-"""
+"""A few cases, always the same ones; `make nightly` sets MSPN_FUZZ_CASES and tries others."""
 
 import os
 import signal
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,15 +12,10 @@ from mspn_plugin import InputError
 CASES = int(os.environ.get('MSPN_FUZZ_CASES', 0))
 SECONDS = 30  # of which a case takes a hundredth; the machine may be busy
 
-settings.register_profile(
-    'fuzz',
-    max_examples=CASES or 120,
-    derandomize=not CASES,
-    database=None,
-    deadline=None,  # trial() has a limit that holds on a busy machine, too
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
+# No deadline: trial() has a limit that holds on a busy machine, too.
+QUIET = dict(database=None, deadline=None, suppress_health_check=list(HealthCheck))
+COUNT = dict(max_examples=CASES or 120, derandomize=not CASES)
+settings.register_profile('fuzz', print_blob=True, **COUNT, **QUIET)
 settings.load_profile('fuzz')
 
 
@@ -32,16 +23,12 @@ class Hang(BaseException):
     """A case took too long; no handler of errors may swallow it."""
 
 
-def _stop(*_):
-    raise Hang(f'a case took more than {SECONDS} s')
-
-
 @pytest.fixture(scope='module')
 def trial():
     """Runs one case: returns its result, or ``None`` if it was refused in one good sentence."""
 
     def trial(function, *arguments, **options):
-        before = signal.signal(signal.SIGALRM, _stop)
+        before = signal.signal(signal.SIGALRM, Mock(side_effect=Hang(f'more than {SECONDS} s')))
         signal.alarm(SECONDS)
         try:
             return function(*arguments, **options)
@@ -57,5 +44,4 @@ def trial():
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """A folder for the files of a module; whatever appears beside them was not asked for."""
     return tmp_path_factory.mktemp('fuzz')

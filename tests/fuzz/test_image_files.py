@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmpose.apis import init_model
 from mmpose.registry import TRANSFORMS
 from mutations import mutated_bytes
+from runs import TINY
 
 from mspn.detections import Detections
 from mspn.media import IMAGE_SUFFIXES, decode, open_media, read_image
@@ -63,13 +64,11 @@ def test_pixels_or_a_sentence(data, path, contents, trial):
 
 @given(data=st.data())
 def test_a_folder_of_images(data, path, contents, trial):
-    """Whatever the third image is, the other two come out, and it is named or comes out too."""
     place = path.with_name('images')
     place.mkdir(exist_ok=True)
     for name in 'abc':
         content = a_mutation(data, contents) if name == 'b' else contents['jpg']
         (place / f'{name}.jpg').write_bytes(content)
-
     source = trial(open_media, place)
     read = trial(lambda: [frame.name for frame in source])
     assert sorted(read + source.unreadable) == ['a.jpg', 'b.jpg', 'c.jpg']
@@ -80,7 +79,6 @@ def test_a_folder_of_images(data, path, contents, trial):
 def test_one_file_of_any_name(data, suffix, path, contents, trial):
     path = path.with_suffix(suffix)
     path.write_bytes(a_mutation(data, contents))
-
     frame = trial(lambda: next(iter(open_media(path)), None))
     path.unlink()
     if frame is not None:
@@ -89,20 +87,18 @@ def test_one_file_of_any_name(data, suffix, path, contents, trial):
 
 @pytest.fixture(scope='module')
 def model():
-    return init_model(get_config('mspn-tiny_1xb16-20e_coco-128x96'), None, device='cpu')
+    return init_model(get_config(TINY), None, device='cpu')
 
 
 @given(data=st.data())
 def test_people_in_images(data, path, contents, trial, model):
-    """The poses of the good image come out, whatever the next image is."""
     good = path.with_name('good.jpg')
     good.write_bytes(contents['jpg'])
     path.write_bytes(a_mutation(data, contents))
-    boxes = [[[5, 5, 60, 80]], None]
-    readable = read_image(path) is not None
+    boxes, wanted = [[[5, 5, 60, 80]], None], None if read_image(path) is None else []
     results = infer_people(model, iter([good, path]), iter(boxes), batch_size=2)
     assert len(next(results)[0].pred_instances.keypoints[0]) == 17
-    assert trial(lambda: next(results)) == ([] if readable else None)
+    assert trial(lambda: next(results)) == wanted
     good.unlink()
 
 

@@ -42,9 +42,8 @@ def _no_other_files(path):
 
 def load(kind, path, **options):
     """What a run does with a file that was found good."""
-    prefix = dict(img=str(path.parent / 'images'))
-    settings = dict(type=kind, ann_file=str(path), data_prefix=prefix, pipeline=[], **options)
-    dataset = DATASETS.build(settings)
+    options.update(ann_file=str(path), data_prefix=dict(img=str(path.parent / 'images')))
+    dataset = DATASETS.build(dict(type=kind, pipeline=[], **options))
     return [dataset[index] for index in range(len(dataset))]
 
 

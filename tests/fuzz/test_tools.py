@@ -14,8 +14,6 @@ MINDSPORE = Path(__file__).resolve().parents[1] / 'data' / 'mindspore_small.ckpt
 
 @pytest.fixture
 def run(call_tool, capfd, folder, trial):
-    """Calls a tool; gives its status, after a look at what it said and left behind."""
-
     def run(*arguments):
         capfd.readouterr()
         try:
@@ -70,9 +68,8 @@ def test_convert_checkpoint(data, folder, run):
 def test_infer(data, folder, people, untrained_models, run):
     """Every usable detection has its result, however odd the rest of the file is."""
     *_, config, weights = untrained_models
-    entries = [
-        dict(category_id=1, image_id=image, bbox=[9, 9, 60, 90], score=0.9) for image in (7, 8)
-    ]
+    entry = dict(category_id=1, bbox=[9, 9, 60, 90], score=0.9)
+    entries = [dict(entry, image_id=image) for image in (7, 8)]
     path, out = folder / 'detections.json', folder / 'out'
     path.write_bytes(data.draw(mutated_json(json.dumps(entries))))
     options = ['--det-file', path, '--out', out, '--device', 'cpu', '--overwrite']

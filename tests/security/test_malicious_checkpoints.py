@@ -1,13 +1,11 @@
 """Whatever a checkpoint holds and wherever it is named, nothing in it runs, and it is refused."""
 
-from __future__ import annotations
-
 import pickle
 import re
 
 import pytest
 import torch
-from evil import PLACES, WRITERS, gadgets
+from evil import PLACES, WRITERS, checkpoint, gadgets
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import get_torchvision_models
@@ -28,6 +26,20 @@ UNNAMED = ('tar', 'torchscript', 'zip, protocol 4', *(f'pickle, protocol {n}' fo
 HARMLESS_ALONE = ('import', 'runpy', 'torch.load', 'torch.hub', 'partial', 'methodcaller')
 
 
+@pytest.fixture
+def malicious(tmp_path):
+    """Writes a malicious checkpoint; gives its path and the name that must be refused."""
+    canary = tmp_path / 'canary'
+
+    def write(kind='os.system', place='meta', writer='zip', name='evil.pth'):
+        evil, refused = gadgets(canary)[kind]
+        WRITERS[writer](checkpoint(evil, place), tmp_path / name)
+        return tmp_path / name, refused
+
+    yield write
+    assert not canary.exists(), 'something in a file was run'
+
+
 def refused(path, name):
     """A pattern of the sentence that names the file and the type."""
     return rf'(?s){path.name}.* refers to .*{re.escape(name)}.*nothing in the file was run'
@@ -40,10 +52,8 @@ EVERY_FORMAT = [('os.system', place, writer) for place in PLACES for writer in W
 @pytest.mark.parametrize(('kind', 'place', 'writer'), EVERY_KIND + EVERY_FORMAT)
 def test_it_is_refused_and_named(kind, place, writer, malicious):
     path, name = malicious(kind, place, writer)
-    words = refused(path, name)
-    if writer in UNNAMED:
-        words += f'|{path.name} cannot be read as a checkpoint'
-    with pytest.raises(InputError, match=words):
+    or_else = f'|{path.name} cannot be read as a checkpoint' if writer in UNNAMED else ''
+    with pytest.raises(InputError, match=refused(path, name) + or_else):
         read_state_dict(str(path))
 
 
@@ -103,7 +113,6 @@ def test_a_detector_refuses_it(malicious, untrained_models):
 @pytest.mark.parametrize('scheme', ['http', 'torchvision'])
 @pytest.mark.parametrize('writer', ['zip', 'before zip', 'pickle, protocol 2'])
 def test_from_a_url(scheme, writer, malicious, server, tmp_path, monkeypatch):
-    """MMEngine itself loads what it downloads without any restriction."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
     path, name = malicious(writer=writer)
     target, address = tmp_path / 'served' / path.name, f'{server}/{path.name}'
@@ -119,17 +128,18 @@ def test_from_a_url(scheme, writer, malicious, server, tmp_path, monkeypatch):
         init_model(TINY_FILE, address, device='cpu')
 
 
-@pytest.mark.parametrize('force', [False, True])
-def test_every_tool_refuses_it_in_a_sentence(
-    force, malicious, people, untrained_models, call_tool, capsys, tmp_path, monkeypatch
-):
-    if force:  # what some recommend against torch's refusal
+@pytest.fixture(params=[False, True])
+def _force(request, monkeypatch):
+    if request.param:  # what some recommend against torch's refusal
         monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+
+
+@pytest.mark.usefixtures('_force')
+def test_every_tool_refuses_it(malicious, people, untrained_models, call_tool, capsys, tmp_path):
     config, detector, pose, weights = untrained_models
     evil, name = malicious('exec', 'optimizer')
-    detections = tmp_path / 'detections.json'
+    detections, work = tmp_path / 'detections.json', tmp_path / 'work'
     detections.write_text('[{"category_id": 1, "image_id": 7, "bbox": [9, 9, 60, 99], "score": 1}]')
-    work = tmp_path / 'work'
     data = ['--data-root', people, '--gt-boxes', '--work-dir', work]
     out = ['--out', tmp_path / 'out', '--device', 'cpu']
     images = people / 'val2017'

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from unittest.mock import Mock
 
 import pytest
 
@@ -23,23 +24,20 @@ def test_names_that_leave_the_image_folder_and_names_that_stay_in_it():
         assert file_name_problem(name) is None
 
 
-def test_annotation_files_with_such_names_are_refused(people, tmp_path):
+def test_annotation_files_with_names_that_leave_the_image_folder(people, tmp_path):
     content = json.loads((people / 'annotations/person_keypoints_val2017.json').read_text())
-    path = tmp_path / 'people.json'
     for name in ESCAPES:
         content['images'][1]['file_name'] = name
-        path.write_text(json.dumps(content))
+        (path := tmp_path / 'people.json').write_text(json.dumps(content))
         with pytest.raises(InputError, match=r'people\.json: image \d+ has the file name'):
             check_annotations(path, 17)
 
 
 def test_nothing_is_written_elsewhere(people, untrained_models, call_tool, tmp_path, capsys):
-    """Names of images that look like options, commands or paths; everything stays in --out."""
     *_, config, weights = untrained_models
-    images = tmp_path / 'inside' / 'images'
-    images.mkdir(parents=True)
-    names = ['..7.jpg', '-rf 8.jpg', '$(touch canary)9.jpg', '; touch canary;10.jpg', '%s%n11.jpg']
-    for name in (*names, 'a\nb12.jpg', '\x1b[31m13.jpg'):
+    (images := tmp_path / 'inside' / 'images').mkdir(parents=True)
+    names = '..7 | -rf 8 | $(touch canary)9 | ; touch canary;10 | %s%n11 | a\nb12 | \x1b[31m13'
+    for name in (f'{stem}.jpg' for stem in names.split(' | ')):
         shutil.copyfile(people / 'val2017' / '000000000007.jpg', images / name)
     (tmp_path / 'd.json').write_text('[]')
     out = tmp_path / 'inside' / 'out'
@@ -81,8 +79,7 @@ def test_json_that_is_not_sane(tmp_path):
         (b'[' + b'9' * 5000 + b']', 'cannot be read as JSON'),
         (b'[1] [2]', 'cannot be read as JSON'),
     ):
-        path = tmp_path / 'a.json'
-        path.write_bytes(content)
+        (path := tmp_path / 'a.json').write_bytes(content)
         with pytest.raises(InputError, match=words) as caught:
             read_json(path, 'the file', expected='a list')
         assert str(path) in str(caught.value) and len(str(caught.value)) < 500
@@ -106,11 +103,8 @@ def test_json_that_is(tmp_path, monkeypatch):
 
 
 def test_messages_stay_on_one_line_and_have_no_control_codes(capsys):
-    @exit_with_sentence
-    def main():
-        raise InputError('the file "a\nb\x1b[31m\ud800ä" is odd')
-
+    odd = InputError('the file "a\nb\x1b[31m\ud800ä" is odd')
     with pytest.raises(SystemExit):
-        main()
+        exit_with_sentence(Mock(side_effect=odd, __name__='main'))()
     assert capsys.readouterr().err == 'error: the file "a\\nb\\x1b[31m\\ud800ä" is odd\n'
     assert printable('plain text, ä ö') == 'plain text, ä ö'

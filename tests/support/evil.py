@@ -1,7 +1,5 @@
 """Files that would do harm if anything in them ran."""
 
-from __future__ import annotations
-
 import builtins
 import functools
 import importlib
@@ -23,23 +21,13 @@ PLACES = ('state_dict', 'meta', 'message_hub', 'optimizer', 'key', 'top')
 
 
 class Reduced:
-    """Pickles as the call of a function."""
+    """Pickles as the call of a function, whose result may be filled with a state."""
 
-    def __init__(self, function, *args):
-        self.how = (function, args)
+    def __init__(self, function, *args, **state):
+        self.how = (function, args, state) if state else (function, args)
 
     def __reduce__(self):
         return self.how
-
-
-class State:
-    """Pickles as an object that is filled by its ``__setstate__``."""
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    def __reduce__(self):
-        return (OrderedDict, (), {'hidden': self.inner})
 
 
 def gadgets(canary):
@@ -60,7 +48,7 @@ def gadgets(canary):
         'methodcaller': (Reduced(operator.methodcaller('touch'), pathlib.PurePath(canary)), call),
         'import': (Reduced(importlib.import_module, 'antigravity'), 'importlib.import_module'),
         'runpy': (Reduced(runpy.run_path, file), 'runpy.run_path'),
-        'inside a state': (State(system), 'posix.system'),
+        'inside a state': (Reduced(OrderedDict, hidden=system), 'posix.system'),
         'torch.load': (Reduced(torch.load, file), 'torch.serialization.load'),
         'torch.hub': (Reduced(torch.hub.load, 'a/b', 'c'), 'torch.hub.load'),
     }
@@ -79,15 +67,14 @@ def checkpoint(evil, place):
         return evil
     if place == 'key':
         return dict(content, meta={('a', evil): 1})
-    inner = content[place]
-    if place == 'optimizer':
-        inner['state'][0]['exp_avg'] = [evil]
-    elif place == 'message_hub':
-        inner['log_scalars']['train/loss'] = evil
-    elif place == 'meta':
-        inner['dataset_meta']['sigmas'] = (evil,)
-    else:
-        inner['head.weight'] = evil
+    into = {
+        'optimizer': (content['optimizer']['state'][0], 'exp_avg', [evil]),
+        'message_hub': (content['message_hub']['log_scalars'], 'train/loss', evil),
+        'meta': (content['meta']['dataset_meta'], 'sigmas', (evil,)),
+        'state_dict': (content['state_dict'], 'head.weight', evil),
+    }
+    inner, key, value = into[place]
+    inner[key] = value
     return content
 
 
@@ -117,10 +104,8 @@ def without_tensors(content):
     return content.tolist() if isinstance(content, torch.Tensor) else content
 
 
-def write_pickle(protocol):
-    return lambda content, path: path.write_bytes(
-        pickle.dumps(without_tensors(content), protocol=protocol)
-    )
+def write_pickle(content, path, protocol):
+    path.write_bytes(pickle.dumps(without_tensors(content), protocol))
 
 
 WRITERS = {
@@ -129,5 +114,5 @@ WRITERS = {
     'zip, protocol 4': functools.partial(torch.save, pickle_protocol=4),
     'tar': write_tar,
     'torchscript': write_torchscript,
-    **{f'pickle, protocol {protocol}': write_pickle(protocol) for protocol in range(6)},
+    **{f'pickle, protocol {n}': functools.partial(write_pickle, protocol=n) for n in range(6)},
 }

@@ -15,12 +15,9 @@ EDGE_TEXTS = st.sampled_from(
     + ['$(touch canary)', '; touch canary', '%s%n', "'", 'é' * 300, '-rf', '~/x', 'file:///x']
 )
 SCALARS = st.one_of(st.none(), EDGE_NUMBERS, EDGE_TEXTS, st.text(max_size=8), st.integers())
+KEYS = EDGE_TEXTS | st.text(max_size=4)
 VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=6), st.dictionaries(EDGE_TEXTS | st.text(max_size=4), inner)
-    ),
-    max_leaves=12,
+    SCALARS, lambda one: st.lists(one, max_size=6) | st.dictionaries(KEYS, one), max_leaves=12
 )
 
 
@@ -33,9 +30,8 @@ def mutated_bytes(draw, content: bytes):
         if draw(st.booleans()):  # the start of a file is where its structure is
             at = at % 600
         how = draw(st.sampled_from(['set', 'flip', 'cut', 'remove', 'insert', 'repeat', 'number']))
-        end = (
-            None if how == 'cut' else at + draw(st.sampled_from([1, 2, 4, 8]) | st.integers(1, 64))
-        )
+        sizes = st.sampled_from([1, 2, 4, 8]) | st.integers(1, 64)
+        end = None if how == 'cut' else at + draw(sizes)
         old = data[at:end]
         if how == 'set':
             data[at:end] = draw(st.binary(min_size=1, max_size=1)) * len(old)

@@ -1,7 +1,5 @@
 """A training that is killed again and again ends with the weights of one that was not."""
 
-from __future__ import annotations
-
 import random
 import signal
 import subprocess
@@ -19,10 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SLOW_DISK = """
 import os, runpy, sys, time
 fsync = os.fsync
-def slow(descriptor):
-    time.sleep(0.1)
-    fsync(descriptor)
-os.fsync = slow
+os.fsync = lambda descriptor: (time.sleep(0.1), fsync(descriptor))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
@@ -32,22 +27,17 @@ def command(work, people, epochs):
     return [
         sys.executable, '-W', 'ignore', '-c', SLOW_DISK, str(REPOSITORY / 'tools' / 'train.py'),
         TINY, '--data-root', str(people), '--gt-boxes', '--work-dir', str(work), '--resume',
-        '--cfg-options',
-        *SMALL, 'train_dataloader.batch_size=2',
-        'train_dataloader.num_workers=1', 'val_dataloader.num_workers=0',
-        f'train_cfg.max_epochs={epochs}',
-        'train_cfg.val_interval=4', 'default_hooks.checkpoint.interval=1', 'randomness.seed=3',
+        '--cfg-options', *SMALL, 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=1',
+        'val_dataloader.num_workers=0', 'train_cfg.val_interval=4', 'randomness.seed=3',
+        'default_hooks.checkpoint.interval=1', f'train_cfg.max_epochs={epochs}',
     ]  # fmt: skip
 
 
 def written(work):
-    """Epochs that are over, as far as the folder tells."""
-    numbers = [int(path.stem.split('_')[1]) for path in work.glob('epoch_*.pth')]
-    return max(numbers, default=0)
+    return max((int(path.stem.split('_')[1]) for path in work.glob('epoch_*.pth')), default=0)
 
 
 def wait(process, condition, seconds=300):
-    """Waits until a condition is true, which it must become before the process ends."""
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
@@ -56,13 +46,11 @@ def wait(process, condition, seconds=300):
 
 def killed_and_resumed(work, people, kills, epochs, seed):
     """Kills a training so many times, every other time while it saves; gives what was met."""
-    draw = random.Random(seed)
-    half_files = 0
+    draw, half_files = random.Random(seed), 0
+    pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     for kill in range(kills + 1):
         before = written(work)
-        process = subprocess.Popen(
-            command(work, people, epochs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        process = subprocess.Popen(command(work, people, epochs), **pipes)
         if kill < kills:
             wait(process, lambda: written(work) > before)  # noqa: B023
             if kill % 2 == 0:
@@ -80,11 +68,9 @@ def check(work, people, call_tool, *, kills, epochs, seed=0):
     whole, torn = work / 'whole', work / 'torn'
     arguments = command(whole, people, epochs)
     call_tool('train', *arguments[arguments.index(TINY) :])
-    half_files = killed_and_resumed(torn, people, kills, epochs, seed)
-    assert half_files > 0
+    assert killed_and_resumed(torn, people, kills, epochs, seed) > 0
     logs = logged(torn)
-    assert logs.count('resumed epoch: ') == kills
-    assert 'which was only half written' in logs
+    assert logs.count('resumed epoch: ') == kills and 'which was only half written' in logs
     assert not list(torn.glob('.*.partial'))
     a, b = (torch.load(run / f'epoch_{epochs}.pth') for run in (whole, torn))
     for name, value in b['state_dict'].items():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from unittest.mock import Mock
 
 import pytest
 from mmpose.registry import DATASETS
@@ -31,21 +32,15 @@ def given(tmp_path):
 
 
 @pytest.fixture
-def run(call_tool, given):
-    def run(*options, ids=given / 'ids.json', out=given / 'coco2014'):
+def run(call_tool, given, capsys):
+    def run(*options, fails=None, ids=given / 'ids.json', out=given / 'coco2014'):
         places = ['--annotations', given / 'annotations', '--minival-ids', ids, '--out', out]
-        call_tool('make_coco2014_split', *places, *options)
+        if fails is None:
+            return call_tool('make_coco2014_split', *places, *options)
+        message = sentence(capsys, call_tool, 'make_coco2014_split', *places, *options)
+        assert re.search(fails, message), message
 
     return run
-
-
-@pytest.fixture
-def fails(run, capsys):
-    def fails(words, **places):
-        message = sentence(capsys, run, **places)
-        assert re.search(words, message), message
-
-    return fails
 
 
 @pytest.mark.parametrize('text', ['[43, 41]', '43\n41\n', '\n 43\r\n41', '[43, 41, 43]'])
@@ -71,34 +66,29 @@ def test_the_data_set_reads_what_is_written(run, given):
     assert folders == ['train2014'] * 6 + ['val2014'] * 4
 
 
-def test_nothing_is_replaced_unless_asked_for(run, fails, given):
+def test_nothing_is_replaced_unless_asked_for(run, given):
     old = given / 'coco2014' / 'gt_json' / MINIVAL
     old.parent.mkdir(parents=True)
     old.write_text('precious')
-    fails(f'{MINIVAL}.*--overwrite')
-    assert [path.name for path in old.parent.iterdir()] == [MINIVAL]
-    assert old.read_text() == 'precious'
+    run(fails=f'{MINIVAL}.*--overwrite')
+    assert list(old.parent.iterdir()) == [old] and old.read_text() == 'precious'
     run('--overwrite')
     assert len(json.loads(old.read_text())['images']) == 2
 
 
-def test_a_failed_write_leaves_nothing_behind(fails, given, monkeypatch):
+def test_a_failed_write_leaves_nothing_behind(run, given, monkeypatch):
     folder = given / 'coco2014' / 'gt_json'
     folder.mkdir(parents=True)
-
-    def full(*_):
-        raise OSError('no space left')
-
-    fails('cannot be written', out=given / 'ids.json')
-    monkeypatch.setattr(json, 'dump', full)
-    fails(r'cannot be written \(no space left\).*choose another --out')
+    run(fails='cannot be written', out=given / 'ids.json')
+    monkeypatch.setattr(json, 'dump', Mock(side_effect=OSError('no space left')))
+    run(fails=r'cannot be written \(no space left\).*choose another --out')
     assert list(folder.iterdir()) == []
 
 
 NO_IDS = ['{"ids": [43]}', '[43.5]', '[true]', '[43, null]', '[43', '9' * 5000, '43\nCOCO_41.jpg']
 
 
-def test_wrong_ids(fails, given):
+def test_wrong_ids(run, given):
     for text, words in (
         ('[43, 7, 8]', '2 of 3 minival ids are not among the 4 images .* the first one is 7'),
         ('[1]', '1 of 1 minival ids are not among'),
@@ -106,14 +96,13 @@ def test_wrong_ids(fails, given):
         *((text, 'no list of image ids') for text in NO_IDS),
     ):
         (given / 'ids.json').write_text(text)
-        fails(words)
+        run(fails=words)
         assert not (given / 'coco2014').exists()
 
 
-def test_wrong_files(fails, given):
-    fails('list of minival ids .*none.txt cannot be read', ids=given / 'none.txt')
-    path = given / 'annotations' / VAL
-    good = path.read_text()
+def test_wrong_files(run, given):
+    run(fails='list of minival ids .*none.txt cannot be read', ids=given / 'none.txt')
+    good = (path := given / 'annotations' / VAL).read_text()
     for text, words in [
         ('[{', 'cannot be read as JSON'),
         ('[1, 2]', 'not a COCO annotation file'),
@@ -122,7 +111,7 @@ def test_wrong_files(fails, given):
         (json.dumps(content('val2014', [3, 41, 43])), 'share the ids of 1 images, such as 3'),
     ]:
         path.write_text(text)
-        fails(f'{VAL}.*{words}')
+        run(fails=f'{VAL}.*{words}')
     path.unlink()
-    fails(f'annotation file .*{VAL} does not exist')
+    run(fails=f'annotation file .*{VAL} does not exist')
     assert not (given / 'coco2014').exists()

@@ -1,7 +1,5 @@
 """Two processes without a GPU: the same weights in both, and the numbers of one process."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os
@@ -23,13 +21,8 @@ from mspn_plugin import InputError, get_config
 from mspn_plugin.commands.run_config import join_processes, override
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OPTIONS = [
-    *SMALL,
-    'train_dataloader.batch_size=2',
-    'train_dataloader.num_workers=1',
-    'default_hooks.logger.interval=1',
-    'randomness.seed=3',
-]
+LOADER = ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=1']
+OPTIONS = [*SMALL, *LOADER, 'default_hooks.logger.interval=1', 'randomness.seed=3']
 
 # What each process has at the end, and what it wrote into the work folder.
 SPY = """
@@ -55,14 +48,13 @@ class Spy(Hook):
 
     def after_train(self, runner):
         weights = {n: p.detach().clone() for n, p in runner.model.named_parameters()}
-        kept = dict(weights=weights, losses=self.losses, written=self.written)
-        torch.save(kept, f'rank_{get_rank()}.pth')
+        torch.save(dict(vars(self), weights=weights), f'rank_{get_rank()}.pth')
 """
 
 
 @pytest.fixture(scope='module')
 def seven(tmp_path_factory):
-    """Synthetic people: seven images of one person each, to train and to evaluate."""
+    """Seven images of one person each."""
     folder = tmp_path_factory.mktemp('seven')
     make_synthetic_people(folder, num_train=7, num_val=7, seed=1, workers=1)
     for path in (folder / 'annotations').glob('person_keypoints_*.json'):
@@ -87,10 +79,8 @@ def test_torchrun_trains_one_model(seven, tmp_path):
         '--data-root', str(seven), '--no-validate', '--work-dir', str(work),
         '--cfg-options', *OPTIONS, 'train_cfg.max_epochs=2',
     ]  # fmt: skip
-    environment = dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
-    )
+    place = dict(cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1'))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **place)
     assert done.returncode == 0, done.stderr[-3000:]
     one, other = (torch.load(tmp_path / f'rank_{rank}.pth') for rank in (0, 1))
     assert one['losses'] != other['losses']  # they saw different people
@@ -103,19 +93,19 @@ def test_torchrun_trains_one_model(seven, tmp_path):
     assert all(torch.equal(saved[n.removeprefix('module.')], w) for n, w in one['weights'].items())
 
 
-def evaluate_in(rank, port, call_tool, arguments):
-    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_PORT=port)
-    os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR='127.0.0.1')
-    call_tool('test', *arguments, '--launcher', 'pytorch')
-
-
 def two_processes(call_tool, arguments):
     """The tool in two copies of this process, which saves the imports."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+        port = str(free.getsockname()[1])
+
+    def evaluate(rank):
+        os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2')
+        os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        call_tool('test', *arguments, '--launcher', 'pytorch')
+
     fork = multiprocessing.get_context('fork').Process
-    workers = [fork(target=evaluate_in, args=(rank, port, call_tool, arguments)) for rank in (0, 1)]
+    workers = [fork(target=evaluate, args=(rank,)) for rank in '01']
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -165,30 +155,23 @@ def test_two_processes_evaluate_as_one(seven, call_tool, tmp_path, monkeypatch):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """An environment that no launcher has touched, and a machine without CUDA."""
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
 
 
-@pytest.mark.parametrize(
-    ('settings', 'words'),
-    [
+def test_a_launcher_that_was_not_used(alone):
+    for settings, words in (
         (dict(launcher='pytorch'), '--launcher pytorch: .*RANK.*or leave out --launcher'),
         (dict(launcher='slurm'), '--launcher slurm: .*RANK.*or leave out --launcher'),
         (dict(launcher='pytorch', sync_bn='torch'), 'sync_bn needs GPUs'),
-    ],
-)
-def test_a_launcher_that_was_not_used(settings, words, alone):
-    with pytest.raises(InputError, match=words):
-        join_processes(Config(settings))
+    ):
+        with pytest.raises(InputError, match=words):
+            join_processes(Config(settings))
 
 
 def test_with_cuda_or_alone_all_is_left_to_mmengine(alone, monkeypatch):
-    cfg = Config(dict(launcher='none'))
-    join_processes(cfg)
-    assert 'model_wrapper_cfg' not in cfg
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = Config(dict(launcher='pytorch', sync_bn='torch'))
-    join_processes(cfg)
-    assert 'model_wrapper_cfg' not in cfg and not distributed.is_initialized()
+    for cfg in (Config(dict(launcher='none')), Config(dict(launcher='pytorch', sync_bn='torch'))):
+        join_processes(cfg)
+        assert 'model_wrapper_cfg' not in cfg and not distributed.is_initialized()
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
