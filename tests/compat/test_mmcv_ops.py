@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from torch.nn import functional
 
 from mspn_plugin.compat import mmcv_ops
@@ -20,6 +21,7 @@ import mmcv.ops as ops  # noqa: E402
 import mmdet  # noqa: E402
 from mmdet.apis import inference_detector  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.utils import register_all_modules  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
@@ -250,15 +252,20 @@ YOLOX = 'yolox/yolox_tiny_8xb8-300e_coco.py'
 FASTER_RCNN = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 
+def make(name, device, **options):
+    config = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name)
+    config.model.backbone.init_cfg = None
+    config.model.data_preprocessor.update(options)
+    torch.manual_seed(0)
+    register_all_modules()
+    return config, MODELS.build(config.model).to(device)
+
+
 @on_each_device
 @pytest.mark.parametrize('name', [RTMDET, YOLOX, FASTER_RCNN])
 def test_inference_on_a_picture_with_random_weights(name, device):
-    config = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name)
-    config.model.backbone.init_cfg = None
-    torch.manual_seed(0)
-    register_all_modules()
-    model = MODELS.build(config.model).to(device).eval()
-    model.cfg = config
+    config, model = make(name, device)
+    model.eval().cfg = config
     for step in config.test_dataloader.dataset.pipeline:
         if step.type == 'Resize':
             step.scale = (160, 128)
@@ -277,3 +284,28 @@ def test_inference_on_a_picture_with_random_weights(name, device):
     assert len(found) > 0 and found.bboxes.shape == (len(found), 4)
     assert found.bboxes.abs().max() < 200  # pixels of the picture, give or take its padding
     assert (found.scores.diff() <= 0).all()
+
+
+LEARNING = {FASTER_RCNN: 'roi_head.bbox_head.fc_cls.weight', RTMDET: 'bbox_head.rtm_cls.0.weight'}
+
+
+@on_each_device
+@pytest.mark.parametrize('name', LEARNING)
+def test_one_training_step(name, device):
+    # RTMDet's batch augmentation needs a loader; the network is what is tested.
+    model = make(name, device, **({} if name == FASTER_RCNN else dict(batch_augments=None)))[1]
+    shapes = dict.fromkeys(('img_shape', 'ori_shape', 'batch_input_shape', 'pad_shape'), (128, 128))
+    boxes = torch.tensor([[10.0, 12, 60, 90], [40.0, 8, 100, 60]])
+    sample = DetDataSample(
+        metainfo=shapes | {'scale_factor': (1.0, 1.0)},
+        gt_instances=InstanceData(bboxes=boxes, labels=torch.tensor([0, 5])),
+        ignored_instances=InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0)),
+    ).to(device)
+    image = torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
+    data = model.train().data_preprocessor(dict(inputs=[image], data_samples=[sample]), True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    total.backward()
+    gradient = dict(model.named_parameters())[LEARNING[name]].grad
+    assert total.isfinite() and gradient.isfinite().all() and gradient.abs().sum() > 0
+    gradients = [p.grad for p in model.backbone.parameters() if p.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)

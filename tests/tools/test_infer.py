@@ -192,3 +192,16 @@ def test_the_command(boxes, images, untrained_models, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*map(str, [*common, '--whole-image', '--boxes', path])])
     assert 'not allowed with argument --whole-image' in capsys.readouterr().err
+
+
+def test_the_original_examples(infer, real_data, tmp_path):
+    """The four photographs, with their expected pictures beside them, which are not input."""
+    ids, out = [90891, 398905, 468332, 491867], tmp_path / 'out'
+    annotations = real_data / 'annotations'
+    boxes = json.loads((annotations / 'person_detections_val2017.json').read_text())
+    boxes = [entry for entry in boxes if entry['image_id'] in ids]
+    text, _ = infer(real_data.parent / 'seed_examples', boxes)
+    assert written(out, '*.jpg') == {f'{i}_res.jpg' for i in ids}
+    truth = COCO(str(annotations / 'person_keypoints_val2017.json'))
+    assert len(truth.loadRes(str(out / 'results.json')).anns) == len(boxes)
+    assert '4 images whose names do not end in a number' in text
