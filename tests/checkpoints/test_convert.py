@@ -126,10 +126,8 @@ def test_the_names_and_shapes_by_sizes_are_those_of_the_models(name):
 
 def test_every_weight_is_accounted_for(images):
     weights = dict(random_original(images, 2, blocks=(1, 1)).state_dict())
-    up, inner = (
-        'stage1.upsample.up1.up_conv.conv.weight',
-        'stage1.downsample.layer2.0.conv_bn_relu2.conv.weight',
-    )
+    up = 'stage1.upsample.up1.up_conv.conv.weight'
+    inner = 'stage1.downsample.layer2.0.conv_bn_relu2.conv.weight'
     extra = dict.fromkeys((f'stage0.extra{index}' for index in range(12)), torch.zeros(1))
     coarser = 'backbone.stages.1.up.units.0.coarser.conv.weight'
     missing = 'backbone.stages.0.up.cross.bn.running_var'
