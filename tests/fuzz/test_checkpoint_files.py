@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from mutations import EDGE_TEXTS, VALUES, mutated_bytes
 from runs import TINY
@@ -66,6 +67,7 @@ def path(folder):
 
 @pytest.fixture(scope='module')
 def model():
+    init_default_scope('mmpose')
     with torch.device('meta'):
         return MODELS.build(Config.fromfile(get_config(TINY)).model)
 
