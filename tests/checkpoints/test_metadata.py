@@ -54,7 +54,7 @@ DAMAGED = dict(
 def test_damage_is_named():
     cases = [(checkpoint(**{key: v}), '') for key, values in DAMAGED.items() for v in values]
     cases += [(dict(meta=meta), 'meta') for meta in ([1], dict(dataset_meta='x'))]
-    for versions in ('1', {1: {}}, {'': dict(version='x')}, {'': 3}):
+    for versions in ('1', [], {1: {}}, {'': dict(version='x')}, {'': 3}):
         cases.append((checkpoint(versions), 'state_dict._metadata'))
     for content, part in cases:
         with pytest.raises(InputError, match=f'a.pth cannot be used: its .*{part} is not what MM'):
