@@ -103,8 +103,8 @@ def check_beside_weights(loaded: object, checkpoint: str) -> None:
             if not set(np.ravel(data.get(part, []))) <= set(range(min(count, 10_000))):
                 raise ValueError
         part = 'state_dict._metadata'
-        versions = getattr(content.get('state_dict', loaded), '_metadata', None) or {}
-        for name, entry in versions.items():
+        versions = getattr(content.get('state_dict', loaded), '_metadata', None)
+        for name, entry in {}.items() if versions is None else versions.items():
             if not isinstance(name, str) or index(entry.get('version') or 1) < 0:
                 raise ValueError
     except (TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -40,7 +40,7 @@ def test_damage_is_named():
     damaged.update(sigmas=[[1.0, float('nan')], [1.0]])
     cases = [(checkpoint(**{key: v}), '') for key, values in damaged.items() for v in values]
     cases += [(dict(meta=meta), 'meta') for meta in ([1], dict(dataset_meta='x'))]
-    for versions in ('1', {1: {}}, {'': dict(version='x')}, {'': 3}):
+    for versions in ('1', [], {1: {}}, {'': dict(version='x')}, {'': 3}):
         cases.append((checkpoint(versions), 'state_dict._metadata'))
     for content, part in cases:
         with pytest.raises(InputError, match=f'a.pth cannot be used: its .*{part} is not what MM'):
