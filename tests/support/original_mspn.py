@@ -1,10 +1,15 @@
 """The original's network by its description, under the original's names."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import mmpose
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from torch import Tensor, nn
+
+STOCK = Path(mmpose.__file__).parent / '.mim/configs/body_2d_keypoint/topdown_heatmap/coco'
 
 
 class Layer(nn.Module):
@@ -63,11 +68,11 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Original(nn.Module):
-    """The network; levels are numbered from the finest, units from the coarsest."""
+    """The network. Levels are numbered from the finest, units from the coarsest."""
 
     def __init__(self, stages: int, keypoints: int = 17, blocks=(3, 4, 6, 3), same_pool=False):
         super().__init__()
-        self.stages, self.same_pool = stages, same_pool
+        self.stages, self.levels, self.same_pool = stages, len(blocks), same_pool
         self.top = nn.ModuleDict({'conv': Layer(3, 64, 7, 2)})
         for stage in range(stages):
             down, up, inputs = nn.ModuleDict(), nn.ModuleDict(), 64
@@ -77,31 +82,35 @@ class Original(nn.Module):
                     members.append(Block(inputs, inner, 2 if level and not index else 1))
                     inputs = 4 * inner
                 down[f'layer{level + 1}'] = nn.Sequential(*members)
-            for unit in range(len(blocks)):
-                channels = 256 * 2 ** (len(blocks) - 1 - unit)
-                place = unit == 0, unit == len(blocks) - 1, stage == stages - 1
+            for unit in range(self.levels):
+                channels = 256 * 2 ** (self.levels - 1 - unit)
+                place = unit == 0, unit == self.levels - 1, stage == stages - 1
                 up[f'up{unit + 1}'] = Unit(channels, *place, keypoints)
-            self.add_module(f'stage{stage}', nn.ModuleDict(dict(downsample=down, upsample=up)))
+            parts = nn.ModuleDict({'downsample': down, 'upsample': up})
+            self.add_module(f'stage{stage}', parts)
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
-        # With same_pool: nothing before, one cell after; the maximum ignores -inf.
-        edges = (0, 1, 0, 1) if self.same_pool else (1, 1, 1, 1)
-        x = F.max_pool2d(F.pad(self.top['conv'](x), edges, value=-torch.inf), 3, 2)
-        skips: list = []
-        results = []
+        x = self.top['conv'](x)
+        if self.same_pool:  # nothing before, one cell after; the maximum ignores -inf
+            x = F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=-torch.inf), 3, 2)
+        else:
+            x = F.max_pool2d(x, 3, 2, 1)
+        skips, results = [], []
         for stage in range(self.stages):
             parts, levels = getattr(self, f'stage{stage}'), []
-            for layer in parts['downsample'].values():
-                x = layer(x)
-                if stage:
-                    one, two = skips.pop()  # of the stage before, of the same level
+            for level in range(self.levels):
+                x = parts['downsample'][f'layer{level + 1}'](x)
+                if skips:
+                    one, two = skips[self.levels - 1 - level]  # skips are in the order of units
                     x = x + one + two
                 levels.append(x)
-            out, heatmaps = None, []
-            for unit in parts['upsample'].values():
-                out, maps, pair, x = unit(levels.pop(), out, (64, 48))
+            out, skips, heatmaps = None, [], []
+            for unit in range(self.levels):
+                up = parts['upsample'][f'up{unit + 1}']
+                out, maps, pair, x = up(levels[self.levels - 1 - unit], out, (64, 48))
                 heatmaps.append(maps)
-                skips.append(pair)
+                if pair:
+                    skips.append(pair)
             results.append(heatmaps)
         return results
 
@@ -120,6 +129,7 @@ def calibrate(network: nn.Module, forward: Callable[[], object]) -> None:
 
 
 def random_original(images: Tensor, stages: int, **options) -> Original:
+    """The network with random weights and biases, and calibrated statistics."""
     torch.manual_seed(stages)
     network = Original(stages, **options)
     for module in network.modules():
@@ -130,7 +140,16 @@ def random_original(images: Tensor, stages: int, **options) -> Original:
     return network
 
 
+def stock_config(stages: int) -> Config:
+    """MMPose's own, without weights to start from."""
+    name = f'{stages}xmspn50' if stages > 1 else 'mspn50'
+    cfg = Config.fromfile(STOCK / f'td-hm_{name}_8xb32-210e_coco-256x192.py')
+    cfg.model.backbone.init_cfg = None
+    return cfg
+
+
 def as_mindspore(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under MindSpore's names."""
     theirs = ('gamma', 'beta', 'moving_mean', 'moving_variance')
     names = dict(zip(('weight', 'bias', 'running_mean', 'running_var'), theirs, strict=True))
     renamed = {}
