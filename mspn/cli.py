@@ -210,3 +210,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def tool(name: str) -> Callable[[], None]:
     """Makes the ``main`` of a script in ``tools/``, which is the subcommand of that name."""
     return lambda: main([name, *sys.argv[1:]])
+
+
+def predict_with(parse: Callable[[], argparse.Namespace]) -> Callable[[], None]:
+    """Makes the ``main`` of a script that has arguments of its own and runs as `mspn predict`."""
+    return exit_with_sentence(lambda: importlib.import_module(_COMMANDS['predict'][2]).run(parse()))

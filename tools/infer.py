@@ -8,11 +8,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
 
-from mspn.cli import predict_options, score
-from mspn.errors import exit_with_sentence
+from mspn.cli import predict_options, predict_with, score
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -36,12 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-@exit_with_sentence
-def main() -> None:
-    """Parses, then imports what is heavy, and runs."""
-    args = parse_arguments()
-    importlib.import_module('mspn_plugin.commands.predict').run(args)
-
+main = predict_with(parse_arguments)
 
 if __name__ == '__main__':
     main()

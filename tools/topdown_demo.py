@@ -16,10 +16,8 @@ If the run ends early, what is done stays there: pictures, and .partial files th
 from __future__ import annotations
 
 import argparse
-import importlib
 
-from mspn.cli import predict_options
-from mspn.errors import exit_with_sentence
+from mspn.cli import predict_options, predict_with
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,12 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-@exit_with_sentence
-def main() -> None:
-    """Parses, then imports what is heavy, and runs."""
-    args = parse_arguments()
-    importlib.import_module('mspn_plugin.commands.predict').run(args)
-
+main = predict_with(parse_arguments)
 
 if __name__ == '__main__':
     main()

@@ -1,5 +1,7 @@
 # COCO 2014 person keypoints at 256x192 with the original's division, boxes and augmentation:
 # training and validation images without minival for training, minival for evaluation.
+_base_ = './loaders.py'
+
 dataset_type = 'Coco2014Dataset'
 data_mode = 'topdown'
 data_root = 'data/coco2014/'
@@ -27,12 +29,7 @@ train_pipeline = [*load, *augment, *crop, *encode, *pack_train]
 val_pipeline = [*load_test, *margins, *crop, *pack]
 
 train_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    collate_fn=dict(type='collate_people'),
     sampler=dict(type='InfiniteSampler', shuffle=True),  # the schedule counts iterations
-    batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -43,11 +40,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -55,7 +47,6 @@ val_dataloader = dict(
         ann_file='gt_json/minival_2014.json',
         bbox_file=data_root + 'det_json/minival_2014_det.json',
         data_prefix=dict(img=''),
-        test_mode=True,
         pipeline=val_pipeline,
     ),
 )

@@ -1,5 +1,7 @@
 # COCO 2017 person keypoints at 256x192, MMPose's augmentation; the pieces of the pipelines have
 # names so that another input size replaces just the two that depend on it.
+_base_ = './loaders.py'
+
 dataset_type = 'CocoPersonDataset'
 data_mode = 'topdown'
 data_root = 'data/coco/'
@@ -30,12 +32,7 @@ train_pipeline = [*load, *augment, *crop, *encode, *pack_train]
 val_pipeline = [*load_test, *crop, *pack]
 
 train_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    collate_fn=dict(type='collate_people'),  # not below: MMEngine's inferencer fails on it
     sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -46,11 +43,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -60,7 +52,6 @@ val_dataloader = dict(
         bbox_file=data_root
         + 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json',
         data_prefix=dict(img='val2017/'),
-        test_mode=True,
         pipeline=val_pipeline,
     ),
 )

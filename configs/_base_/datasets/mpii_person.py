@@ -1,5 +1,7 @@
 # MPII at 256x256 with the original's boxes and augmentation, evaluated by PCKh@0.5 on the
 # validation people of MMPose's annotation files.
+_base_ = './loaders.py'
+
 dataset_type = 'MegviiMpiiDataset'
 data_mode = 'topdown'
 data_root = 'data/mpii/'
@@ -37,11 +39,7 @@ val_pipeline = [*load_test, *crop, *pack]
 
 train_dataloader = dict(
     batch_size=24,
-    num_workers=4,
-    persistent_workers=True,
-    collate_fn=dict(type='collate_people'),
     sampler=dict(type='InfiniteSampler', shuffle=True),  # the schedule counts iterations
-    batch_sampler=dict(type='ResumableBatchSampler'),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -52,11 +50,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=32,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -64,7 +57,6 @@ val_dataloader = dict(
         ann_file='annotations/mpii_val.json',
         headbox_file=data_root + 'annotations/mpii_gt_val.mat',
         data_prefix=dict(img='images/'),
-        test_mode=True,
         pipeline=val_pipeline,
     ),
 )
