@@ -14,6 +14,7 @@ import importlib
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or the process's; exits if the status is not 0."""
     args = make_parser().parse_args(argv)
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')  # MMEngine's, at its import
     exit_with_sentence(lambda: importlib.import_module(args.module).run(args))()
 
 
