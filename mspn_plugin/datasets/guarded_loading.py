@@ -6,7 +6,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +17,19 @@ from mspn.errors import InputError, listed
 
 def truncation(path: str) -> str | None:
     """Says if a JPEG or PNG file ends too early (OpenCV fills in grey); not of other damage."""
-    content = Path(path).read_bytes() if os.path.isfile(path) else b''
+    if not os.path.isfile(path):
+        return None
+    with open(path, 'rb') as file:
+        start = file.read(8)
+        file.seek(max(0, os.path.getsize(path) - 8))
+        end = file.read()
+        if end.endswith(b'\xff\xd9' if start.startswith(b'\xff\xd8') else b'IEND\xaeB`\x82'):
+            return None  # as nearly every file: the rest need not be read once more
+        file.seek(0)
+        content = file.read()
     # In both formats something may follow the end.
     cut = content.startswith(b'\x89PNG') and content.rfind(b'IEND\xaeB`\x82') < 0
-    if content.startswith(b'\xff\xd8') and not content.endswith(b'\xff\xd9'):
+    if content.startswith(b'\xff\xd8'):
         # The end of a thumbnail in the header is not that end: its segments tell their lengths.
         place = 2
         while content[place : place + 1] == b'\xff' and content[place + 1 : place + 2] != b'\xda':

@@ -1,4 +1,4 @@
-"""The augmentation of the original MSPN, and MMPose's own top-down steps and batches in less time.
+"""The augmentation of the original MSPN.
 
 The recipe is that of megvii MSPN (its COCO and MPII configs, and `JointsDataset` there); the
 configs in ``_base_/datasets/`` put it together. A box is ``bbox_center`` and ``bbox_scale`` (width,
