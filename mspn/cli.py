@@ -205,8 +205,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or the process's; exits if the status is not 0."""
     args = make_parser().parse_args(argv)
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')  # MMEngine's, at its import
-    exit_with_sentence(lambda: importlib.import_module(args.module).run(args))()
+    exit_with_sentence(lambda: _run(args.module, args))()
 
 
 def tool(name: str) -> Callable[[], None]:
@@ -216,4 +215,10 @@ def tool(name: str) -> Callable[[], None]:
 
 def predict_with(parse: Callable[[], argparse.Namespace]) -> Callable[[], None]:
     """Makes the ``main`` of a script that has arguments of its own and runs as `mspn predict`."""
-    return exit_with_sentence(lambda: importlib.import_module(_COMMANDS['predict'][2]).run(parse()))
+    return exit_with_sentence(lambda: _run(_COMMANDS['predict'][2], parse()))
+
+
+def _run(module: str, args: argparse.Namespace) -> int | None:
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')  # MMEngine's, at its import
+    status: int | None = importlib.import_module(module).run(args)
+    return status

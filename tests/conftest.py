@@ -28,15 +28,23 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = 'mspn-tiny_1xb16-20e_coco-128x96'
 
 torch.set_num_threads(1)
+# Seconds: the workers of a training before are not waited for, when the collector finds them.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.1
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves the nightly tests out unless the command line speaks of them."""
-    if 'nightly' in config.getoption('markexpr'):
-        return
-    left_out = [item for item in items if item.get_closest_marker('nightly')]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker('nightly')]
+    """Leaves the nightly tests out unless the command line speaks of them.
+
+    Two processes get a half each: either begins with slow tests, so that both end together.
+    """
+    if 'nightly' not in config.getoption('markexpr'):
+        left_out = [item for item in items if item.get_closest_marker('nightly')]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker('nightly')]
+    slow = [item for item in items if item.get_closest_marker('slow')]
+    quick = [item for item in items if not item.get_closest_marker('slow')]
+    half = len(quick) // 2
+    items[:] = slow[::2] + quick[:half] + slow[1::2] + quick[half:]
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,33 @@
 """What importing does, in fresh processes: any order ends well or with a sentence."""
 
-import subprocess
-import sys
+import multiprocessing
+from types import SimpleNamespace
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
+# Its processes have torch already, which takes half of the time, and nothing of OpenMMLab.
+FRESH = multiprocessing.get_context('forkserver')
+FRESH.set_forkserver_preload(['torchvision', 'torch.distributed.optim'])
+TO_FILES = (
+    'import os; os.dup2(os.open({!r}, 577, 0o644), 1); os.dup2(os.open({!r}, 577, 0o644), 2)\n'
+)
 
-def python(code):
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    return subprocess.run(command, capture_output=True, text=True)
+
+@pytest.fixture
+def python(tmp_path):
+    """Runs code in a fresh process; gives its exit status and what it printed."""
+    files = [tmp_path / name for name in ('stdout', 'stderr')]
+
+    def run(code):
+        process = FRESH.Process(target=exec, args=(TO_FILES.format(*map(str, files)) + code,))
+        process.start()
+        process.join()
+        stdout, stderr = (file.read_text() for file in files)
+        return SimpleNamespace(returncode=process.exitcode, stdout=stdout, stderr=stderr)
+
+    return run
 
 
 def assert_explained(done, *words):
@@ -18,7 +35,7 @@ def assert_explained(done, *words):
     assert last.startswith('mspn.errors.MissingPackage: ') and all(word in last for word in words)
 
 
-def test_importing_ends_well_and_leaves_the_models_of_mmpose_and_mmdet_for_later():
+def test_importing_ends_well_and_leaves_the_models_of_mmpose_and_mmdet_for_later(python):
     check = """
 from mmengine.registry import FUNCTIONS, HOOKS, MODELS as ROOT, DefaultScope
 from mmpose import registry as r
@@ -54,7 +71,7 @@ with DefaultScope.overwrite_default_scope('mmpose'):
     assert all(loader.startswith('mspn_plugin.checkpoints') for loader in loaders)
 
 
-def test_after_a_failed_import_or_with_parts_registered_twice_a_sentence_says_what_to_do():
+def test_after_a_failed_import_or_with_parts_registered_twice_a_sentence_says_what_to_do(python):
     for first in ('mmpose.apis', 'mmdet.models'):
         failed = f'try:\n    import {first}\nexcept Exception: pass'
         done = python(f'{failed}\nimport mspn_plugin, mmpose.apis\nprint("well")')
@@ -65,7 +82,7 @@ def test_after_a_failed_import_or_with_parts_registered_twice_a_sentence_says_wh
     assert_explained(done, '`import mspn_plugin` above')
 
 
-def test_a_missing_package_is_named_with_the_remedy():
+def test_a_missing_package_is_named_with_the_remedy(python):
     for missing, then in (('mmpose', ''), ('scipy', 'mmpose.registry.MODELS.get("MSPNNeck")')):
         hide = f'import sys; sys.modules.update(mmdet=None, {missing}=None)'
         done = python(f'{hide}; import mspn_plugin, mmpose.registry; {then}')

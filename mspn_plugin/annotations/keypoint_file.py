@@ -127,7 +127,7 @@ def record_problems(
         yield from _named('category', category, index, found)
     if not categories:
         yield Problem('category', 'the file', 'has no usable category; expected one for people')
-    sizes, seen, labelled = dict[Any, rules.Size](), set[Any](), set[str]()
+    sizes, seen, labelled = dict[Any, rules.Size](), set[str](), set[str]()
     for index, image in enumerate(content['images']):
         found, number = list(rules.image_problems(image)), rules.id_of(image)
         file = image.get('file_name') if isinstance(image, dict) else None
@@ -140,16 +140,17 @@ def record_problems(
         seen.add(str(file))
         if number is not None:
             sizes[number] = rules.size_of(image)
+    numbers = set[Any]()
     for index, person in enumerate(content['annotations']):
         found = list(rules.person_problems(person, sizes, num_keypoints))
         number, category = rules.id_of(person), rules.id_of(person, 'category_id')
         if category not in (None, *(people or categories)[:1]):
             kind = 'other-category' if category in categories else 'unknown-category'
             found.append((kind, f'is of category {category}'))
-        if number in seen:  # COCO's API keeps only one
+        if number in numbers:  # COCO's API keeps only one
             found.append(('duplicate-annotation-id', f'is in the list again as number {index}'))
         yield from _named('annotation', person, index, found)
-        seen |= {number} - {None}
+        numbers |= {number} - {None}
         if rules.is_labelled(person):
             labelled.add(shown(person.get('image_id')))
     if not labelled:

@@ -62,9 +62,10 @@ def convert_state_dict(
         if sizes:
             problems = differences(shapes({**converted, **left_over}), shapes_of(sizes))
         if problems:
+            of_sizes = f' of the sizes {sizes}' if sizes else ''
             raise InputError(
-                f'these weights of {source.description} are not a whole network of the sizes '
-                f'{sizes}: {problems}; give the complete file'
+                f'these weights of {source.description} are not a whole network{of_sizes}: '
+                f'{problems}; give the complete file'
             )
     return converted, source
 

@@ -12,16 +12,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mspn.atomic_io import whole_file
-from mspn_plugin import InputError, __version__
-from mspn_plugin.checkpoints import Source, convert_state_dict
-from mspn_plugin.checkpoints.architecture import sizes_of
-from mspn_plugin.checkpoints.files import read_state_dict
+from mspn.errors import InputError
+from mspn.version import __version__
+
+from ..checkpoints import Source, convert_state_dict
+from ..checkpoints.architecture import sizes_of
+from ..checkpoints.files import read_state_dict
 
 
 def report(source: Source, weights: dict[str, Tensor]) -> str:
     """What a user must know about the weights."""
     trained = [value for name, value in weights.items() if name.endswith(('.weight', '.bias'))]
     sizes = ', '.join(f'{size}={value}' for size, value in (sizes_of(weights) or {}).items())
+    sizes = sizes or 'one with another downsample path than a ResNet'
     lines = [
         f'source       {source.description}',
         f'network      {sizes}',

@@ -8,10 +8,11 @@ import json
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mspn_plugin import InputError
-from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.commands.run_config import make_config
-from mspn_plugin.engine.start import check_weights_fit
+from mspn.errors import InputError
+
+from ..annotations.run_data import check_data
+from ..engine.start import check_weights_fit
+from .run_config import make_config
 
 
 def run(args: argparse.Namespace) -> None:

@@ -13,10 +13,11 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mspn_plugin import InputError
-from mspn_plugin.annotations.run_data import check_data
-from mspn_plugin.commands.run_config import make_config
-from mspn_plugin.engine.start import check_weights_fit, newest_whole_checkpoint
+from mspn.errors import InputError
+
+from ..annotations.run_data import check_data
+from ..engine.start import check_weights_fit, newest_whole_checkpoint
+from .run_config import make_config
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:

@@ -140,7 +140,10 @@ def test_the_whole_network_is_one_graph_and_gives_the_same(calibrated_tiny, comp
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
-def test_torch_compiles_for_real():
+def test_torch_compiles_for_real(monkeypatch):
+    # Without a pool of processes, and without trying out the processor's instructions.
+    monkeypatch.setattr('torch._inductor.config.compile_threads', 1)
+    monkeypatch.setattr('torch._inductor.config.cpp.vec_isa_ok', True)
     parts, inputs = [nn.Conv2d(3, 4, 3).eval(), nn.ReLU()], torch.rand(1, 3, 8, 8)
     with torch.no_grad():
         found = compiled.compiled_features(parts, inputs, 'default')
