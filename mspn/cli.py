@@ -71,7 +71,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
     what = 'go on from a checkpoint, or from the newest one in the work folder if none is named'
     add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=what)
-    what = 'mixed precision, fp16 if none is named (needs a GPU)'
+    what = 'mixed precision, fp16 if none is named; without a GPU bf16, on CPUs that have it'
     add('--amp', nargs='?', const='fp16', choices=['fp16', 'bf16'], help=what)
     what = 'go on if no more of the samples than this have unreadable images (default: 0.001, or 1)'
     add('--bad-images', type=fraction, metavar='FRACTION', help=what)
@@ -88,15 +88,30 @@ def _test(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     add, _ = _adders(parser)
-    add('input', help='an image, a folder of images, a video, or webcam:0')
-    pair = dict(nargs=2, metavar=('CONFIG', 'WEIGHTS'))
-    add('--model', required=True, help='the pose model: a config, and a file or a URL', **pair)
+    add('input', nargs='?', help='an image, a folder of images, a video, or webcam:0')
+    words: Any = dict(nargs='+', metavar=('FILE.onnx', 'or CONFIG WEIGHTS'))
+    what = 'the pose model: an ONNX file of `mspn export`, or a config and weights (needs torch)'
+    add('--model', required=True, help=what, **words)
     add, flag = _adders(parser.add_mutually_exclusive_group(required=True))
-    add('--detector', help='boxes from this detector of MMDet: path or name of its config', **pair)
+    add('--detector', help="boxes from this detector, an ONNX file or a config of MMDet's", **words)
     what = 'boxes from COCO detections; the names of the images end in their ids'
     add('--boxes', type=Path, metavar='FILE', help=what)
     flag('--whole-image', help='one person fills each image')
     predict_options(parser)
+    parser.set_defaults(settle=_settle_models)
+
+
+def _settle_models(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Takes words apart: ``--model FILE.onnx photo.jpg`` holds the input, which argparse misses."""
+    for option in ('model', 'detector'):
+        words = getattr(args, option) or []
+        count = 1 if words and words[0].lower().endswith('.onnx') else 2
+        if args.input is None and len(words) == count + 1:
+            args.input = words.pop()
+        if words and len(words) != count:
+            parser.error(f'--{option} takes an ONNX file, or a config and its weights')
+    if args.input is None:
+        parser.error('the following arguments are required: input')
 
 
 def predict_options(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +121,7 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     flag('--overwrite', help='replace results of an earlier run')
     add('--pictures', action=_SWITCH, default=True, help='write pictures, or the video')
     add('--json', '--save-json', action=_SWITCH, default=True, help='write the people as JSON')
+    flag('--csv', help='write the people as a table too, people.csv')
     flag('--show', help='show every picture in a window; q or Esc ends the run')
     flag('--heatmaps', '--show-heatmaps', help='lay the heatmaps over the pictures')
     flag('--draw-boxes', help='draw boxes and scores too')
@@ -126,7 +142,11 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
         ('det-batch-size', 8, 'frames in a batch of the detector'),
     ):
         add(f'--{name}', type=positive, default=number, metavar='N', help=f'{what} ({number})')
-    add('--device', help='cpu, cuda or cuda:N (default: cuda if there is one)')
+    flag('--track', help='number the people of a film: the same person has the same number')
+    what = 'take the trembling out of the poses of a film, from 0, not at all, to 1 (0)'
+    add('--smooth', type=fraction, default=0.0, metavar='X', help=what)
+    what = 'cpu, cuda or cuda:N (default: cuda if there is one; for an ONNX file cpu)'
+    add('--device', help=what)
     add('--det-device', metavar='DEVICE', help='another one for the detector')
     add('--pose-device', metavar='DEVICE', help='another one for the pose model')
     add('--cfg-options', **_OVERRIDES)
@@ -156,6 +176,27 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     flag('--overwrite', help='replace DST if it exists')
 
 
+def _export(parser: argparse.ArgumentParser) -> None:
+    add, flag = _adders(parser)
+    add('config', help=_CONFIG)
+    add('checkpoint', help='the weights: a file or a URL')
+    what = 'the file to write, .onnx, or .pt2 for torch.export'
+    add('-o', '--out', type=Path, required=True, metavar='FILE', help=what)
+    flag('--overwrite', help='replace FILE if it exists')
+    flag('--detector', help="CONFIG is a person detector of MMDet's RTMDet family")
+    add('--det-cat-id', type=int, default=0, metavar='N', help="the detector's index of people (0)")
+    what = 'it takes crops of people, or a picture and boxes, and cuts the crops out itself'
+    add('--input', choices=['crops', 'image'], default='crops', help=f'{what} (crops)')
+    what = "average with the mirrored crop, which doubles the work (default: the config's)"
+    add('--flip-test', action=_SWITCH, default=None, help=what)
+    flag('--half', help='store weights with half the bits; as fast, and half the size')
+    what = 'compute with 8 bits; the pictures of this folder, a person in each, set the ranges'
+    add('--int8', type=Path, metavar='FOLDER', help=what)
+    add('--licence', default='', metavar='TEXT', help="the weights' licence, for the file's facts")
+    add('--training-data', default='', metavar='TEXT', help='what they have learned from, likewise')
+    add('--cfg-options', **_OVERRIDES)
+
+
 def _split(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     for name, metavar, what in (
@@ -173,11 +214,12 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 # Name: what it does, its arguments, and the module whose `run(args)` does it.
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
-    'predict': ('find the poses of people', _predict, 'mspn_plugin.commands.predict'),
+    'predict': ('find the poses of people', _predict, 'mspn.predict'),
     'train': ('train a model', _train, 'mspn_plugin.commands.train'),
     'test': ('evaluate a model', _test, 'mspn_plugin.commands.test'),
     'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),
     'convert': ('convert foreign MSPN weights', _convert, 'mspn_plugin.commands.convert'),
+    'export': ('write a model as one ONNX file', _export, 'mspn_plugin.commands.export'),
     'doctor': ('say what is missing here, and how to mend it', _doctor, 'mspn.doctor'),
     'make_coco2014_split': (
         'divide COCO 2014 as the original MSPN does: train + val without minival, and minival',
@@ -198,13 +240,15 @@ def make_parser() -> argparse.ArgumentParser:
         more: Any = {} if name in _TOOLS else dict(help=what)
         command = commands.add_parser(name, description=f'{what.capitalize()}.', **more)
         add_arguments(command)
-        command.set_defaults(module=module)
+        command.set_defaults(module=module, command=command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or the process's; exits if the status is not 0."""
     args = make_parser().parse_args(argv)
+    if settle := getattr(args, 'settle', None):
+        settle(args.command, args)
     exit_with_sentence(lambda: _run(args.module, args))()
 
 

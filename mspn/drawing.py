@@ -57,7 +57,8 @@ def draw_people(
         meta: What the keypoints are: a model's or data set's parsed ``dataset_meta``.
         keypoint_thr: Leaves out keypoints with a lower score, and limbs that end there.
         person_thr: Leaves out people with a lower score.
-        boxes: Whether to draw each person's box and number, the index in ``people``.
+        boxes: Whether to draw each person's box and number: the track's, which is written in any
+            case where people are tracked, or else the index in ``people``.
         scores: Whether to write each person's score.
 
     Raises:
@@ -73,9 +74,10 @@ def draw_people(
             _draw_box(picture, figures[index])
         _draw_figure(picture, figures[index], *skeleton)
     for index in order:
-        _write(
-            picture, [str(index)] * boxes + [f'{people[index].score:.2f}'] * scores, figures[index]
-        )
+        person = people[index]
+        number, tracked = str(person.track or index), person.track is not None
+        words = [number] * (boxes or tracked) + [f'{person.score:.2f}'] * scores
+        _write(picture, words, figures[index])
     return picture
 
 

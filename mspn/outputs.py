@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import sys
@@ -16,36 +18,9 @@ import numpy as np
 from .atomic_io import write_whole
 from .errors import InputError
 from .media import Frame, Media, open_capture
-from .poses import Pose
+from .poses import Pose, coco_results
 
-PERSON = 1  # COCO's category of people
 _WRITTEN_AS_THEY_ARE = frozenset('.bmp .jpeg .jpg .png .tif .tiff .webp'.split())
-
-
-def coco_results(people: Iterable[Pose], image_id: int) -> list[dict[str, Any]]:
-    """Writes the people of an image as COCO's keypoint results, which `pycocotools` evaluates.
-
-    Returns:
-        One entry per person: ``image_id``, ``category_id``, ``keypoints`` (3 K numbers: x, y,
-        score), ``score`` (the person's) and ``bbox`` (x, y, width, height in image pixels).
-
-    Raises:
-        InputError: A person's numbers are not finite.
-    """
-    results = []
-    for person in people:
-        numbers = np.column_stack([person.keypoints, person.scores]).ravel().tolist()
-        if not np.isfinite(numbers).all():
-            raise InputError(
-                f'the keypoints of a person in image {image_id} are not finite numbers; the '
-                "model's weights are probably damaged, so take another checkpoint"
-            )
-        keypoints = [round(number, 5 if i % 3 == 2 else 3) for i, number in enumerate(numbers)]
-        x1, y1, x2, y2 = np.asarray(person.box, np.float64).tolist()
-        box = [round(number, 3) for number in (x1, y1, x2 - x1, y2 - y1)]
-        entry = dict(image_id=image_id, category_id=PERSON, keypoints=keypoints)
-        results.append(entry | dict(score=round(person.score, 5), bbox=box))
-    return results
 
 
 def picture_name(name: str) -> str:
@@ -121,6 +96,40 @@ class ResultsFile(_GrowingFile):
         self._size += len(text.encode())
 
 
+class CsvFile(_GrowingFile):
+    """A table with a line for each person: frame, person, box, and x, y, score of each keypoint."""
+
+    _empty_counts = True
+
+    keypoints: Sequence[str] = ()  # their names, before it is entered
+
+    def __enter__(self) -> CsvFile:
+        self.count = 0
+        head = 'frame image person track score x1 y1 x2 y2'.split()
+        head += [f'{name}_{part}' for name in self.keypoints for part in ('x', 'y', 'score')]
+        self.partial.write_text(self._lines([head]), encoding='utf-8', newline='')
+        return self
+
+    def write(self, frame: Frame, people: Sequence[Pose]) -> None:
+        """Adds the people of a frame; ``track`` is empty where nobody is tracked."""
+        rows = []
+        for index, person in enumerate(people):
+            points = np.column_stack([person.keypoints, person.scores]).ravel()
+            track = '' if person.track is None else person.track
+            numbers = [person.score, *np.asarray(person.box).tolist(), *points.tolist()]
+            row = [frame.id, frame.name, index, track, *(f'{number:.6g}' for number in numbers)]
+            rows.append(row)
+        with self.partial.open('a', encoding='utf-8', newline='') as file:
+            file.write(self._lines(rows))  # in one piece: an end in between leaves whole lines
+        self.count += len(rows)
+
+    @staticmethod
+    def _lines(rows: Iterable[Sequence[Any]]) -> str:
+        text = io.StringIO()
+        csv.writer(text).writerows(rows)
+        return text.getvalue()
+
+
 class VideoFile(_GrowingFile):
     """A video ``.mp4`` without sound, which plays even if the run ended early.
 
@@ -178,6 +187,8 @@ class Outputs:
         source: What the frames come from.
         folder: Where to write; it is made when the outputs are entered.
         results: Name of the list of people; None for none.
+        table: Name of a CSV table of the people; None for none. It takes the names of the keypoints
+            from ``keypoints``, which is to be set before the outputs are entered.
         picture: Names of the pictures, where ``{name}`` is the source's and ``{id}`` the frame's;
             None for neither pictures nor a video.
         overwrite: Whether results of another run may be replaced.
@@ -194,10 +205,13 @@ class Outputs:
         *,
         results: str | None = 'predictions.json',
         picture: str | None = 'pictures/{name}',
+        table: str | None = None,
         overwrite: bool = False,
     ) -> None:
         self.folder, self._written, self._images = folder, 0, source.size is None
+        self.keypoints: Sequence[str] = ()
         self._json = ResultsFile(folder / results) if results else None
+        self._csv = CsvFile(folder / table) if table else None
         self._video, self._pictures = None, dict[int, Path]()
         if picture and source.size is not None:
             path = folder / f'{source.name}.mp4'
@@ -205,7 +219,7 @@ class Outputs:
         elif picture:
             for id, path in source.numbered():
                 self._pictures[id] = folder / picture.format(name=picture_name(path.name), id=id)
-        self._files = [file for file in (self._json, self._video) if file]
+        self._files = [file for file in (self._json, self._csv, self._video) if file]
         self._folders = sorted({path.parent for path in self._pictures.values()})
         targets = [file.path for file in self._files]
         self.places = targets + self._folders  # what is there when all is done
@@ -220,6 +234,8 @@ class Outputs:
                 )
 
     def __enter__(self) -> Outputs:
+        if self._csv:
+            self._csv.keypoints = self.keypoints
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -250,6 +266,8 @@ class Outputs:
         if self._json:
             more = dict(image=frame.name) if self._images else {}
             self._json.write(entry | more for entry in coco_results(people, frame.id))
+        if self._csv:
+            self._csv.write(frame, people)
         if self._video:
             self._video.write(picture)
         elif self._pictures:

@@ -1,14 +1,22 @@
-"""People as plain numbers: the boxes that go into a network, and the poses that come out."""
+"""People as plain numbers: the boxes that go into a network, and the poses that come out.
+
+Shapes: N people, K keypoints, H and W heatmap size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
+
+PERSON = 1  # COCO's category of people
+_SMALLEST = 1.0  # width and height of a person's box, in pixels
+_BODY = 0.53  # share of a box that a person covers; MMPose's figure
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Pose:
     box_score: float = 1.0  # from 0 to 1
     heatmaps: np.ndarray | None = None  # (K, H, W), 255 for a perfect peak, if asked for
     region: np.ndarray | None = None  # (4,), x1, y1, x2, y2 of what the heatmaps cover
+    track: int | None = None  # the person's number in a film, from 1, if people are tracked
 
     @property
     def score(self) -> float:
@@ -28,10 +37,158 @@ class Pose:
         return float(self.box_score * self.scores.mean())
 
 
+class People(Sequence[Pose]):
+    """The people in a picture: a sequence of `Pose`, whose numbers come as arrays too.
+
+    Args:
+        poses: The people.
+        meta: What the keypoints are, as `draw_people` takes it.
+    """
+
+    def __init__(self, poses: Sequence[Pose], meta: Mapping[str, Any]) -> None:
+        self._poses, self.meta = list(poses), meta
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self._poses[index]
+        return People(chosen, self.meta) if isinstance(index, slice) else chosen
+
+    def __iter__(self) -> Iterator[Pose]:
+        return iter(self._poses)
+
+    @property
+    def names(self) -> list[str]:
+        """The keypoints' names (K)."""
+        return [self.meta['keypoint_id2name'][k] for k in range(self.meta['num_keypoints'])]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """``(N, 4)``, x1 y1 x2 y2 in pixels of the picture."""
+        return np.array([person.box for person in self], np.float32).reshape(-1, 4)
+
+    @property
+    def keypoints(self) -> np.ndarray:
+        """``(N, K, 2)``, x and y in pixels of the picture."""
+        points = [person.keypoints for person in self]
+        return np.array(points, np.float32).reshape(-1, self.meta['num_keypoints'], 2)
+
+    @property
+    def keypoint_scores(self) -> np.ndarray:
+        """``(N, K)``; an empty heatmap gives 0.5, a perfect peak 1.5."""
+        marks = [person.scores for person in self]
+        return np.array(marks, np.float32).reshape(-1, self.meta['num_keypoints'])
+
+    @property
+    def scores(self) -> np.ndarray:
+        """``(N,)``, each the box's score times the mean of the keypoints'."""
+        return np.array([person.score for person in self], np.float32)
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """The people as COCO's keypoint results; see `coco_results`."""
+        return coco_results(self, image_id)
+
+    def to_json(self) -> str:
+        """The people as a JSON list: box, score, and x, y, score of each keypoint by its name."""
+        people = []
+        for person in self:
+            numbers = np.column_stack([person.keypoints, person.scores]).round(3).tolist()
+            entry = dict(
+                box=np.asarray(person.box).round(3).tolist(),
+                score=round(person.score, 5),
+                keypoints=dict(zip(self.names, numbers, strict=True)),
+            )
+            people.append(entry | ({} if person.track is None else dict(track=person.track)))
+        return json.dumps(people, allow_nan=False)
+
+    def draw(self, picture: Any, **options: Any) -> np.ndarray:
+        """A copy of the picture, ``(h, w, 3)`` uint8 BGR, with the people; see `draw_people`."""
+        from .drawing import draw_people
+
+        return draw_people(picture, self, self.meta, **options)
+
+
+def coco_results(people: Sequence[Pose], image_id: int) -> list[dict[str, Any]]:
+    """Writes the people of an image as COCO's keypoint results, which `pycocotools` evaluates.
+
+    Returns:
+        One entry per person: ``image_id``, ``category_id``, ``keypoints`` (3 K numbers: x, y,
+        score), ``score`` (the person's) and ``bbox`` (x, y, width, height in image pixels), and
+        ``track_id`` where people are tracked.
+
+    Raises:
+        InputError: A person's numbers are not finite.
+    """
+    results = []
+    for person in people:
+        numbers = np.column_stack([person.keypoints, person.scores]).ravel().tolist()
+        if not np.isfinite(numbers).all():
+            raise InputError(
+                f'the keypoints of a person in image {image_id} are not finite numbers; the '
+                "model's weights are probably damaged, so take another checkpoint"
+            )
+        keypoints = [round(number, 5 if i % 3 == 2 else 3) for i, number in enumerate(numbers)]
+        x1, y1, x2, y2 = np.asarray(person.box, np.float64).tolist()
+        box = [round(number, 3) for number in (x1, y1, x2 - x1, y2 - y1)]
+        entry: dict[str, Any] = dict(image_id=image_id, category_id=PERSON, keypoints=keypoints)
+        entry |= dict(score=round(person.score, 5), bbox=box)
+        results.append(entry | ({} if person.track is None else dict(track_id=person.track)))
+    return results
+
+
 def outside(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Which boxes ``(N, 4)`` do not meet the image of this width and height."""
     (x1, y1, x2, y2), (width, height) = boxes.T, size
     return (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+
+
+def usable_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Which of the boxes ``(N, 4)`` have an area and meet the image of this width and height."""
+    return (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(axis=1) & ~outside(boxes, size)
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Non-maximum suppression: of boxes that overlap more, the one of the highest score stays.
+
+    Args:
+        boxes: ``(N, 4)``, x1 y1 x2 y2.
+        scores: ``(N,)``.
+        threshold: Of the intersection over union.
+
+    Returns:
+        The numbers of the boxes that stay, the highest score first.
+    """
+    order, kept = np.argsort(-np.asarray(scores), kind='stable'), []
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    while len(order):
+        first, rest = order[0], order[1:]
+        kept.append(first)
+        low = np.maximum(boxes[first, :2], boxes[rest, :2])
+        high = np.minimum(boxes[first, 2:], boxes[rest, 2:])
+        shared = np.prod((high - low).clip(0), axis=1)
+        order = rest[shared <= threshold * (areas[first] + areas[rest] - shared)]
+    return np.array(kept, int)
+
+
+def object_keypoint_similarity(
+    person: Pose, others: Sequence[Pose], sigmas: Sequence[float]
+) -> np.ndarray:
+    """COCO's measure of how alike poses are, from 0 to 1: one person's with each of the others.
+
+    All keypoints count. The size of two people is the mean of their boxes' areas, of which a
+    person covers about half.
+    """
+    if not others:
+        return np.zeros(0)
+    boxes = np.array([each.box for each in (person, *others)], np.float64)
+    areas = _BODY * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    points = np.array([each.keypoints for each in others], np.float64) - person.keypoints
+    size = np.maximum((areas[0] + areas[1:]) / 2, 1e-9)[:, None]
+    error = (points**2).sum(axis=2) / (2 * np.asarray(sigmas)) ** 2 / size / 2
+    similarity: np.ndarray = np.exp(-error).mean(axis=1)
+    return similarity
 
 
 def check_boxes(

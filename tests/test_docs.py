@@ -1,4 +1,4 @@
-"""Every example of docs/inference.md and of the README's Python section does what it says."""
+"""Every example of docs/inference.md, docs/deploy.md and the README's Python section works."""
 
 import re
 import shlex
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from films import walk
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmpose.registry import MODELS
 
+from mspn import cli
 from mspn_plugin import get_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -64,3 +66,21 @@ def test_python_and_commands(place, call_tool, monkeypatch, capsys):
         assert (mim, run, package) == ('mim', 'run', 'mspn_plugin')
         call_tool(tool, *arguments)
         assert Path(f'{name}.json').is_file()
+
+
+@pytest.mark.slow
+def test_deployment(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    shutil.copytree('demo/synthetic/people/val2017', 'people')
+    walk(Path('walk.mp4'), 6, size=(96, 80))
+    commands = [line for code in blocks('docs/deploy.md', '') for line in code.splitlines()]
+    written = 'pose.onnx', 'detector.onnx', 'results/light/people.csv', 'results/film/walk.mp4'
+    for command, name in zip(commands, written, strict=True):
+        mspn, *arguments = shlex.split(command)
+        assert mspn == 'mspn'
+        cli.main(arguments)
+        assert Path(name).is_file()
+    (code,) = blocks('docs/deploy.md', 'python')
+    capsys.readouterr()
+    exec(code, {})
+    assert 'left_shoulder' in capsys.readouterr().out

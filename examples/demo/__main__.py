@@ -59,8 +59,8 @@ def same_run(work: Path, identity: dict[str, object]) -> bool:
 
 def run_mim(*arguments: object, log: Path, lines: tuple[str, ...] = ()) -> None:
     """Runs mim with all output in a log, and shows those lines that contain one of ``lines``."""
-    command = [sys.executable, '-m', 'mim', *map(str, arguments)]
-    show(' '.join(command[2:]))
+    command = [sys.executable, '-P', '-m', 'mim', *map(str, arguments)]
+    show(' '.join(command[3:]))
     options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True}
     options['env'] = dict(os.environ, PYTHONUNBUFFERED='1', PYTHONWARNINGS='ignore')
     last_error = ''

@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.ops import nms
 
 from mspn.errors import InputError, listed
-from mspn.poses import outside
+from mspn.poses import usable_boxes
 
 from ..checkpoints.architecture import differences
 from ..checkpoints.files import read_checkpoint, weights_in
@@ -30,7 +30,6 @@ from ..zoo import get_config
 # Buffers that a network computes anew, or that official files have in one version and not in
 # another. No prediction depends on a file having them.
 _HARMLESS = re.compile(r'num_batches_tracked$|^data_preprocessor\.|position_ids$')
-_SMALLEST = 1.0  # width and height of a person's box, in pixels
 
 
 class PersonDetector:
@@ -112,11 +111,6 @@ class PersonDetector:
         found, marks = boxes[order].cpu().numpy(), scores[order].cpu().numpy()
         usable = usable_boxes(found, size)
         return found[usable], marks[usable]
-
-
-def usable_boxes(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Which of the boxes ``(N, 4)`` have an area and meet the image of this width and height."""
-    return (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(axis=1) & ~outside(boxes, size)
 
 
 def check_device(device: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +15,19 @@ from mmengine.registry import DefaultScope
 from mmpose.structures import PoseDataSample
 from torch import nn
 
+from mspn.batches import WHOLE_IMAGE, Item, check_item, in_batches
 from mspn.errors import InputError
-from mspn.media import Image, decode
-from mspn.poses import Pose, check_boxes
+from mspn.media import Image
+from mspn.poses import Pose
 
 from ..models.fused import fused
 
 People = list[PoseDataSample]
 
-WHOLE_IMAGE = 'whole_image'  # in place of boxes: the image is one person
+__all__ = ['WHOLE_IMAGE', 'Item', 'PosePredictor', 'infer_people', 'pose_of']
+
 _MOST_THREADS = 8
-_IN_STOCK = 8  # images whose crops may wait for their turn
 _END: Any = object()
-
-
-class Item(NamedTuple):
-    """An image and the boxes of its people; without boxes there is nobody."""
-
-    image: Image  # a path, or BGR pixels (h, w, 3) uint8
-    boxes: Any = None  # (N, 4), x1 y1 x2 y2 in pixels, or WHOLE_IMAGE for one person
-    scores: Any = None  # (N,) from 0 to 1; 1 if absent
-    key: Any = None  # whatever the caller wants to have back with the people
 
 
 class PosePredictor:
@@ -102,46 +92,19 @@ class PosePredictor:
         return self._stream(items, threads=self._threads)
 
     def _stream(self, items: Iterable[Item], *, threads: int) -> Iterator[tuple[Item, People]]:
-        size, waiting = self._batch_size, deque[tuple[Item, int]]()  # with how many people
-        crops, done = list[dict[str, Any]](), deque[PoseDataSample]()
-        prepared, failure, ended = _ahead(self._crop, enumerate(items), threads), None, False
-        while not ended:
-            try:
-                item, found = next(prepared)
-                waiting.append((item, len(found)))
-                crops += found
-                del item  # nothing here may hold an image that is done
-            except StopIteration:
-                ended = True
-            except Exception as error:  # what came before it is not lost
-                failure, ended = error, True
-            # Most images may have nobody: the few people there are do not wait for a full batch.
-            while len(crops) >= size or (crops and (ended or len(waiting) > size)):
-                done += self._run(crops[:size])
-                del crops[:size]
-            while waiting and waiting[0][1] <= len(done):
-                people = [done.popleft() for _ in range(waiting[0][1])]
-                if self._score_thr > 0:
-                    people = [p for p in people if pose_of(p).score > self._score_thr]
-                yield waiting.popleft()[0], people
-        if failure is not None:
-            raise failure
+        settings: Any = dict(batch_size=self._batch_size, threads=threads)
+        for item, people in in_batches(items, self._crop, self._run, **settings):
+            if self._score_thr > 0:
+                people = [p for p in people if pose_of(p).score > self._score_thr]
+            yield item, people
 
-    def _crop(self, index: int, item: Item) -> tuple[Item, list[dict[str, Any]]]:
+    def _crop(self, index: int, item: Item) -> list[dict[str, Any]]:
         """What the config's pipeline makes of every person of an image, which is decoded once."""
-        path = str(item.image) if isinstance(item.image, (str, Path)) else ''
-        name = f'image {index}' + (f' ({path})' if path else '')
-        pixels = decode(item.image, name)
-        height, width = pixels.shape[:2]
-        boxes = item.boxes
-        if isinstance(boxes, str):
-            if boxes != WHOLE_IMAGE:
-                raise InputError(f"boxes is {boxes!r}; expected numbers or '{WHOLE_IMAGE}'")
-            boxes = [[0, 0, width, height]]
-        boxes, scores = check_boxes(boxes, item.scores, (width, height), name)
-        person = dict(self.meta, img=pixels, **(dict(img_path=path) if path else {}))
-        each = zip(boxes[:, None], scores[:, None], strict=True)
-        return item, [self._pipeline(dict(person, bbox=b, bbox_score=score)) for b, score in each]
+        checked = check_item(index, item)
+        path = dict(img_path=checked.path) if checked.path else {}
+        person = dict(self.meta, img=checked.pixels, **path)
+        each = zip(checked.boxes[:, None], checked.scores[:, None], strict=True)
+        return [self._pipeline(dict(person, bbox=b, bbox_score=score)) for b, score in each]
 
     def _run(self, crops: list[dict[str, Any]]) -> People:
         """What ``model.test_step`` gives for a batch, without a copy of every sample."""
@@ -210,26 +173,3 @@ def _items(images: Iterable[Image], boxes: Any, scores: Any) -> Iterator[Item]:
                 'every image, None for nobody'
             )
         yield Item(row[0], **shared, **dict(zip(each, row[1:], strict=True)))
-
-
-def _ahead(work: Any, items: Iterable[tuple[Any, ...]], threads: int) -> Iterator[Any]:
-    """What ``work(*item)`` returns, in order; with threads, some calls ahead of their turn."""
-    if not threads:
-        yield from itertools.starmap(work, items)
-        return
-    source, pending = iter(items), deque[Future[Any]]()
-    with ThreadPoolExecutor(threads, thread_name_prefix='ahead') as pool:
-        try:
-            while True:
-                free = threads + _IN_STOCK - len(pending)
-                try:
-                    pending += (pool.submit(work, *item) for item in itertools.islice(source, free))
-                except Exception as error:  # its turn comes after those that are pending
-                    pending.append(Future())
-                    pending[-1].set_exception(error)
-                if not pending:
-                    return
-                yield pending.popleft().result()
-        finally:
-            for call in pending:
-                call.cancel()

@@ -8,6 +8,7 @@ import errno
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -16,6 +17,7 @@ from mmengine.runner import Runner
 from mspn.errors import InputError
 
 from ..annotations.run_data import check_data
+from ..engine.bf16 import cpu_has_bf16
 from ..engine.start import check_weights_fit, newest_whole_checkpoint
 from .run_config import make_config
 
@@ -26,13 +28,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best', None)
     if args.amp:
-        if not torch.cuda.is_available():
-            raise InputError('--amp needs a CUDA device, and there is none; train without it')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        if args.amp == 'bf16':  # its numbers reach as far as those of fp32: nothing to scale
-            cfg.optim_wrapper.update(dtype='bfloat16', loss_scale=dict(enabled=False))
-        else:
-            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise InputError(f'--auto-scale-lr: {args.config} has no auto_scale_lr setting')
@@ -41,6 +37,21 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume = True
         if args.resume != 'auto':
             cfg.load_from = args.resume
+
+
+def use_mixed_precision(wrapper: Any, dtype: str) -> None:
+    """Lets the network compute in fp16 or bf16 while it learns."""
+    if torch.cuda.is_available():
+        wrapper.type = 'AmpOptimWrapper'
+        if dtype == 'bf16':  # its numbers reach as far as those of fp32: nothing to scale
+            wrapper.update(dtype='bfloat16', loss_scale=dict(enabled=False))
+        else:
+            wrapper.setdefault('loss_scale', 'dynamic')
+    elif dtype == 'bf16' and cpu_has_bf16():
+        wrapper.type = 'CpuBf16OptimWrapper'
+    else:
+        mend = 'give --amp bf16, or train without it' if cpu_has_bf16() else 'train without it'
+        raise InputError(f'--amp {dtype} needs a CUDA device, and there is none; {mend}')
 
 
 def begin_where_told(cfg: Config, args: argparse.Namespace) -> None:

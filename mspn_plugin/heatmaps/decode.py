@@ -58,7 +58,7 @@ def decode_heatmaps(
     with torch.no_grad(), torch.autocast(heatmaps.device.type, enabled=False):
         maps = heatmaps.detach().float()
         index, more = search(maps, kernel_size, second=second)
-        decoded = refine_peaks(maps, index, more, margin=_margin(kernel_size) if second else 0)
+        decoded = refine_peaks(maps, index, more, margin=margin_of(kernel_size) if second else 0)
     decoded = decoded.cpu()  # one transfer for everything
     return decoded[..., :2], decoded[..., 2]
 
@@ -101,7 +101,7 @@ def search_with_torch(heatmaps: Tensor, kernel_size: int, *, second: bool) -> tu
         that of the second highest cell ``(B, K, 1)``; else the blurred values to the right, left,
         below and above ``(B, K, 4)``, if the map has all of them.
     """
-    margin = _margin(kernel_size) if second else 0
+    margin = margin_of(kernel_size) if second else 0
     blurred = torch.nn.functional.pad(heatmaps, [margin + kernel_size // 2] * 4)
     taps = cv2.getGaussianKernel(kernel_size, 0)[:, 0].tolist()
     for dim in (3, 2):  # sums of shifted copies: in full precision, unlike a GPU's convolutions
@@ -126,7 +126,7 @@ def _search_with_opencv(
 ) -> tuple[Tensor, Tensor]:
     """`search_with_torch` on a CPU, in a fifth of the time."""
     _, count, height, width = heatmaps.shape
-    pad = _margin(kernel_size)
+    pad = margin_of(kernel_size)
     inside = slice(pad, -pad)
     steps = np.array([[1], [-1], [width], [-width]])
     numbers = np.arange(count)
@@ -149,6 +149,6 @@ def _search_with_opencv(
     return torch.from_numpy(np.stack(index)), torch.from_numpy(np.stack(more)).transpose(1, 2)
 
 
-def _margin(kernel_size: int) -> int:
+def margin_of(kernel_size: int) -> int:
     """M: what the blur spills over the border, and one ring of zeros around it."""
     return kernel_size // 2 + 1

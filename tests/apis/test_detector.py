@@ -11,8 +11,9 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 
+from mspn.poses import usable_boxes
 from mspn_plugin import InputError, get_config
-from mspn_plugin.apis.detector import PersonDetector, read_detector_config, usable_boxes
+from mspn_plugin.apis.detector import PersonDetector, read_detector_config
 
 mmdet_apis = pytest.importorskip('mmdet.apis')
 

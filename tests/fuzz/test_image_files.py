@@ -12,13 +12,13 @@ from mmpose.registry import TRANSFORMS
 from mutations import mutated_bytes
 from runs import TINY
 
+from mspn import predict
 from mspn.detections import Detections
 from mspn.media import IMAGE_SUFFIXES, decode, open_media, read_image
 from mspn_plugin import get_config
 from mspn_plugin.annotations.image_files import decoding_problems
 from mspn_plugin.annotations.records import UNKNOWN
 from mspn_plugin.apis import infer_people
-from mspn_plugin.commands import predict
 
 KINDS = ('jpg', 'png', 'webp', 'bmp', 'tiff', 'ppm')
 

@@ -8,8 +8,8 @@ from films import grey, names, read
 
 from mspn.errors import InputError
 from mspn.media import open_media
-from mspn.outputs import ResultsFile, VideoFile, coco_results, picture_name, write_picture
-from mspn.poses import Pose
+from mspn.outputs import ResultsFile, VideoFile, picture_name, write_picture
+from mspn.poses import Pose, coco_results
 
 
 def make_person(keypoints, scores):

@@ -38,3 +38,9 @@ class Camera:
     def read(self):
         self.left -= 1
         return (True, grey(60 * self.left)) if self.left >= 0 else (False, None)
+
+
+def walk(path, count, size=(64, 48)):
+    frames = (grey(90, size) for _ in range(count))
+    disc = (size[0] // 2, size[1] // 2), size[1] // 4, (30, 200, 250), -1
+    return write_video(path, (cv2.circle(f, *disc) for f in frames), rate=12.5, size=size)

@@ -5,7 +5,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-import torch
 from films import read
 from mmpose.apis import inference_topdown, init_model
 from pycocotools.coco import COCO
@@ -156,7 +155,6 @@ def test_refusals(infer, boxes, images, untrained_models, tmp_path):
         (KeyboardInterrupt(), 130, 'stopped by the keyboard'),
         (OSError(28, 'No space left on device', '9_res.jpg'), 2, '9_res.jpg cannot be read or'),
         (OSError(28, 'No space left'), 2, 'out cannot be read or written: No space left'),
-        (torch.cuda.OutOfMemoryError('too much'), 2, 'give a smaller --batch-size'),
     ],
 )
 def test_the_results_of_a_run_that_ends_early_are_kept(

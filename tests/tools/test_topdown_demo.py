@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
-from films import Camera, grey, names, read, write_video
+from films import Camera, names, read, walk
 
 from mspn.media import open_media
 from mspn_plugin.apis.detector import PersonDetector
@@ -42,12 +42,6 @@ def demo(call_tool, refused, some, tmp_path):
         call_tool('topdown_demo', *arguments)
 
     return demo
-
-
-def walk(path, count, size=(64, 48)):
-    frames = (grey(90, size) for _ in range(count))
-    disc = (size[0] // 2, size[1] // 2), size[1] // 4, (30, 200, 250), -1
-    return write_video(path, (cv2.circle(f, *disc) for f in frames), rate=12.5, size=size)
 
 
 def test_a_folder_in_coco_s_layout_and_one_image(demo, people, tmp_path, capsys):

@@ -100,7 +100,7 @@ def test_bad_input_ends_with_a_sentence_and_writes_nothing(call_tool, capsys, pe
         (['train', broken], 'cannot be read as an MMEngine config'),
     ]
     if not torch.cuda.is_available():
-        cases.append(([*train, *good, '--amp'], '--amp needs a CUDA device'))
+        cases.append(([*train, *good, '--amp'], '--amp fp16 needs a CUDA device'))
     for arguments, *words in cases:
         message = sentence(capsys, call_tool, *arguments)
         assert all(word in message for word in words), message

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from mmpose.evaluation.functional.nms import oks_nms
-from torchvision.ops import nms
 
-from mspn.media import Frame
-from mspn.poses import Pose
-
-from .detector import usable_boxes
-from .predictor import Item, PosePredictor, pose_of
+from .batches import Item
+from .media import Frame, Image
+from .poses import Pose, nms, object_keypoint_similarity, usable_boxes
 
 Boxes = tuple[Any, Any]  # and their scores, as in an Item
 
 _GOOD = 0.6  # score of a keypoint that is trusted; an empty heatmap gives 0.5
 _ENOUGH = 1 / 3  # of a person's keypoints must be good for their extent to be a box
 _MARGIN = 0.15  # of that extent on every side: there is more to a person than keypoints
-_BODY = 0.53  # share of a box that a person covers; MMPose's figure
 _SAME = 0.8  # overlap from which two followed boxes are taken to follow one person
+
+
+class PoseFinder(Protocol):
+    """What finds poses in boxes: the light half's `PoseModel`, or a model of the training half."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the keypoints are."""
+
+    def predict(self, image: Image, boxes: Any = None, *, scores: Any = None) -> list[Pose]:
+        """The poses in the boxes of one image."""
+
+    def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, list[Pose]]]:
+        """Every item with its poses; the people of many images share batches."""
 
 
 def people_in_frames(
     frames: Iterable[Frame],
     find: Callable[[list[Frame]], Sequence[Boxes]],
-    predictor: PosePredictor,
+    poses: PoseFinder,
     *,
     find_batch: int = 1,
     find_every: int = 1,
@@ -42,7 +50,7 @@ def people_in_frames(
     Args:
         frames: As `open_media` gives them.
         find: Gives the boxes in some frames.
-        predictor: Gives the poses.
+        poses: Gives the poses in boxes.
         find_batch: How many frames ``find`` is given.
         find_every: Calls it for the first of so many frames only. In the others the boxes of the
             frame before `follow` the poses that were found in them.
@@ -53,26 +61,36 @@ def people_in_frames(
     Yields:
         Each frame and its people, in the order of the frames.
     """
-    sigmas = predictor.meta['sigmas']
+    sigmas = poses.meta['sigmas']
     if find_every == 1 and not at_once:
-        for item, found in predictor.stream(_items(iter(frames), find, find_batch)):
-            yield item.key, distinct([pose_of(person) for person in found], sigmas, oks_thr)
+        for item, people in poses.stream(_items(iter(frames), find, find_batch)):
+            yield item.key, distinct(people, sigmas, oks_thr)
         return
-    people: list[Pose] = []
+    people = []
     for count, frame in enumerate(frames):
         following = count % find_every
         boxes, scores = follow(people, frame.pixels.shape[1::-1]) if following else find([frame])[0]
-        found = predictor.predict(frame.pixels, boxes, scores=scores)
-        people = distinct([pose_of(person) for person in found], sigmas, oks_thr)
+        found = poses.predict(frame.pixels, boxes, scores=scores)
+        people = distinct(found, sigmas, oks_thr)
         yield frame, people
 
 
 def _items(frames: Iterator[Frame], find: Any, size: int) -> Iterator[Item]:
-    while batch := deque(itertools.islice(frames, size)):
+    failure: Exception | None = None
+    while failure is None:
+        batch = deque[Frame]()
+        try:
+            batch.extend(itertools.islice(frames, size))
+        except Exception as error:  # after the frames before it
+            failure = error
+        if not batch:
+            break
         found = deque(find(list(batch)))
         while batch:  # nothing here may hold a frame that is done
             boxes, scores = found.popleft()
             yield Item(batch[0].pixels, boxes, scores, batch.popleft())
+    if failure is not None:
+        raise failure
 
 
 def distinct(people: list[Pose], sigmas: Sequence[float], oks_thr: float) -> list[Pose]:
@@ -86,12 +104,12 @@ def distinct(people: list[Pose], sigmas: Sequence[float], oks_thr: float) -> lis
     """
     if oks_thr >= 1 or len(people) < 2:
         return people
-    entries = []
-    for person in people:
-        points = np.column_stack([person.keypoints, person.scores])
-        area = _BODY * np.prod(np.float64(person.box[2:]) - person.box[:2])
-        entries.append(dict(keypoints=points, score=person.score, area=area))
-    kept = oks_nms(entries, oks_thr, sigmas=np.asarray(sigmas))
+    kept: list[int] = []
+    for index in sorted(range(len(people)), key=lambda index: -people[index].score):
+        others = [people[other] for other in kept]
+        alike = object_keypoint_similarity(people[index], others, sigmas)
+        if (alike <= oks_thr).all():
+            kept.append(index)
     return [people[index] for index in sorted(kept)]
 
 
@@ -111,7 +129,6 @@ def follow(people: Sequence[Pose], size: tuple[int, ...]) -> tuple[np.ndarray, n
             margin = _MARGIN * (high - low)
             box[:2], box[2:] = low - margin, high + margin
     usable = np.flatnonzero(usable_boxes(boxes, size))
-    ranks = torch.tensor([person.score for person in people], dtype=torch.float32)[usable]
-    kept = usable[np.sort(nms(torch.from_numpy(boxes[usable]), ranks, _SAME).numpy())]
-    scores = np.array([person.box_score for person in people], np.float32)
-    return boxes[kept], scores[kept]
+    ranks = np.array([person.score for person in people])[usable]
+    kept = usable[np.sort(nms(boxes[usable], ranks, _SAME))]
+    return boxes[kept], np.array([people[index].box_score for index in kept], np.float32)

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from mmpose.apis import init_model
 
+from mspn.batches import WHOLE_IMAGE, Item
+from mspn.errors import InputError
 from mspn.media import Frame
+from mspn.pipeline import distinct, follow, people_in_frames
 from mspn.poses import Pose
 from mspn_plugin import get_config
 from mspn_plugin.apis import PosePredictor
-from mspn_plugin.apis.pipeline import distinct, follow, people_in_frames
+from mspn_plugin.commands.predict import Poses
 
 
 @pytest.fixture(scope='module')
@@ -18,7 +22,7 @@ def model():
 
 @pytest.fixture(scope='module')
 def predictor(model):
-    return PosePredictor(model)
+    return Poses(PosePredictor(model))
 
 
 def make_frames(count):
@@ -46,7 +50,7 @@ COUNTS = (2, 0, 5, 1, 0, 0, 3)
 @pytest.mark.parametrize('batch_size', [1, 4, 64])
 @pytest.mark.parametrize('find_batch', [1, 3, 20])
 def test_batches_change_nothing(model, batch_size, find_batch):
-    find, predictor = Detector(*COUNTS), PosePredictor(model, batch_size=batch_size)
+    find, predictor = Detector(*COUNTS), Poses(PosePredictor(model, batch_size=batch_size))
     found = list(people_in_frames(make_frames(7), find, predictor, find_batch=find_batch))
     one_by_one = people_in_frames(make_frames(7), Detector(*COUNTS), predictor, at_once=True)
     for (frame, people), (same, expected), count in zip(found, one_by_one, COUNTS, strict=True):
@@ -64,7 +68,7 @@ def test_a_camera_no_frames_and_low_scores(model, predictor):
     results = people_in_frames(frames, Detector(1, 1), predictor, at_once=True)
     assert next(results)[0].id == 0 and next(frames).id == 1  # nothing is read ahead
     assert list(people_in_frames(iter(()), Detector(), predictor)) == []
-    strict = PosePredictor(model, score_thr=99)
+    strict = Poses(PosePredictor(model, score_thr=99))
     for find, poses in ((Detector(0, 0), predictor), (Detector(5, 5), strict)):
         assert [people for _, people in people_in_frames(make_frames(2), find, poses)] == [[], []]
 
@@ -120,3 +124,17 @@ def test_one_person_with_two_boxes_or_found_twice_is_one(model):
     assert distinct([worse, other, better], sigmas, 0.9) == [other, better]
     assert distinct([worse, other, better], sigmas, 1.0) == [worse, other, better]
     assert distinct([worse], sigmas, 0.0) == [worse] and distinct([], sigmas, 0.5) == []
+
+
+def test_a_full_device_is_a_sentence(predictor, monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError('too much')
+
+    monkeypatch.setattr(PosePredictor, '_run', full)
+    image = np.zeros((9, 9, 3), np.uint8)
+    for call in (
+        lambda: predictor.predict(image, WHOLE_IMAGE),
+        lambda: list(predictor.stream([Item(image, WHOLE_IMAGE)])),
+    ):
+        with pytest.raises(InputError, match='give a smaller --batch-size'):
+            call()

@@ -1,0 +1,62 @@
+# A 1-stage MSPN on EfficientNet-Lite0, which starts from ImageNet weights: 3.1 million parameters.
+# For CPUs: with --amp bf16 two cores train it on some thousand photographs in hours.
+_base_ = './mspn50-1stg_8xb32-210e_coco-256x192.py'
+
+codec = dict(
+    type='MultiLevelHeatmap',
+    input_size=(144, 192),
+    heatmap_size=(36, 48),
+    kernel_sizes=(11, 9, 7, 5, 5),  # a cell is as large as at 256x192, a person smaller
+    refine='gradient_sign',
+)
+augment = [
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='HalfBodyBox', upper_body_ids=[*range(11)], min_keypoints=8, prob=0.25),
+    dict(type='UniformBoxTransform', scale=(0.7, 1.35), rotation=45, rotate_prob=0.6, shift=0.08),
+]
+crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
+colour = [dict(type='PhotometricDistortion')]
+encode = [dict(type='GenerateTarget', encoder=codec)]
+train_pipeline = [*_base_.load, *augment, *crop, *colour, *encode, *_base_.pack_train]
+val_pipeline = [*_base_.load_test, *crop, *_base_.pack]
+
+backbone = dict(
+    type='EfficientNetLite',
+    frozen=3,  # down to a quarter of the picture's size: half of a training step
+    init_cfg=dict(type='Pretrained', checkpoint='efficientnet-lite0'),
+)
+model = dict(
+    backbone=dict(
+        unit_channels=96,
+        downsample=dict(type='BackboneDownsample', backbone=backbone),
+        init_cfg=None,
+    ),
+    neck=dict(unit_channels=96),
+    head=dict(
+        unit_channels=96,
+        decoder=codec,
+        # Targets reach 255. Starting near their scale saves the first epochs of a short training.
+        init_cfg=[
+            dict(type='Kaiming', layer='Conv2d'),
+            dict(type='Constant', val=10, bias=0, layer='BatchNorm2d'),
+        ],
+    ),
+)
+
+max_epochs = 60
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.02, fused=True)
+)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=500, start_factor=0.01, by_epoch=False),
+    dict(type='CosineAnnealingLR', T_max=max_epochs, by_epoch=True, convert_to_iter_based=True),
+]
+auto_scale_lr = dict(base_batch_size=32)
+# Weights that are averaged over some hundred steps are the better ones all along.
+average = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002, priority='LOWEST')
+custom_hooks = [*_base_.custom_hooks, average]
+
+train_dataloader = dict(batch_size=32, num_workers=2, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=2, dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader

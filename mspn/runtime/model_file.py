@@ -1,0 +1,106 @@
+"""An ONNX file that `mspn export` has written: what it says of itself, and a session to run it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MissingPackage
+
+METADATA = 'mspn'  # the key under which a file's facts stand, as JSON
+FORMAT = 1  # of those facts
+
+Providers = str | Sequence[Any]
+
+
+def _providers(device: Providers, available: Sequence[str]) -> list[Any]:
+    """ONNX Runtime's providers for ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or a list of its own."""
+    if not isinstance(device, str):
+        return list(device)
+    kind, _, number = device.partition(':')
+    if kind == 'cpu' and not number:
+        return ['CPUExecutionProvider']
+    if kind == 'cuda' and (not number or number.isdecimal()):
+        if 'CUDAExecutionProvider' in available:
+            return [('CUDAExecutionProvider', dict(device_id=int(number or 0)))]
+        raise InputError(
+            f'the device {device} cannot be used: this ONNX Runtime has {", ".join(available)}; '
+            'install onnxruntime-gpu in place of onnxruntime, or take cpu'
+        )
+    raise InputError(f'the device {device!r} is unknown; expected cpu, cuda or cuda:N')
+
+
+class ModelFile:
+    """An open ONNX file of this package. Many threads may call it at the same time.
+
+    Args:
+        path: The file.
+        kind: What it has to hold, ``'pose'`` or ``'detector'``.
+        device: ``'cpu'``, ``'cuda'``, ``'cuda:N'``, or a list of ONNX Runtime's providers.
+        threads: Of the CPU; as many as there are cores if absent.
+
+    Attributes:
+        facts: What the file says of itself: names, skeleton, sizes, licence and so on.
+
+    Raises:
+        InputError: There is no such file, or it is something else, damaged, or too new.
+        MissingPackage: ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self, path: str | Path, kind: str, *, device: Providers = 'cpu', threads: int | None = None
+    ) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise MissingPackage(
+                'ONNX files need ONNX Runtime; install it with `pip install "mspn_plugin[runtime]"`'
+            ) from error
+        self.path = Path(path)
+        if not self.path.is_file():
+            problem = 'is a folder' if self.path.is_dir() else 'does not exist'
+            raise InputError(f'{path} {problem}; expected an ONNX file that `mspn export` has made')
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what is wrong is said in a sentence
+        options.intra_op_num_threads = threads or 0
+        providers = _providers(device, ort.get_available_providers())
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # its exceptions have no common base but this
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(
+                f'{path} cannot be opened as an ONNX model: {lines[0]}; it is damaged, something '
+                'else, or newer than this ONNX Runtime; export it again, or update onnxruntime'
+            ) from error
+        self.facts = self._read_facts(kind)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def _read_facts(self, kind: str) -> dict[str, Any]:
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA)
+        if text is None:
+            raise InputError(
+                f'{self.path} is an ONNX model, but not one of this package: it does not say what '
+                'it finds; make one with `mspn export`'
+            )
+        try:
+            facts: dict[str, Any] = json.loads(text)
+            version, found = facts['format'], facts['kind']
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f'{self.path} has damaged metadata; export it again') from error
+        if version != FORMAT:
+            raise InputError(
+                f'{self.path} is of format {version}, and this version reads {FORMAT}; export it '
+                'again, or install the version of mspn_plugin that wrote it'
+            )
+        if found != kind:
+            raise InputError(f'{self.path} holds a {found} model; expected a {kind} model there')
+        return facts
+
+    def __call__(self, **inputs: np.ndarray) -> list[np.ndarray]:
+        """Runs the network; gives its outputs in their order."""
+        outputs: list[np.ndarray] = self._session.run(self._outputs, inputs)
+        return outputs

@@ -1,0 +1,46 @@
+"""Writes a model with all that it needs around it as one file, and proves it against torch."""
+
+from __future__ import annotations
+
+import argparse
+
+from mspn.errors import InputError
+from mspn.media import open_media
+
+from ..apis.detector import PersonDetector
+from ..export import detector_to_onnx, to_int8, to_onnx
+from .predict import load_model
+
+
+def run(args: argparse.Namespace) -> None:
+    """Loads, exports, compares."""
+    out = args.out
+    if out.suffix not in ('.onnx', '.pt2'):
+        raise InputError(f'the file is {out}; expected a name that ends in .onnx or .pt2')
+    if not out.parent.is_dir():
+        raise InputError(f'the folder {out.parent} does not exist; create it first')
+    if out.exists() and not args.overwrite:
+        raise InputError(f'{out} exists; give another name, or --overwrite to replace it')
+    if out.suffix == '.pt2' and (args.detector or args.half or args.int8):
+        raise InputError('a .pt2 holds a pose model in fp32; write an .onnx file')
+    if args.int8 and (args.half or args.detector or args.input != 'crops'):
+        raise InputError('--int8 is for a pose model that takes crops, and not with --half')
+    facts = dict(licence=args.licence, training_data=args.training_data)
+    if args.detector:
+        detector = PersonDetector(args.config, args.checkpoint, category=args.det_cat_id)
+        found = detector_to_onnx(
+            detector.model, out, category=args.det_cat_id, half=args.half, **facts
+        )
+    else:
+        model = load_model((args.config, args.checkpoint), args.cfg_options, 'cpu')
+        options = dict(input=args.input, flip_test=args.flip_test, half=args.half, **facts)
+        if args.int8:
+            pictures = open_media(args.int8)
+            if pictures.size is not None:
+                raise InputError(f'{args.int8} is no folder of pictures, which --int8 needs')
+            found = to_int8(model, out, pictures.paths, flip_test=args.flip_test, **facts)
+        else:
+            found = to_onnx(model, out, **options)
+    numbers = ', '.join(f'{what} {value:.3g}' for what, value in found.items())
+    print(f'difference   {numbers}')
+    print(f'written      {out} ({out.stat().st_size / 1e6:.1f} MB)')

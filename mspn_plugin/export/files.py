@@ -1,0 +1,343 @@
+"""Writes models as ONNX files, runs them, and compares them with torch before they count."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mspn.atomic_io import whole_file
+from mspn.errors import InputError, MissingPackage
+from mspn.runtime.model_file import FORMAT, METADATA
+from mspn.version import __version__
+
+from ..models.estimator import MSPNPoseEstimator
+from .graphs import DetectorGraph, ImageGraph, PoseGraph
+
+OPSET = 18
+_MOST = 4096  # crops in a batch
+_MOST_IMAGES = 64  # in a batch of the detector
+_NEAR = dict(keypoints=0.02, scores=1e-4)  # how far ONNX may be from torch: pixels, and scores
+_SHARE = 0.99  # of the keypoints have to be as near; rounding decides between equal peaks
+_META = 'skeleton_links skeleton_link_colors keypoint_colors sigmas flip_indices dataset_name'
+
+
+def to_onnx(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    input: str = 'crops',
+    flip_test: bool | None = None,
+    half: bool = False,
+    licence: str = '',
+    training_data: str = '',
+    examples: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Writes a pose model as one ONNX file, or as a ``.pt2`` of ``torch.export``.
+
+    Args:
+        model: A model of ``init_model`` for a config of this package, with anybody's weights.
+        path: The file, ``.onnx`` or ``.pt2``. It appears when it has been compared with torch.
+        input: ``'crops'``: it takes crops ``(B, h, w, 3)`` uint8 BGR. ``'image'``: a picture
+            ``(H, W, 3)`` and boxes ``(N, 4)``, and cuts the crops out itself.
+        flip_test: Whether to average with the mirrored crop; by default as the config says.
+        half: Stores weights with half the bits. They are widened when the file is opened, so it
+            runs as fast everywhere.
+        licence: Of the weights, for the file's metadata.
+        training_data: What the weights have learned from, likewise.
+        examples: Crops to compare on, ``(B, h, w, 3)`` uint8; noise if absent.
+
+    Returns:
+        How far the file is from torch: ``keypoints`` in pixels and ``scores``, the largest
+        differences, and ``near``, the share of keypoints within 0.02 pixels.
+
+    Raises:
+        InputError: The model cannot be exported, or gives something else once it is.
+        MissingPackage: The exporter is not installed.
+    """
+    path = Path(path)
+    if not isinstance(model, MSPNPoseEstimator):
+        raise InputError(
+            f'a {type(model).__name__} cannot be exported; expected a model of a config of this '
+            "package (MMPose's, Megvii's and MindSpore's weights load into those)"
+        )
+    if input not in ('crops', 'image'):
+        raise InputError(f"input is {input!r}, expected 'crops' or 'image'")
+    model.eval()
+    flip_test = model.test_cfg.get('flip_test', False) if flip_test is None else flip_test
+    poses = PoseGraph(model, flip_test=flip_test)
+    graph: nn.Module = poses.eval()
+    facts = pose_facts(model) | dict(
+        flip_test=flip_test, licence=licence, training_data=training_data, input=input
+    )
+    width, height = facts['input_size']
+    crops = _noise(3, height, width) if examples is None else examples
+    batch = torch.export.Dim('batch', min=1, max=_MOST)
+    if input == 'crops':
+        arguments: tuple[torch.Tensor, ...] = (torch.from_numpy(crops),)
+        names, dynamic = ['crops'], {'crops': {0: batch}}
+    else:
+        graph = ImageGraph(poses, tuple(facts['box_padding'])).eval()
+        picture = np.concatenate(list(crops), axis=1)
+        boxes = [[i * width, 0, (i + 1) * width, height] for i in range(len(crops))]
+        arguments = (torch.from_numpy(picture), torch.tensor(boxes, dtype=torch.float32))
+        sizes = {axis: torch.export.Dim(f'size{axis}', min=2, max=1 << 16) for axis in (0, 1)}
+        names, dynamic = ['image', 'boxes'], {'image': sizes, 'boxes': {0: batch}}
+    outputs = ['keypoints', 'scores']
+    with whole_file(path) as partial:
+        _write(graph, arguments, partial, path.suffix, names, outputs, dynamic, facts, half=half)
+        wanted = _run_torch(graph, arguments)
+        found = _run_file(partial, path.suffix, dict(zip(names, arguments, strict=True)))
+        return _compare(wanted, found, path, half=half)
+
+
+def detector_to_onnx(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    category: int = 0,
+    half: bool = False,
+    licence: str = '',
+    training_data: str = '',
+) -> dict[str, float]:
+    """Writes a detector of MMDet's RTMDet family as an ONNX file that finds people.
+
+    It takes images ``(B, h, w, 3)`` uint8 BGR, resized into the size of the config's test pipeline
+    with grey around them, and gives boxes after non-maximum suppression.
+
+    Args:
+        model: As ``mmdet.apis.init_detector`` makes it.
+        path: The file.
+        category: Index of the people among the detector's categories.
+        half: As in `to_onnx`.
+        licence: As in `to_onnx`.
+        training_data: As in `to_onnx`.
+
+    Returns:
+        ``boxes`` and ``scores``: the largest differences from torch.
+
+    Raises:
+        InputError: The model cannot be exported, or gives something else once it is.
+        MissingPackage: The exporter is not installed.
+    """
+    path, head = Path(path), getattr(model, 'bbox_head', None)
+    if not type(head).__name__.startswith('RTMDet'):
+        raise InputError(
+            f'a {type(model).__name__} cannot be exported; expected a detector of the RTMDet family'
+        )
+    width, height = size = _letterbox(model)
+    graph = DetectorGraph(model.eval(), category=category, size=size).eval()
+    facts = dict(format=FORMAT, kind='detector', version=__version__, input_size=list(size))
+    facts |= dict(licence=licence, training_data=training_data)
+    images = torch.from_numpy(_noise(2, height, width))
+    dynamic = {'images': {0: torch.export.Dim('batch', min=1, max=_MOST_IMAGES)}}
+    outputs = ['boxes', 'scores', 'numbers']
+    with whole_file(path) as partial:
+        _write(graph, (images,), partial, '.onnx', ['images'], outputs, dynamic, facts, half=half)
+        found = _run_file(partial, '.onnx', dict(images=images))
+        return _compare_boxes(model, graph, images, found, path, half=half)
+
+
+def pose_facts(model: Any) -> dict[str, Any]:
+    """What a file says of itself, and the runtime must know."""
+    meta, codec = model.dataset_meta, model.head.decoder
+    names = [meta['keypoint_id2name'][index] for index in range(meta['num_keypoints'])]
+    return dict(
+        format=FORMAT,
+        kind='pose',
+        version=__version__,
+        keypoints=names,
+        meta={key: _plain(meta[key]) for key in _META.split() if key in meta},
+        input_size=list(codec.input_size),
+        box_padding=box_padding(model.cfg.test_dataloader.dataset.pipeline),
+        decoder=dict(kernel_size=codec.decode_kernel_size, refine=codec.refine),
+    )
+
+
+def box_padding(pipeline: Sequence[Mapping[str, Any]]) -> list[float]:
+    """How much wider and higher than the box a test pipeline cuts a person out."""
+    for step in pipeline:
+        kind = str(step['type']).rpartition('.')[2]
+        if kind == 'GetBBoxCenterScale':
+            return [float(step.get('padding', 1.25))] * 2
+        if kind == 'BoxMargins':
+            return [float(step['width']), float(step['height'])]
+    raise InputError(
+        'the test pipeline has neither GetBBoxCenterScale nor BoxMargins, so how it cuts people '
+        'out of images cannot be written into the file'
+    )
+
+
+def _letterbox(model: Any) -> tuple[int, int]:
+    """``(w, h)`` that the test pipeline of a detector pads images to."""
+    for step in model.cfg.test_dataloader.dataset.pipeline:
+        if str(step['type']).endswith('Pad') and step.get('size'):
+            width, height = step['size']
+            return int(width), int(height)
+    raise InputError("the detector's test pipeline has no Pad with a size; give one that has")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _noise(count: int, height: int, width: int) -> np.ndarray:
+    """Images with soft spots, on which a network has something to tell apart."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 8, 6)).astype(np.float32))
+    fine = nn.functional.interpolate(coarse, (height, width), mode='bicubic')
+    return np.ascontiguousarray(fine.clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+
+
+def _write(
+    graph: nn.Module,
+    arguments: tuple[torch.Tensor, ...],
+    path: Path,
+    suffix: str,
+    names: list[str],
+    outputs: list[str],
+    dynamic: dict[str, Any],
+    facts: dict[str, Any],
+    *,
+    half: bool,
+) -> None:
+    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        warnings.simplefilter('ignore')
+        if suffix == '.pt2':
+            text = {METADATA: json.dumps(facts)}
+            program = torch.export.export(graph, arguments, dynamic_shapes=tuple(dynamic.values()))
+            torch.export.save(program, path, extra_files=text)
+            return
+        try:
+            exported: Any = torch.onnx.export(
+                graph,
+                arguments,
+                dynamo=True,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes=dynamic,
+                opset_version=OPSET,
+            )
+        except ImportError as error:
+            raise MissingPackage(
+                f'the export needs {error.name}; install it with '
+                '`pip install "mspn_plugin[export]"`'
+            ) from error
+    import onnx
+
+    proto = exported.model_proto
+    if half:
+        _store_in_half(proto)
+    onnx.helper.set_model_props(proto, {METADATA: json.dumps(facts)})
+    proto.producer_name, proto.producer_version = 'mspn_plugin', __version__
+    onnx.save(proto, str(path))
+
+
+def _store_in_half(proto: Any) -> None:
+    """Stores large weights as float16, each with a cast that is folded away at the start."""
+    import onnx
+
+    graph = proto.graph
+    for tensor in list(graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < 256:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        narrow = values.astype(np.float16)
+        if not np.isfinite(narrow).all():
+            continue
+        name = f'{tensor.name}_half'
+        graph.initializer.remove(tensor)
+        graph.initializer.append(onnx.numpy_helper.from_array(narrow, name))
+        cast = onnx.helper.make_node('Cast', [name], [tensor.name], to=onnx.TensorProto.FLOAT)
+        graph.node.insert(0, cast)
+
+
+def _run_torch(graph: nn.Module, arguments: tuple[torch.Tensor, ...]) -> list[np.ndarray]:
+    with torch.no_grad():
+        return [output.numpy() for output in graph(*arguments)]
+
+
+def _run_file(path: Path, suffix: str, inputs: dict[str, torch.Tensor]) -> list[np.ndarray]:
+    if suffix == '.pt2':
+        program: Any = torch.export.load(path).module()
+        return [output.detach().numpy() for output in program(*inputs.values())]
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingPackage(
+            'the file is compared with torch by ONNX Runtime; install it with '
+            '`pip install "mspn_plugin[export]"`'
+        ) from error
+    session = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    found: list[np.ndarray] = session.run(None, {n: v.numpy() for n, v in inputs.items()})
+    return found
+
+
+def _compare(
+    wanted: list[np.ndarray], found: list[np.ndarray], path: Path, *, half: bool
+) -> dict[str, float]:
+    apart = np.abs(wanted[0] - found[0]).max(axis=-1)
+    difference = dict(
+        keypoints=float(apart.max(initial=0)),
+        scores=float(np.abs(wanted[1] - found[1]).max(initial=0)),
+        near=float((apart <= _NEAR['keypoints']).mean()) if apart.size else 1.0,
+    )
+    limits = dict(scores=0.05, near=0.8) if half else dict(scores=_NEAR['scores'], near=_SHARE)
+    if not (difference['scores'] <= limits['scores'] and difference['near'] >= limits['near']):
+        raise InputError(
+            f'{path} was not written: exported, the model differs from torch by '
+            f'{difference["scores"]:.2g} in scores, and {difference["near"]:.1%} of the keypoints '
+            'are within 0.02 pixels; a normalisation may have no statistics, as in a network that '
+            'was never trained'
+        )
+    return difference
+
+
+def _compare_boxes(
+    model: Any, graph: DetectorGraph, images: torch.Tensor, found: Any, path: Path, *, half: bool
+) -> dict[str, float]:
+    """Against MMDet's own prediction of the same images."""
+    from mmdet.structures import DetDataSample
+
+    boxes, scores, numbers = found
+    height, width = images.shape[1:3]
+    facts = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
+    samples = [DetDataSample(metainfo=facts) for _ in images]
+    data = dict(inputs=list(images.permute(0, 3, 1, 2)), data_samples=samples)
+    with torch.no_grad():
+        theirs = model.test_step(data)
+    worst = dict(boxes=0.0, scores=0.0)
+    for number, sample in enumerate(theirs):
+        people = sample.pred_instances
+        chosen = people.labels == graph.category
+        mine = numbers == number
+        order = np.argsort(-scores[mine], kind='stable')
+        a = people.scores[chosen].numpy()
+        b = scores[mine][order][: len(a)]
+        # The last ones may be on either side of a threshold.
+        count = min(len(a), len(b))
+        if len(a) > mine.sum() + 2:
+            raise InputError(
+                f'{path} was not written: exported, the detector finds {mine.sum()} people in an '
+                f'image of noise, and {len(a)} in torch'
+            )
+        worst['scores'] = max(worst['scores'], float(np.abs(a[:count] - b[:count]).max(initial=0)))
+        c = people.bboxes[chosen].numpy()[:count]
+        d = boxes[mine][order][:count].clip(0, [width, height, width, height])
+        near = np.abs(c - d).max(axis=1, initial=0)
+        worst['boxes'] = max(worst['boxes'], float(np.median(near)) if count else 0.0)
+    if worst['scores'] > (0.05 if half else 1e-3) or worst['boxes'] > (5 if half else 0.05):
+        raise InputError(
+            f'{path} was not written: exported, the detector differs from torch by '
+            f'{worst["scores"]:.2g} in scores and {worst["boxes"]:.2g} pixels'
+        )
+    return worst
