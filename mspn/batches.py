@@ -81,7 +81,7 @@ def in_batches(
     """
     waiting = deque[tuple[Item, int]]()  # with how many people
     crops, done = list[Crop](), deque[Person]()
-    prepared = _ahead(lambda i, item: (item, crop(i, item)), enumerate(items), threads)
+    prepared = ahead(lambda i, item: (item, crop(i, item)), enumerate(items), threads)
     failure, ended = None, False
     while not ended:
         try:
@@ -104,7 +104,7 @@ def in_batches(
         raise failure
 
 
-def _ahead(work: Any, items: Iterable[tuple[Any, ...]], threads: int) -> Iterator[Any]:
+def ahead(work: Any, items: Iterable[tuple[Any, ...]], threads: int) -> Iterator[Any]:
     """What ``work(*item)`` returns, in order; with threads, some calls ahead of their turn."""
     if not threads:
         yield from itertools.starmap(work, items)

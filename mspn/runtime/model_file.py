@@ -67,6 +67,8 @@ class ModelFile:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what is wrong is said in a sentence
         options.intra_op_num_threads = threads or 0
+        # Threads that wait do not keep cores busy, which decode the next pictures meanwhile.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         providers = _providers(device, ort.get_available_providers())
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)

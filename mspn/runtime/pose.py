@@ -17,6 +17,8 @@ from ..media import Image
 from ..poses import Pose
 from .model_file import ModelFile, Providers
 
+AHEAD = 2  # threads that decode and crop the next images while the network works
+
 
 class Crop(NamedTuple):
     """A person cut out of an image."""
@@ -66,7 +68,7 @@ class PoseModel:
 
     def predict(self, image: Image, boxes: Any = None, *, scores: Any = None) -> list[Pose]:
         """The poses in one image, given with its boxes as in an `Item`; errors as of `stream`."""
-        return next(self.stream([Item(image, boxes, scores)]))[1]
+        return next(self._stream([Item(image, boxes, scores)], threads=0))[1]
 
     def stream(self, items: Iterable[Item]) -> Iterator[tuple[Item, list[Pose]]]:
         """Every item with its poses, in order; the people of many images share batches.
@@ -74,8 +76,11 @@ class PoseModel:
         Raises:
             InputError: An image or a box is not usable. It comes after all results before.
         """
-        found = in_batches(items, self.crop, self._run, batch_size=self._batch_size)
-        for item, people in found:
+        return self._stream(items, threads=AHEAD)
+
+    def _stream(self, items: Iterable[Item], *, threads: int) -> Iterator[tuple[Item, list[Pose]]]:
+        settings: Any = dict(batch_size=self._batch_size, threads=threads)
+        for item, people in in_batches(items, self.crop, self._run, **settings):
             if self._score_thr > 0:
                 people = [person for person in people if person.score > self._score_thr]
             yield item, people

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..batches import WHOLE_IMAGE, Item
+from ..batches import WHOLE_IMAGE, Item, ahead
 from ..errors import InputError
 from ..media import Frame, Image, Media, decode, open_media
-from ..pipeline import people_in_frames
+from ..pipeline import distinct, people_in_frames
 from ..poses import People, Pose
 from .detector import DetectorModel
 from .model_file import Providers
-from .pose import PoseModel
+from .pose import AHEAD, PoseModel
 
 _AT_ONCE = 8  # images in a batch of the detector
 
@@ -77,9 +77,11 @@ class Predictor:
             InputError: The picture or a box is not usable, or there are no boxes and no detector.
         """
         if boxes is None:
-            return next(self.predict_many([picture]))
+            frame = _read(0, picture)
+            (boxes, scores), *_ = self.detect([frame])
+            picture = frame.pixels
         poses = self._pose.predict(picture, boxes, scores=scores)
-        return People(poses, self.meta)
+        return People(distinct(poses, self.meta['sigmas'], self._oks_thr), self.meta)
 
     def predict_many(self, pictures: Iterable[Image], boxes: Any = None) -> Iterator[People]:
         """Finds the people in pictures, which share batches; no more of them are in memory.
@@ -96,11 +98,7 @@ class Predictor:
             items = (Item(picture, own) for picture, own in zip(pictures, boxes, strict=True))
             found: Iterator[tuple[Any, list[Pose]]] = self._pose.stream(items)
         else:
-            frames = (
-                Frame(str(index), index, decode(picture, _called(index, picture)))
-                for index, picture in enumerate(pictures)
-            )
-            found = self._in_frames(frames, boxes)
+            found = self._in_frames(ahead(_read, enumerate(pictures), AHEAD), boxes)
         return (People(poses, self.meta) for _, poses in found)
 
     def stream(
@@ -143,8 +141,9 @@ class Predictor:
         return people_in_frames(frames, find, self._pose, **options)
 
 
-def _called(index: int, picture: Any) -> str:
-    return f'image {index}' + (f' ({picture})' if isinstance(picture, (str, Path)) else '')
+def _read(index: int, picture: Image) -> Frame:
+    name = f'image {index}' + (f' ({picture})' if isinstance(picture, (str, Path)) else '')
+    return Frame(str(index), index, decode(picture, name))
 
 
 def _whole_images(frames: Sequence[Frame]) -> list[tuple[Any, np.ndarray | None]]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.ops import nms
 
 from mspn.errors import InputError
 
-from ..heatmaps.decode import margin_of, refine_peaks, search_with_torch
+from ..heatmaps.decode import highest_cells, margin_of, refine_peaks
 from ..models.estimator import MSPNPoseEstimator
 from ..models.fused import fused
 
@@ -40,6 +42,11 @@ class PoseGraph(nn.Module):
         meta: Any = model.dataset_meta
         self.partners = nn.Buffer(torch.tensor(meta['flip_indices']))
         self.cell_size = nn.Buffer(torch.tensor(self.codec.cell_size, dtype=torch.float32))
+        kernel, self.second = self.codec.decode_kernel_size, self.codec.refine == 'second_peak'
+        self.margin = margin_of(kernel) if self.second else 0
+        width, height = self.codec.heatmap_size
+        self.across = nn.Buffer(_blur_matrix(width, kernel, self.margin))
+        self.down = nn.Buffer(_blur_matrix(height, kernel, self.margin))
         settings = model.test_cfg
         usual = settings.get('flip_mode', 'heatmap') == 'heatmap'
         if flip_test and not (usual and not settings.get('shift_heatmap', False)):
@@ -59,15 +66,27 @@ class PoseGraph(nn.Module):
             heatmaps = (straight + mirrored.flip(-1)[:, self.partners]) * 0.5
         else:
             heatmaps = self._heatmaps(images)
-        kernel, second = self.codec.decode_kernel_size, self.codec.refine == 'second_peak'
-        index, more = search_with_torch(heatmaps, kernel, second=second)
-        margin = margin_of(kernel) if second else 0
-        decoded = refine_peaks(heatmaps, index, more, margin=margin)
+        blurred = (heatmaps @ self.across).transpose(2, 3) @ self.down
+        index, more = highest_cells(blurred.transpose(2, 3), second=self.second)
+        decoded = refine_peaks(heatmaps, index, more, margin=self.margin)
         return decoded[..., :2] * self.cell_size, decoded[..., 2]
 
     def _heatmaps(self, images: Tensor) -> Tensor:
         """Of the last unit, which is all that the neck passes on in evaluation mode."""
         return self.head(self.neck(self.backbone(images)))[-1][-1]
+
+
+def _blur_matrix(size: int, kernel_size: int, margin: int) -> Tensor:
+    """Blurs rows of so many cells when they are multiplied with it: ``(size, size + 2 margin)``.
+
+    Of all ways to blur, this one takes ONNX Runtime a fifth of the time.
+    """
+    taps = cv2.getGaussianKernel(kernel_size, 0)[:, 0]
+    cells, places = np.arange(size)[:, None], np.arange(size + 2 * margin)[None] - margin
+    tap = cells - places + kernel_size // 2
+    inside = (tap >= 0) & (tap < kernel_size)
+    weights = np.where(inside, taps[tap.clip(0, kernel_size - 1)], 0)
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 class ImageGraph(nn.Module):

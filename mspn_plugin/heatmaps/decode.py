@@ -110,12 +110,17 @@ def search_with_torch(heatmaps: Tensor, kernel_size: int, *, second: bool) -> tu
         blurred = parts[0] * taps[0]
         for part, tap in zip(parts[1:], taps[1:], strict=True):
             blurred = blurred.add(part, alpha=tap)
+    return highest_cells(blurred, second=second)
+
+
+def highest_cells(blurred: Tensor, *, second: bool) -> tuple[Tensor, Tensor]:
+    """What `search_with_torch` gives, of maps that are blurred, with their margin if ``second``."""
     cells = blurred.flatten(2)
     index = cells.argmax(dim=2, keepdim=True)
     if second:
         more = cells.scatter(2, index, 0.0).argmax(dim=2, keepdim=True)
     else:
-        columns, last = heatmaps.shape[3], cells.shape[2] - 1
+        columns, last = blurred.shape[3], cells.shape[2] - 1
         beside = [(index + step).clamp(0, last) for step in (1, -1, columns, -columns)]
         more = cells.gather(2, torch.cat(beside, dim=2))
     return index[..., 0], more
