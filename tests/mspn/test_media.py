@@ -1,5 +1,7 @@
 """Sources of frames."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -105,3 +107,17 @@ def test_what_cannot_be_opened(tmp_path, name, expected):
     with pytest.raises(InputError, match=expected) as caught:
         open_media(name if ':' in name else tmp_path / name)
     assert '\n' not in str(caught.value) and name in str(caught.value)
+
+
+def test_a_film_of_a_phone_that_was_held_upright_is_upright(tmp_path):
+    """Its file holds lying frames, and how to turn them: a matrix in the header of the track."""
+    path = write_video(tmp_path / 'phone.mp4', 3)
+    content = bytearray(path.read_bytes())
+    one, quarter = 1 << 16, [0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30]
+    matrix = struct.pack('>9i', one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    place = content.index(matrix, content.index(b'tkhd'))
+    content[place : place + len(matrix)] = struct.pack('>9i', *quarter)
+    path.write_bytes(content)
+    media = open_media(path)
+    assert media.size == (48, 64)
+    assert [frame.pixels.shape for frame in media] == [(64, 48, 3)] * 3
