@@ -89,11 +89,18 @@ def _test(parser: argparse.ArgumentParser) -> None:
 def _predict(parser: argparse.ArgumentParser) -> None:
     add, _ = _adders(parser)
     add('input', nargs='?', help='an image, a folder of images, a video, or webcam:0')
-    words: Any = dict(nargs='+', metavar=('FILE.onnx', 'or CONFIG WEIGHTS'))
-    what = 'the pose model: an ONNX file of `mspn export`, or a config and weights (needs torch)'
+    words: Any = dict(nargs='+', metavar=('MODEL', 'WEIGHTS'))
+    what = (
+        'the pose model: an ONNX file of `mspn export`; or, with torch, a config and its weights, '
+    )
+    what += 'or a name that `mspn models` lists'
     add('--model', required=True, help=what, **words)
     add, flag = _adders(parser.add_mutually_exclusive_group(required=True))
-    add('--detector', help="boxes from this detector, an ONNX file or a config of MMDet's", **words)
+    add(
+        '--detector',
+        help="boxes from this detector: an ONNX file, a config of MMDet's and weights, or a name",
+        **words,
+    )
     what = 'boxes from COCO detections; the names of the images end in their ids'
     add('--boxes', type=Path, metavar='FILE', help=what)
     flag('--whole-image', help='one person fills each image')
@@ -105,11 +112,11 @@ def _settle_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     """Takes words apart: ``--model FILE.onnx photo.jpg`` holds the input, which argparse misses."""
     for option in ('model', 'detector'):
         words = getattr(args, option) or []
-        count = 1 if words and words[0].lower().endswith('.onnx') else 2
-        if args.input is None and len(words) == count + 1:
+        light = bool(words) and words[0].lower().endswith('.onnx')
+        if args.input is None and len(words) in ((2,) if light else (2, 3)):
             args.input = words.pop()
-        if words and len(words) != count:
-            parser.error(f'--{option} takes an ONNX file, or a config and its weights')
+        if words and (len(words) > 2 or light and len(words) != 1):
+            parser.error(f'--{option} takes an ONNX file, a name, or a config and its weights')
     if args.input is None:
         parser.error('the following arguments are required: input')
 
@@ -176,6 +183,10 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     flag('--overwrite', help='replace DST if it exists')
 
 
+def _models(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
 def _export(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     add('config', help=_CONFIG)
@@ -220,6 +231,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]]
     'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),
     'convert': ('convert foreign MSPN weights', _convert, 'mspn_plugin.commands.convert'),
     'export': ('write a model as one ONNX file', _export, 'mspn_plugin.commands.export'),
+    'models': ('list the models that have names', _models, 'mspn.models'),
     'doctor': ('say what is missing here, and how to mend it', _doctor, 'mspn.doctor'),
     'make_coco2014_split': (
         'divide COCO 2014 as the original MSPN does: train + val without minival, and minival',

@@ -23,6 +23,7 @@ from .detections import read_detections
 from .drawing import draw_people, overlay_heatmaps
 from .errors import InputError, listed, printable
 from .media import Frame, Media, check_window, number_at_end, open_media
+from .models import find_model
 from .outputs import Outputs
 from .pipeline import Boxes, PoseFinder, people_in_frames
 from .poses import outside
@@ -201,6 +202,10 @@ class _BoxesOfFile:
 
 def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
     """The pose model, and what detects if a detector is named: ONNX files, or torch's."""
+    for option, kind in (('model', 'pose'), ('detector', 'detector')):
+        words = getattr(args, option)
+        if words and len(words) == 1 and not words[0].lower().endswith('.onnx'):
+            setattr(args, option, find_model(words[0], kind))
     light = [len(model) == 1 for model in (args.model, args.detector) if model]
     if not all(light):
         from mspn_plugin.commands import predict as torch_half  # seconds

@@ -121,7 +121,10 @@ def test_wrapped_and_own_weights(wrapper, images):
 def test_the_names_and_shapes_by_sizes_are_those_of_the_models(name):
     with torch.device('meta'):
         own = MODELS.build(Config.fromfile(get_config(name)).model).state_dict()
-    assert shapes_of(sizes_of(own)) == shapes(own)
+    if 'downsample' in Config.fromfile(get_config(name)).model.backbone:
+        assert sizes_of(own) is None  # another network than a ResNet
+    else:
+        assert shapes_of(sizes_of(own)) == shapes(own)
 
 
 def test_every_weight_is_accounted_for(images):

@@ -107,7 +107,7 @@ def test_a_picture_and_boxes_go_in_where_crops_are_cut_out_inside(
         for one, points in zip(wanted, keypoints, strict=True):
             near += (np.abs(one.pred_instances.keypoints[0] - points).max(axis=1) < 0.1).tolist()
     assert np.mean(near) > 0.7  # of a random network, in which a rounded pixel moves other peaks
-    with pytest.raises(InputError, match='expected crops or image'):
+    with pytest.raises(InputError, match="expected 'crops' or 'image'"):
         to_onnx(model, tmp_path / 'x.onnx', input='video')
 
 

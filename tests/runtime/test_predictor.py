@@ -180,11 +180,20 @@ def test_the_command_says_what_does_not_fit(light_models, people, tmp_path, caps
     assert caught.value.code == 2 and words in capsys.readouterr().err
 
 
-def test_the_command_needs_its_input_and_whole_pairs(light_models, capsys):
+def test_the_command_takes_its_words_apart(capsys):
+    parser = cli.make_parser()
+    for words, model, source in (
+        ('a.onnx x.jpg', ['a.onnx'], 'x.jpg'),
+        ('name x.jpg', ['name'], 'x.jpg'),
+        ('config weights x.jpg', ['config', 'weights'], 'x.jpg'),
+    ):
+        args = parser.parse_args(['predict', '--whole-image', '--model', *words.split()])
+        args.settle(args.command, args)
+        assert (args.model, args.input) == (model, source)
     for arguments, words in (
         (['--model', 'a.onnx', '--whole-image'], 'are required: input'),
         (['x.jpg', '--model', 'a', 'b', 'c', 'd', '--whole-image'], '--model takes an ONNX file'),
-        (['x.jpg', '--model', 'a.py', '--whole-image'], '--model takes an ONNX file'),
+        (['x.jpg', '--model', 'a.onnx', 'b', '--whole-image'], '--model takes an ONNX file'),
     ):
         with pytest.raises(SystemExit) as caught:
             cli.main(['predict', *arguments])
