@@ -19,6 +19,7 @@ Crop = TypeVar('Crop')
 Person = TypeVar('Person')
 
 WHOLE_IMAGE = 'whole_image'  # in place of boxes: the image is one person
+_LARGEST = 32_766  # pixels
 _IN_STOCK = 8  # images whose crops may wait for their turn
 
 
@@ -46,6 +47,11 @@ def check_item(index: int, item: Item) -> Checked:
     name = f'image {index}' + (f' ({path})' if path else '')
     pixels = decode(item.image, name)
     height, width = pixels.shape[:2]
+    if max(height, width) > _LARGEST:
+        raise InputError(
+            f'{name} has {width}x{height} pixels; OpenCV cuts crops out of at most {_LARGEST} in a '
+            'row or column, so divide the image'
+        )
     boxes = item.boxes
     if isinstance(boxes, str):
         if boxes != WHOLE_IMAGE:

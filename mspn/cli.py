@@ -110,12 +110,16 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 def _settle_models(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Takes words apart: ``--model FILE.onnx photo.jpg`` holds the input, which argparse misses."""
-    for option in ('model', 'detector'):
-        words = getattr(args, option) or []
-        light = bool(words) and words[0].lower().endswith('.onnx')
-        if args.input is None and len(words) in ((2,) if light else (2, 3)):
-            args.input = words.pop()
-        if words and (len(words) > 2 or light and len(words) != 1):
+    given = {option: getattr(args, option) or [] for option in ('detector', 'model')}
+    light = {o: bool(words) and words[0].lower().endswith('.onnx') for o, words in given.items()}
+    most = {option: 1 if light[option] else 2 for option in given}
+    if args.input is None:
+        # The one that has a word too many; or else of two words the second, if the first is a name.
+        surplus = [words for option, words in given.items() if len(words) == most[option] + 1]
+        surplus += [words for words in given.values() if len(words) == 2]
+        args.input = surplus[0].pop() if surplus else None
+    for option, words in given.items():
+        if len(words) > most[option]:
             parser.error(f'--{option} takes an ONNX file, a name, or a config and its weights')
     if args.input is None:
         parser.error('the following arguments are required: input')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import sys
 import time
@@ -49,13 +50,33 @@ def fetch(url: str, *, sha256: str | None = None) -> Path:
     by_hand = f'try again, or fetch it by another way and save it as {target}'
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        length = _receive(url, partial)
-    except OSError as error:  # urllib's errors are of this kind too
+        with (home() / '.lock').open('w') as lock:
+            _wait_for(lock)
+            if target.is_file():  # by another process, meanwhile
+                return target
+            length = _receive(url, partial)
+            return _whole(url, target, partial, length, sha256, by_hand)
+    except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
         if isinstance(error, urllib.error.HTTPError):
             reason: Any = f'the server answers {error.code} {error.reason}'
         else:
-            reason = getattr(error, 'reason', None) or error.strerror or error
+            words = getattr(error, 'reason', None) or getattr(error, 'strerror', None)
+            reason = words or str(error) or type(error).__name__
         raise InputError(f'{url} cannot be fetched: {reason}; {by_hand}') from error
+
+
+def _wait_for(lock: Any) -> None:
+    """Lets one process at a time fetch a file, where the system can."""
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _whole(
+    url: str, target: Path, partial: Path, length: int | None, sha256: str | None, by_hand: str
+) -> Path:
+    """Moves a file to its place if it is all there and the right one."""
     size = partial.stat().st_size
     if length is not None and size != length:
         raise InputError(f'{url} was cut after {size} of {length} bytes; {by_hand}')
@@ -80,13 +101,16 @@ def _receive(url: str, partial: Path) -> int | None:
         if error.code != 416:  # there is nothing after what is here
             raise
         size = error.headers.get('Content-Range', '').rpartition('/')[2]
-        return int(size) if size.isdecimal() else have
+        if size == str(have):
+            return have
+        partial.unlink()  # of another file
+        return _receive(url, partial)
     with answer, partial.open('ab' if answer.status == 206 else 'wb') as file:
         start = file.tell()
         announced = answer.headers.get('Content-Length')
         total = start + int(announced) if announced else None
         name, shown = Path(urlparse(url).path).name, 0.0
-        while piece := _read(answer):
+        while piece := answer.read(_PIECE):
             file.write(piece)
             if sys.stderr.isatty() and time.monotonic() - shown > 0.2:
                 shown = time.monotonic()
@@ -95,14 +119,6 @@ def _receive(url: str, partial: Path) -> int | None:
     if shown:
         print(file=sys.stderr)
     return total
-
-
-def _read(answer: Any) -> bytes:
-    """The next piece, or nothing where the connection ends, early or not: the size will tell."""
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        piece: bytes = answer.read(_PIECE)
-        return piece
-    return b''
 
 
 def _digest(path: Path) -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,8 @@ class Outputs:
         targets = [file.path for file in self._files]
         self.places = targets + self._folders  # what is there when all is done
         targets += self._pictures.values()
+        if twice := [path for path, count in Counter(targets).items() if count > 1]:
+            raise InputError(f'two images would be written as {twice[0]}; rename one of them')
         inputs = {path.resolve() for path in source.paths}
         for target in targets:
             if target.resolve() in inputs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import signal
 import sys
 from collections.abc import Iterator
@@ -104,7 +105,10 @@ class _Job:
         tracker = Tracker(self.meta['sigmas'])
         smoother = Smoother(self.args.smooth, frame_rate=self.source.frame_rate)
         for frame, people in results:
-            yield frame, smoother.update(tracker.update(people))
+            people = smoother.update(tracker.update(people))
+            if not self.args.track:  # the numbers served the smoothing alone
+                people = [dataclasses.replace(person, track=None) for person in people]
+            yield frame, people
 
     def run(self) -> None:
         """Predicts, draws and writes; a camera runs until a key stops it."""
@@ -209,20 +213,26 @@ def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
     light = [len(model) == 1 for model in (args.model, args.detector) if model]
     if not all(light):
         from mspn_plugin.commands import predict as torch_half  # seconds
-    device = args.device or ('cpu' if all(light) else torch_half.best_device())
     finder: PoseFinder
     if light[0]:
         for option, value in (('--heatmaps', args.heatmaps), ('--cfg-options', args.cfg_options)):
             if value:
                 raise InputError(f'{option} is for a config and a checkpoint, not an ONNX file')
         more: Any = dict(batch_size=args.batch_size, score_thr=args.score_thr)
-        finder = PoseModel(*args.model, device=args.pose_device or device, **more)
+        finder = PoseModel(*args.model, device=args.pose_device or args.device or 'cpu', **more)
     else:
-        finder = torch_half.load_poses(args, args.pose_device or device)
+        device = args.pose_device or args.device or torch_half.best_device()
+        finder = torch_half.load_poses(args, device)
     if not args.detector:
         return finder, None
-    find = DetectorModel if light[1] else torch_half.load_detector
     more = dict(score_thr=args.bbox_thr, nms_thr=args.nms_thr)
-    if not light[1]:
-        more['category'] = args.det_cat_id
-    return finder, find(*args.detector, device=args.det_device or device, **more).detect
+    device = args.det_device or args.device
+    if light[1]:
+        if args.det_cat_id:
+            raise InputError(
+                '--det-cat-id is for a config; an ONNX file finds what it was made for'
+            )
+        return finder, DetectorModel(*args.detector, device=device or 'cpu', **more).detect
+    device = device or torch_half.best_device()
+    more['category'] = args.det_cat_id
+    return finder, torch_half.load_detector(*args.detector, device=device, **more).detect

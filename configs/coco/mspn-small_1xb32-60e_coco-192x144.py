@@ -56,6 +56,7 @@ auto_scale_lr = dict(base_batch_size=32)
 # Weights that are averaged over some hundred steps are the better ones all along.
 average = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002, priority='LOWEST')
 custom_hooks = [*_base_.custom_hooks, average]
+default_hooks = dict(checkpoint=dict(interval=1))  # an epoch takes minutes, and all of them hours
 
 train_dataloader = dict(batch_size=32, num_workers=2, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=2, dataset=dict(pipeline=val_pipeline))

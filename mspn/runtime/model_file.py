@@ -14,6 +14,13 @@ from ..errors import InputError, MissingPackage
 METADATA = 'mspn'  # the key under which a file's facts stand, as JSON
 FORMAT = 1  # of those facts
 
+# What a file of each kind must say of itself, and what its network takes.
+_NEEDED: dict[str, dict[str, type]] = dict(
+    pose=dict(keypoints=list, meta=dict, input_size=list, box_padding=list),
+    detector=dict(input_size=list),
+)
+_INPUTS = dict(pose=['crops'], detector=['images'])
+
 Providers = str | Sequence[Any]
 
 
@@ -71,13 +78,20 @@ class ModelFile:
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         providers = _providers(device, ort.get_available_providers())
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            self._session = ort.InferenceSession(
+                str(path), options, providers=providers, enable_fallback=0
+            )
         except Exception as error:  # its exceptions have no common base but this
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
                 f'{path} cannot be opened as an ONNX model: {lines[0]}; it is damaged, something '
                 'else, or newer than this ONNX Runtime; export it again, or update onnxruntime'
             ) from error
+        if str(device).startswith('cuda') and 'CUDA' not in self._session.get_providers()[0]:
+            raise InputError(
+                f'the device {device} cannot be used: ONNX Runtime finds no CUDA that it can work '
+                'with; install the CUDA and cuDNN that it needs, or take cpu'
+            )
         self.facts = self._read_facts(kind)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -100,9 +114,29 @@ class ModelFile:
             )
         if found != kind:
             raise InputError(f'{self.path} holds a {found} model; expected a {kind} model there')
+        if facts.get('input', 'crops') != 'crops':
+            raise InputError(
+                f'{self.path} takes whole pictures, for programs of other languages; export it '
+                'without --input image'
+            )
+        lacking = [k for k, kind_of in _NEEDED[kind].items() if type(facts.get(k)) is not kind_of]
+        if kind == 'pose' and not lacking:
+            meta = facts['meta']
+            lacking = [key for key in ('sigmas', 'skeleton_links') if key not in meta]
+        inputs = [value.name for value in self._session.get_inputs()]
+        if lacking or inputs != _INPUTS[kind]:
+            what = ', '.join(lacking) or f'the inputs {inputs}'
+            raise InputError(f'{self.path} has damaged metadata ({what}); export it again')
         return facts
 
     def __call__(self, **inputs: np.ndarray) -> list[np.ndarray]:
-        """Runs the network; gives its outputs in their order."""
-        outputs: list[np.ndarray] = self._session.run(self._outputs, inputs)
+        """Runs the network; gives its outputs in their order, or an `InputError`."""
+        try:
+            outputs: list[np.ndarray] = self._session.run(self._outputs, inputs)
+        except Exception as error:  # its exceptions have no common base but this
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(
+                f'{self.path} cannot be run: {lines[0]}; if the memory is too small, take a '
+                'smaller batch, otherwise export it again'
+            ) from error
         return outputs

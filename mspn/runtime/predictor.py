@@ -76,11 +76,11 @@ class Predictor:
         Raises:
             InputError: The picture or a box is not usable, or there are no boxes and no detector.
         """
-        if boxes is None:
-            frame = _read(0, picture)
-            (boxes, scores), *_ = self.detect([frame])
-            picture = frame.pixels
-        poses = self._pose.predict(picture, boxes, scores=scores)
+        if boxes is not None:
+            return People(self._pose.predict(picture, boxes, scores=scores), self.meta)
+        frame = _read(0, picture)
+        (found, marks), *_ = self.detect([frame])
+        poses = self._pose.predict(frame.pixels, found, scores=marks)
         return People(distinct(poses, self.meta['sigmas'], self._oks_thr), self.meta)
 
     def predict_many(self, pictures: Iterable[Image], boxes: Any = None) -> Iterator[People]:
@@ -115,6 +115,11 @@ class Predictor:
             Every frame and its people. Memory does not grow with the length.
         """
         media = source if isinstance(source, Media) else open_media(source)
+        if detect_every < 1 or (detect_every > 1 and media.size is None):
+            raise InputError(
+                f'detect_every is {detect_every}; expected 1 or more for a film, and 1 for '
+                'pictures, of which one says nothing about the next'
+            )
         at_once = media.kind == 'webcam'
         found = self._in_frames(iter(media), boxes, find_every=detect_every, at_once=at_once)
         return ((frame, People(poses, self.meta)) for frame, poses in found)

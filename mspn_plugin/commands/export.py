@@ -25,6 +25,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError('a .pt2 holds a pose model in fp32; write an .onnx file')
     if args.int8 and (args.half or args.detector or args.input != 'crops'):
         raise InputError('--int8 is for a pose model that takes crops, and not with --half')
+    for option, given in (
+        ('--input image', args.input != 'crops'),
+        ('--flip-test', args.flip_test is not None),
+        ('--cfg-options', args.cfg_options),
+    ):
+        if args.detector and given:
+            raise InputError(f'{option} is for a pose model, not for a --detector')
     facts = dict(licence=args.licence, training_data=args.training_data)
     if args.detector:
         detector = PersonDetector(args.config, args.checkpoint, category=args.det_cat_id)

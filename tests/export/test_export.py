@@ -189,6 +189,10 @@ def test_the_command(calibrated_tiny, people, tmp_path, capsys, monkeypatch):
         (['-o', tmp_path / 'a.pt2', '--half'], 'write an .onnx file'),
         (['-o', tmp_path / 'a.onnx', '--half', '--int8', people], 'not with --half'),
         (['-o', tmp_path / 'a.onnx', '--int8', tmp_path / 'none'], 'does not exist'),
+        (
+            ['-o', tmp_path / 'a.onnx', '--detector', '--flip-test'],
+            '--flip-test is for a pose model',
+        ),
     ):
         assert words in sentence(
             capsys, cli.main, ['export', TINY, str(weights), *map(str, options)]

@@ -84,6 +84,13 @@ def test_a_whole_file_that_was_not_moved_yet(address):
     assert fetch(address, sha256=SHA).read_bytes() == CONTENT
 
 
+def test_more_than_there_is_begins_anew(address):
+    partial = place_of(address).with_name('weights-1234.pth.partial')
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(CONTENT + b'of another file')
+    assert fetch(address, sha256=SHA).read_bytes() == CONTENT
+
+
 def test_another_file_is_not_kept(address):
     with pytest.raises(InputError, match='holds another file than it should: its SHA-256'):
         fetch(address, sha256='0123456789abcdef')

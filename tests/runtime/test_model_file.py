@@ -48,8 +48,16 @@ def test_what_is_no_model_of_this_package(tmp_path, light_models):
     refuses(identity(path, facts=json.dumps(dict(format=99, kind='pose'))), 'is of format 99')
     refuses(identity(path, facts=json.dumps(dict(format=1, kind='cat'))), 'holds a cat model')
     refuses(identity(path, opset=99), 'newer than this ONNX Runtime')
-    good = ModelFile(identity(path, facts=json.dumps(dict(format=1, kind='pose'))), 'pose')
-    assert good(a=np.ones(1, np.float32))[0].tolist() == [1]
+    refuses(
+        identity(path, facts=json.dumps(dict(format=1, kind='pose'))), r'damaged metadata \(key'
+    )
+    facts = dict(format=1, kind='detector', input_size=[64, 64])
+    refuses(identity(path, facts=json.dumps(facts)), "the inputs \\['a'\\]", 'detector')
+    facts = dict(format=1, kind='pose', input='image')
+    refuses(identity(path, facts=json.dumps(facts)), 'takes whole pictures, for programs of other')
+    good = ModelFile(light_models[0], 'pose')
+    with pytest.raises(InputError, match='cannot be run: '):
+        good(crops=np.zeros((1, 5, 5, 3), np.uint8))
 
 
 def test_operators_of_strangers_are_not_run_and_no_file_elsewhere_is_read(tmp_path):

@@ -133,6 +133,8 @@ def test_what_cannot_be_used_is_a_sentence(light_models, people, tmp_path):
         (lambda: Predictor(pose, detector, box_thr=2), 'expected 0 to 1'),
         (lambda: Predictor(pose, device='gpu'), "the device 'gpu' is unknown"),
         (lambda: Predictor(pose, device='cuda:7'), 'install onnxruntime-gpu'),
+        (lambda: light.stream(people / 'val2017', 'whole_image', detect_every=2), 'a film, and 1'),
+        (lambda: light.predict(np.zeros((2, 40_000, 3), np.uint8), 'whole_image'), 'at most 32766'),
     ):
         with pytest.raises(InputError, match=words):
             call()
@@ -160,12 +162,17 @@ def test_the_command_with_onnx_files(light_models, people, tmp_path, capsys):
     results = json.loads((tmp_path / 'film' / 'predictions.json').read_text())
     assert [entry['track_id'] for entry in results] == [1] * 8
     assert '1 different people' in capsys.readouterr().out
+    smooth = ['--smooth', '0.5', '--no-pictures', '--out', str(tmp_path / 'smooth')]
+    cli.main(['predict', str(video), *models[:2], '--whole-image', *smooth])
+    results = json.loads((tmp_path / 'smooth' / 'predictions.json').read_text())
+    assert len(results) == 8 and not any('track_id' in entry for entry in results)
     assert open_media(tmp_path / 'film' / 'walk.mp4').num_frames == 8
 
 
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
+        (['--det-cat-id', '3', '--detector', 'DETECTOR'], '--det-cat-id is for a config'),
         (['--heatmaps'], '--heatmaps is for a config and a checkpoint'),
         (['--cfg-options', 'a=1'], '--cfg-options is for a config'),
         (['--track'], '--track needs a video or a camera'),
@@ -174,7 +181,9 @@ def test_the_command_with_onnx_files(light_models, people, tmp_path, capsys):
 )
 def test_the_command_says_what_does_not_fit(light_models, people, tmp_path, capsys, options, words):
     picture = next(iter((people / 'val2017').glob('*.jpg')))
-    arguments = ['predict', picture, '--model', light_models[0], '--whole-image', *options]
+    options = [light_models[1] if option == 'DETECTOR' else option for option in options]
+    boxes = [] if '--detector' in options else ['--whole-image']
+    arguments = ['predict', picture, '--model', light_models[0], *boxes, *options]
     with pytest.raises(SystemExit) as caught:
         cli.main([*map(str, arguments), '--out', str(tmp_path / 'out')])
     assert caught.value.code == 2 and words in capsys.readouterr().err
@@ -190,6 +199,16 @@ def test_the_command_takes_its_words_apart(capsys):
         args = parser.parse_args(['predict', '--whole-image', '--model', *words.split()])
         args.settle(args.command, args)
         assert (args.model, args.input) == (model, source)
+    for words, count in (
+        ('--model config weights --detector d.onnx x.jpg', (2, 1)),
+        ('--model config weights --detector config weights x.jpg', (2, 2)),
+        ('--model config weights --detector name x.jpg', (2, 1)),
+        ('--detector config weights --model p.onnx x.jpg', (1, 2)),
+        ('--model name --detector name x.jpg', (1, 1)),
+    ):
+        args = parser.parse_args(['predict', *words.split()])
+        args.settle(args.command, args)
+        assert (len(args.model), len(args.detector), args.input) == (*count, 'x.jpg')
     for arguments, words in (
         (['--model', 'a.onnx', '--whole-image'], 'are required: input'),
         (['x.jpg', '--model', 'a', 'b', 'c', 'd', '--whole-image'], '--model takes an ONNX file'),
