@@ -27,6 +27,7 @@ from mspn_plugin import get_config
 from mspn_plugin.apis import PosePredictor
 from mspn_plugin.export import to_int8, to_onnx
 from mspn_plugin.export.files import _noise, _write, pose_facts
+from mspn_plugin.export.graphs import Normalise
 
 from mmpose.apis import inference_topdown, init_model  # isort: skip  # after the plugin
 
@@ -36,28 +37,26 @@ class SimccGraph(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model, before = model, model.data_preprocessor
-        self.mean, self.std = nn.Buffer(before.mean.clone()), nn.Buffer(before.std.clone())
+        self.model, self.normalise = model, Normalise(model.data_preprocessor)
         self.ratio = float(model.head.decoder.simcc_split_ratio)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Takes the highest place of each distribution."""
-        x = (crops.permute(0, 3, 1, 2).float().flip(1) - self.mean) / self.std
-        (across, score_x), (down, score_y) = (
-            (part.argmax(2), part.amax(2)) for part in self.model.head(self.model.backbone(x))
-        )
+        parts = self.model.head(self.model.backbone(self.normalise(crops)))
+        (across, score_x), (down, score_y) = ((part.argmax(2), part.amax(2)) for part in parts)
         return torch.stack([across, down], 2) / self.ratio, torch.minimum(score_x, score_y)
 
 
-def calibrated(config: str, size: tuple[int, int]) -> Any:
+def calibrated(config: str) -> Any:
     """A model with random weights whose normalisations have statistics."""
     torch.manual_seed(0)
     model = init_model(config, device='cpu')
     model.init_weights()
     model.train()
+    width, height = model.head.decoder.input_size
     with torch.no_grad():
         for _ in range(5):
-            model.head(model.extract_feat(torch.randn(8, 3, size[1], size[0])))
+            model.head(model.extract_feat(torch.randn(8, 3, height, width)))
     model.test_cfg['flip_test'] = False
     return model.eval()
 
@@ -68,7 +67,7 @@ def rtmpose(path: Path) -> None:
 
     folder = Path(mmpose.__path__[0], '.mim', 'configs', 'body_2d_keypoint', 'rtmpose')
     config = folder / 'coco' / 'rtmpose-t_8xb256-420e_coco-256x192.py'
-    model = calibrated(str(config), (192, 256))
+    model = calibrated(str(config))
     model.head.decoder.decode_kernel_size, model.head.decoder.refine = 0, 'none'
     facts = pose_facts(model)
     crops = (torch.from_numpy(_noise(3, 256, 192)),)
@@ -103,8 +102,7 @@ def main() -> None:
     pictures = pictures_of(args.data_root, args.pictures)
     items = [Item(path, boxes) for path, boxes in pictures.items()]
     people = sum(map(len, pictures.values()))
-    cfg = init_model(get_config(args.config), device='cpu').head.decoder
-    model = calibrated(get_config(args.config), cfg.input_size)
+    model = calibrated(get_config(args.config))
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f'{name}.onnx' for name in ('fp32', 'int8', 'rtmpose')}
         to_onnx(model, files['fp32'])

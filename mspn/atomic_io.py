@@ -13,6 +13,14 @@ _REMEDY = 'make room, or write elsewhere'
 PARTIAL = '.partial'  # what the name of a file that is being written ends in, after a dot
 
 
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Raises an `InputError` if a file cannot be made there, or would replace another unasked."""
+    if not path.parent.is_dir():
+        raise InputError(f'the folder {path.parent} does not exist; create it first')
+    if path.exists() and not overwrite:
+        raise InputError(f'{path} exists; give another name, or --overwrite to replace it')
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path, *, remedy: str = _REMEDY, sync: bool = True) -> Iterator[Path]:
     """Lets the caller write a file that appears under its name only when it is complete.

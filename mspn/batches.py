@@ -41,10 +41,15 @@ class Checked(NamedTuple):
     path: str  # '' for pixels in memory
 
 
+def called(index: int, image: Any) -> str:
+    """What messages call an image: its index, and its path if it has one."""
+    return f'image {index}' + (f' ({image})' if isinstance(image, (str, Path)) else '')
+
+
 def check_item(index: int, item: Item) -> Checked:
     """Decodes and checks an item, or raises an `InputError` that calls it by its index."""
     path = str(item.image) if isinstance(item.image, (str, Path)) else ''
-    name = f'image {index}' + (f' ({path})' if path else '')
+    name = called(index, item.image)
     pixels = decode(item.image, name)
     height, width = pixels.shape[:2]
     if max(height, width) > _LARGEST:

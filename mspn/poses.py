@@ -61,7 +61,7 @@ class People(Sequence[Pose]):
     @property
     def names(self) -> list[str]:
         """The keypoints' names (K)."""
-        return [self.meta['keypoint_id2name'][k] for k in range(self.meta['num_keypoints'])]
+        return names_of(self.meta)
 
     @property
     def boxes(self) -> np.ndarray:
@@ -109,6 +109,11 @@ class People(Sequence[Pose]):
         return draw_people(picture, self, self.meta, **options)
 
 
+def names_of(meta: Mapping[str, Any]) -> list[str]:
+    """The keypoints' names in their order, of what `draw_people` takes as ``meta``."""
+    return [meta['keypoint_id2name'][index] for index in range(meta['num_keypoints'])]
+
+
 def coco_results(people: Sequence[Pose], image_id: int) -> list[dict[str, Any]]:
     """Writes the people of an image as COCO's keypoint results, which `pycocotools` evaluates.
 
@@ -146,6 +151,13 @@ def outside(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def usable_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Which of the boxes ``(N, 4)`` have an area and meet the image of this width and height."""
     return (boxes[:, 2:] - boxes[:, :2] >= _SMALLEST).all(axis=1) & ~outside(boxes, size)
+
+
+def check_thresholds(**thresholds: float) -> None:
+    """Raises an `InputError` if a detector's threshold is no number from 0 to 1."""
+    for name, value in thresholds.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"the detector's {name} is {value}; expected 0 to 1")
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:

@@ -19,15 +19,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .batches import WHOLE_IMAGE
 from .detections import read_detections
 from .drawing import draw_people, overlay_heatmaps
 from .errors import InputError, listed, printable
 from .media import Frame, Media, check_window, number_at_end, open_media
 from .models import find_model
 from .outputs import Outputs
-from .pipeline import Boxes, PoseFinder, people_in_frames
-from .poses import outside
+from .pipeline import Boxes, PoseFinder, people_in_frames, whole_images
+from .poses import names_of, outside
 from .progress import Progress
 from .runtime import DetectorModel, PoseModel
 from .tracking import Smoother, Tracker
@@ -84,9 +83,8 @@ class _Job:
         )
         finder, detect = _load(args)
         self.meta = finder.meta
-        names = self.meta['keypoint_id2name']
-        self.outputs.keypoints = [names[k] for k in range(self.meta['num_keypoints'])]
-        find: Any = self.boxes or (lambda frames: [(WHOLE_IMAGE, None) for _ in frames])
+        self.outputs.keypoints = names_of(self.meta)
+        find: Any = self.boxes or whole_images
         if detect:
             find = lambda frames: detect([frame.pixels for frame in frames])  # noqa: E731
         self.results = people_in_frames(

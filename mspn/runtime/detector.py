@@ -11,8 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import InputError
-from ..poses import nms, usable_boxes
+from ..poses import check_thresholds, nms, usable_boxes
 from .model_file import ModelFile, Providers
 
 _GREY = 114  # of what an image does not fill, as RTMDet is trained
@@ -39,9 +38,7 @@ class DetectorModel:
         score_thr: float = 0.3,
         nms_thr: float = 0.3,
     ) -> None:
-        for name, value in dict(score_thr=score_thr, nms_thr=nms_thr).items():
-            if not 0 <= value <= 1:
-                raise InputError(f"the detector's {name} is {value}; expected 0 to 1")
+        check_thresholds(score_thr=score_thr, nms_thr=nms_thr)
         self._file = ModelFile(path, 'detector', device=device, threads=threads)
         self.facts = self._file.facts
         self._size: tuple[int, int] = tuple(self.facts['input_size'])

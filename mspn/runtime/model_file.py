@@ -41,6 +41,11 @@ def _providers(device: Providers, available: Sequence[str]) -> list[Any]:
     raise InputError(f'the device {device!r} is unknown; expected cpu, cuda or cuda:N')
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what ONNX Runtime says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class ModelFile:
     """An open ONNX file of this package. Many threads may call it at the same time.
 
@@ -82,10 +87,10 @@ class ModelFile:
                 str(path), options, providers=providers, enable_fallback=0
             )
         except Exception as error:  # its exceptions have no common base but this
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                f'{path} cannot be opened as an ONNX model: {lines[0]}; it is damaged, something '
-                'else, or newer than this ONNX Runtime; export it again, or update onnxruntime'
+                f'{path} cannot be opened as an ONNX model: {_reason(error)}; it is damaged, '
+                'something else, or newer than this ONNX Runtime; export it again, or update '
+                'onnxruntime'
             ) from error
         if str(device).startswith('cuda') and 'CUDA' not in self._session.get_providers()[0]:
             raise InputError(
@@ -134,9 +139,8 @@ class ModelFile:
         try:
             outputs: list[np.ndarray] = self._session.run(self._outputs, inputs)
         except Exception as error:  # its exceptions have no common base but this
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                f'{self.path} cannot be run: {lines[0]}; if the memory is too small, take a '
+                f'{self.path} cannot be run: {_reason(error)}; if the memory is too small, take a '
                 'smaller batch, otherwise export it again'
             ) from error
         return outputs

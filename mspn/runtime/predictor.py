@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..batches import WHOLE_IMAGE, Item, ahead
+from ..batches import WHOLE_IMAGE, Item, ahead, called
 from ..errors import InputError
 from ..media import Frame, Image, Media, decode, open_media
-from ..pipeline import distinct, people_in_frames
+from ..pipeline import distinct, people_in_frames, whole_images
 from ..poses import People, Pose
 from .detector import DetectorModel
 from .model_file import Providers
@@ -139,7 +137,7 @@ class Predictor:
         if boxes is None:
             find: Any = self.detect
         elif boxes == WHOLE_IMAGE:
-            find = _whole_images
+            find = whole_images
         else:
             raise InputError(f"boxes is {boxes!r}; expected numbers or '{WHOLE_IMAGE}'")
         options |= dict(find_batch=_AT_ONCE, oks_thr=self._oks_thr)
@@ -147,9 +145,4 @@ class Predictor:
 
 
 def _read(index: int, picture: Image) -> Frame:
-    name = f'image {index}' + (f' ({picture})' if isinstance(picture, (str, Path)) else '')
-    return Frame(str(index), index, decode(picture, name))
-
-
-def _whole_images(frames: Sequence[Frame]) -> list[tuple[Any, np.ndarray | None]]:
-    return [(WHOLE_IMAGE, None) for _ in frames]
+    return Frame(str(index), index, decode(picture, called(index, picture)))

@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.ops import nms
 
 from mspn.errors import InputError, listed
-from mspn.poses import usable_boxes
+from mspn.poses import check_thresholds, usable_boxes
 
 from ..checkpoints.architecture import differences
 from ..checkpoints.files import read_checkpoint, weights_in
@@ -60,9 +60,7 @@ class PersonDetector:
         score_thr: float = 0.3,
         nms_thr: float = 0.3,
     ) -> None:
-        for name, value in dict(score_thr=score_thr, nms_thr=nms_thr).items():
-            if not 0 <= value <= 1:
-                raise InputError(f"the detector's {name} is {value}; expected 0 to 1")
+        check_thresholds(score_thr=score_thr, nms_thr=nms_thr)
         check_device(device)
         self._category, self._score_thr, self._nms_thr = category, score_thr, nms_thr
         cfg = read_detector_config(config)

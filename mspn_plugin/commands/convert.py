@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mspn.atomic_io import whole_file
+from mspn.atomic_io import check_new, whole_file
 from mspn.errors import InputError
 from mspn.version import __version__
 
@@ -43,10 +43,7 @@ def run(args: argparse.Namespace) -> None:
     target: Path = args.target
     if target.suffix not in ('.pth', '.safetensors'):
         raise InputError(f'DST is {target}; expected a name that ends in .pth or .safetensors')
-    if not target.parent.is_dir():
-        raise InputError(f'the folder {target.parent} does not exist; create it first')
-    if target.exists() and not args.overwrite:
-        raise InputError(f'{target} exists; give another name, or --overwrite to replace it')
+    check_new(target, overwrite=args.overwrite)
     weights = read_state_dict(args.source)
     try:
         converted, source = convert_state_dict(weights)

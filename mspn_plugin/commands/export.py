@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mspn.atomic_io import check_new
 from mspn.errors import InputError
 from mspn.media import open_media
 
@@ -17,10 +18,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out
     if out.suffix not in ('.onnx', '.pt2'):
         raise InputError(f'the file is {out}; expected a name that ends in .onnx or .pt2')
-    if not out.parent.is_dir():
-        raise InputError(f'the folder {out.parent} does not exist; create it first')
-    if out.exists() and not args.overwrite:
-        raise InputError(f'{out} exists; give another name, or --overwrite to replace it')
+    check_new(out, overwrite=args.overwrite)
     if out.suffix == '.pt2' and (args.detector or args.half or args.int8):
         raise InputError('a .pt2 holds a pose model in fp32; write an .onnx file')
     if args.int8 and (args.half or args.detector or args.input != 'crops'):
@@ -40,13 +38,13 @@ def run(args: argparse.Namespace) -> None:
         )
     else:
         model = load_model((args.config, args.checkpoint), args.cfg_options, 'cpu')
-        options = dict(input=args.input, flip_test=args.flip_test, half=args.half, **facts)
         if args.int8:
             pictures = open_media(args.int8)
             if pictures.size is not None:
                 raise InputError(f'{args.int8} is no folder of pictures, which --int8 needs')
             found = to_int8(model, out, pictures.paths, flip_test=args.flip_test, **facts)
         else:
+            options = dict(input=args.input, flip_test=args.flip_test, half=args.half, **facts)
             found = to_onnx(model, out, **options)
     numbers = ', '.join(f'{what} {value:.3g}' for what, value in found.items())
     print(f'difference   {numbers}')

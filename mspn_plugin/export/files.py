@@ -17,6 +17,7 @@ from torch import nn
 
 from mspn.atomic_io import whole_file
 from mspn.errors import InputError, MissingPackage
+from mspn.poses import names_of
 from mspn.runtime.model_file import FORMAT, METADATA
 from mspn.version import __version__
 
@@ -40,7 +41,6 @@ def to_onnx(
     half: bool = False,
     licence: str = '',
     training_data: str = '',
-    examples: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Writes a pose model as one ONNX file, or as a ``.pt2`` of ``torch.export``.
 
@@ -54,7 +54,6 @@ def to_onnx(
             runs as fast everywhere.
         licence: Of the weights, for the file's metadata.
         training_data: What the weights have learned from, likewise.
-        examples: Crops to compare on, ``(B, h, w, 3)`` uint8; noise if absent.
 
     Returns:
         How far the file is from torch: ``keypoints`` in pixels and ``scores``, the largest
@@ -80,7 +79,7 @@ def to_onnx(
         flip_test=flip_test, licence=licence, training_data=training_data, input=input
     )
     width, height = facts['input_size']
-    crops = _noise(3, height, width) if examples is None else examples
+    crops = _noise(3, height, width)
     batch = torch.export.Dim('batch', min=1, max=_MOST)
     if input == 'crops':
         arguments: tuple[torch.Tensor, ...] = (torch.from_numpy(crops),)
@@ -151,12 +150,11 @@ def detector_to_onnx(
 def pose_facts(model: Any) -> dict[str, Any]:
     """What a file says of itself, and the runtime must know."""
     meta, codec = model.dataset_meta, model.head.decoder
-    names = [meta['keypoint_id2name'][index] for index in range(meta['num_keypoints'])]
     return dict(
         format=FORMAT,
         kind='pose',
         version=__version__,
-        keypoints=names,
+        keypoints=names_of(meta),
         meta={key: _plain(meta[key]) for key in _META.split() if key in meta},
         input_size=list(codec.input_size),
         box_padding=box_padding(model.cfg.test_dataloader.dataset.pipeline),
@@ -346,11 +344,10 @@ def _apart(
     for boxes, scores, numbers in (wanted, found):
         mine = np.flatnonzero(numbers == number)
         pairs.append((boxes[mine], scores[mine]))
-    count = min(most, *(len(scores) for _, scores in pairs))
     lengths = [len(scores) for _, scores in pairs]
-    if (
-        count < most and abs(lengths[0] - lengths[1]) > 2
-    ):  # one may be on either side of a threshold
+    count = min(most, *lengths)
+    # Rounding may put one or two on the other side of a threshold.
+    if count < most and abs(lengths[0] - lengths[1]) > 2:
         return math.inf, math.inf
     orders = [np.argsort(-scores, kind='stable')[:count] for _, scores in pairs]
     (boxes, scores), (others, marks) = (

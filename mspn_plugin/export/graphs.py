@@ -20,6 +20,21 @@ from ..models.estimator import MSPNPoseEstimator
 from ..models.fused import fused
 
 
+class Normalise(nn.Module):
+    """From pixels ``(B, h, w, 3)`` BGR to what a model's preprocessor gives, ``(B, 3, h, w)``."""
+
+    def __init__(self, preprocessor: Any) -> None:
+        super().__init__()
+        self.swap = preprocessor._channel_conversion
+        self.mean = nn.Buffer(preprocessor.mean.clone())
+        self.std = nn.Buffer(preprocessor.std.clone())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Sorts the channels as the model wants them, and scales them."""
+        images = pixels.permute(0, 3, 1, 2).float()
+        return ((images.flip(1) if self.swap else images) - self.mean) / self.std
+
+
 class PoseGraph(nn.Module):
     """From crops ``(B, h, w, 3)`` uint8 BGR to keypoints ``(B, K, 2)`` and scores ``(B, K)``.
 
@@ -35,9 +50,7 @@ class PoseGraph(nn.Module):
         super().__init__()
         network: Any = fused(model)
         self.backbone, self.neck, self.head = network.backbone, network.neck, network.head
-        before = network.data_preprocessor
-        self.swap = before._channel_conversion
-        self.mean, self.std = nn.Buffer(before.mean.clone()), nn.Buffer(before.std.clone())
+        self.normalise = Normalise(network.data_preprocessor)
         self.flip_test, self.codec = flip_test, network.head.decoder
         meta: Any = model.dataset_meta
         self.partners = nn.Buffer(torch.tensor(meta['flip_indices']))
@@ -57,8 +70,7 @@ class PoseGraph(nn.Module):
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Finds the pose in every crop."""
-        images = crops.permute(0, 3, 1, 2).float()
-        images = ((images.flip(1) if self.swap else images) - self.mean) / self.std
+        images = self.normalise(crops)
         if self.flip_test:
             both = self._heatmaps(torch.cat([images, images.flip(-1)]))
             count = images.shape[0]  # len() would make it a constant of the graph
@@ -143,9 +155,7 @@ class DetectorGraph(nn.Module):
     def __init__(self, model: Any, *, category: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = model.backbone, model.neck, model.bbox_head
-        before = model.data_preprocessor
-        self.swap = before._channel_conversion
-        self.mean, self.std = nn.Buffer(before.mean.clone()), nn.Buffer(before.std.clone())
+        self.normalise = Normalise(model.data_preprocessor)
         self.category = category
         settings = model.test_cfg
         self.score_thr = float(settings.get('score_thr', 0.05))
@@ -158,15 +168,12 @@ class DetectorGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Finds the people in every image."""
-        x = images.permute(0, 3, 1, 2).float()
-        x = ((x.flip(1) if self.swap else x) - self.mean) / self.std
-        scores, sides = self.head(self.neck(self.backbone(x)))
+        scores, sides = self.head(self.neck(self.backbone(self.normalise(images))))
         score = torch.cat([level[:, self.category].flatten(1) for level in scores], 1).sigmoid()
         side = torch.cat([level.flatten(2) for level in sides], 2).permute(0, 2, 1)  # left, top, ..
         boxes = torch.cat([self.places - side[..., :2], self.places + side[..., 2:]], dim=2)
-        boxes = torch.minimum(
-            boxes.clamp(min=0), self.ends
-        )  # as MMDet does before it compares them
+        # Cut off at the border, as MMDet does before it compares them.
+        boxes = torch.minimum(boxes.clamp(min=0), self.ends)
         # All images at once: far apart, their boxes do not meet. Only the likely ones take part.
         number = torch.arange(boxes.shape[0])[:, None].expand_as(score).flatten()
         boxes, score = boxes.flatten(0, 1), score.flatten()

@@ -87,7 +87,7 @@ def to_int8(
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-            return _compare(exact, partial, batches, path)
+            return _compare(poses, PoseModel(partial), batches, path)
 
 
 class _Reader:
@@ -102,10 +102,9 @@ class _Reader:
 
 
 def _compare(
-    exact: Path, found: Path, batches: Sequence[np.ndarray], path: Any
+    exact: PoseModel, found: PoseModel, batches: Sequence[np.ndarray], path: Any
 ) -> dict[str, float]:
-    both = [PoseModel(file) for file in (exact, found)]
-    runs = [[model.run_crops(batch) for batch in batches] for model in both]
+    runs = [[model.run_crops(batch) for batch in batches] for model in (exact, found)]
     (points, marks), (other_points, other_marks) = (
         [np.concatenate(parts) for parts in zip(*run, strict=True)] for run in runs
     )
