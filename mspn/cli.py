@@ -23,6 +23,7 @@ from .errors import exit_with_sentence
 from .version import __version__
 
 _CONFIG = 'path of a config, or the name of one of this package'
+_WEIGHTS = 'the weights, a file or a URL (default: those that `mspn models` lists for the config)'
 _SWITCH = argparse.BooleanOptionalAction
 _OVERRIDES: Any = dict(
     nargs='+',
@@ -81,7 +82,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help=_CONFIG)
-    parser.add_argument('checkpoint', help='the weights to evaluate')
+    parser.add_argument('checkpoint', nargs='?', help=_WEIGHTS)
     _run_options(parser)
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
 
@@ -93,14 +94,11 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     what = (
         'the pose model: an ONNX file of `mspn export`; or, with torch, a config and its weights, '
     )
-    what += 'or a name that `mspn models` lists'
-    add('--model', required=True, help=what, **words)
-    add, flag = _adders(parser.add_mutually_exclusive_group(required=True))
-    add(
-        '--detector',
-        help="boxes from this detector: an ONNX file, a config of MMDet's and weights, or a name",
-        **words,
-    )
+    what += 'or a name that `mspn models` lists (default: the one that ships, mspn-small)'
+    add('--model', help=what, **words)
+    add, flag = _adders(parser.add_mutually_exclusive_group())
+    what = "boxes from this detector: an ONNX file, a config of MMDet's and weights, or a name "
+    add('--detector', help=what + '(default: the one that ships)', **words)
     what = 'boxes from COCO detections; the names of the images end in their ids'
     add('--boxes', type=Path, metavar='FILE', help=what)
     flag('--whole-image', help='one person fills each image')
@@ -194,7 +192,7 @@ def _models(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     add('config', help=_CONFIG)
-    add('checkpoint', help='the weights: a file or a URL')
+    add('checkpoint', nargs='?', help=_WEIGHTS)
     what = 'the file to write, .onnx, or .pt2 for torch.export'
     add('-o', '--out', type=Path, required=True, metavar='FILE', help=what)
     flag('--overwrite', help='replace FILE if it exists')
@@ -205,6 +203,8 @@ def _export(parser: argparse.ArgumentParser) -> None:
     what = "average with the mirrored crop, which doubles the work (default: the config's)"
     add('--flip-test', action=_SWITCH, default=None, help=what)
     flag('--half', help='store weights with half the bits; as fast, and half the size')
+    what = 'keep the weights beside it in a .safetensors file, from which training can start'
+    add('--weights', type=Path, metavar='FILE', help=what)
     what = 'compute with 8 bits; the pictures of this folder, a person in each, set the ranges'
     add('--int8', type=Path, metavar='FOLDER', help=what)
     add('--licence', default='', metavar='TEXT', help="the weights' licence, for the file's facts")
@@ -229,7 +229,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 # Name: what it does, its arguments, and the module whose `run(args)` does it.
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
-    'predict': ('find the poses of people', _predict, 'mspn.predict'),
+    'predict': ('find the poses of people', _predict, 'mspn.predict_command'),
     'train': ('train a model', _train, 'mspn_plugin.commands.train'),
     'test': ('evaluate a model', _test, 'mspn_plugin.commands.test'),
     'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),

@@ -1,23 +1,30 @@
-"""The names of models: published weights, with the configs that they fit, and where they come from.
+"""The names of models: those that ship with the package, and published ones, fetched once.
 
 `mspn predict --model NAME` and ``--detector NAME`` take these names, and `mspn models` lists them.
-Pose models are those of the package's model index; the detectors are MMPose's own choice of person
-detectors for its top-down models.
+The shipped ones are ONNX files, which need no torch, each with the weights that training starts
+from. Of the others, pose models are those of the package's model index; the detectors are MMPose's
+own choice of person detectors for its top-down models.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .download import fetch, place_of
 from .errors import InputError, MissingPackage, listed
 
+POSE = 'mspn-small'
+DETECTOR = 'rtmdet-lite0-person'
+WEIGHTS = Path(__file__).resolve().parent / 'weights'
+
 _DETECTORS = 'https://download.openmmlab.com/mmpose/v1/projects/rtmpose/'
 _OF_OPENMMLAB = 'OpenMMLab, Apache-2.0'
+_OURS = 'this package, Apache-2.0'
 
 
 class Model(NamedTuple):
@@ -26,11 +33,40 @@ class Model(NamedTuple):
     name: str
     kind: str  # 'pose' or 'detector'
     config: str
-    url: str
-    result: str  # what its authors have published
+    url: str  # nothing if it ships
+    result: str  # what its authors have measured
+    size: str  # millions of parameters
+    speed: str  # people or pictures per second on two cores, docs/models.md says how
     source: str  # who has trained it, and its licence
 
+    @property
+    def place(self) -> Path:
+        """Where its weights are, or will be once they are fetched."""
+        return place_of(self.url) if self.url else WEIGHTS / f'{self.name}.safetensors'
 
+
+SHIPPED = (
+    Model(
+        POSE,
+        'pose',
+        'mspn-small_1xb32-60e_coco-192x144',
+        '',
+        'AP ? on 135 photographs',
+        '2.5',
+        '?',
+        _OURS,
+    ),
+    Model(
+        DETECTOR,
+        'detector',
+        'rtmdet-lite0_1xb16-60e_person-416x416',
+        '',
+        'box AP50 ? on 135 photographs',
+        '2.7',
+        '?',
+        _OURS,
+    ),
+)
 DETECTORS = (
     Model(
         'rtmdet-nano-person',
@@ -38,6 +74,8 @@ DETECTORS = (
         'rtmdet_nano_320-8xb32_coco-person',
         _DETECTORS + 'rtmdet_nano_8xb32-100e_coco-obj365-person-05d8511e.pth',
         'box AP 40.3 on COCO val2017 (people)',
+        '1.0',
+        '?',
         _OF_OPENMMLAB,
     ),
     Model(
@@ -46,38 +84,93 @@ DETECTORS = (
         'rtmdet_m_640-8xb32_coco-person',
         _DETECTORS + 'rtmdet_m_8xb32-100e_coco-obj365-person-235e8209.pth',
         'box AP 62.5 on COCO val2017 (people)',
+        '24.7',
+        '?',
         _OF_OPENMMLAB,
     ),
 )
 
 
 def models() -> Iterator[Model]:
-    """All models that have a name, pose models first."""
+    """All models that have a name: the shipped ones, pose models, detectors.
+
+    Raises:
+        MissingPackage: After the shipped ones, if the training half is not here.
+    """
+    yield from SHIPPED
     for entry in _index():
         if url := entry.get('Weights'):
-            result = entry['Results'][0]
+            facts, result = entry['Metadata'], entry['Results'][0]
             ap, data = result['Metrics']['AP'], result['Dataset']
             source = _OF_OPENMMLAB if 'openmmlab' in url else 'MindSpore'
             name = entry.get('Alias', entry['Name'])
-            yield Model(name, 'pose', entry['Name'], url, f'AP {100 * ap:.1f} on {data}', source)
+            measured = f'{facts["Parameters"] / 1e6:.1f}', str(facts['People per second'])
+            result = f'AP {100 * ap:.1f} on {data}'
+            yield Model(name, 'pose', entry['Name'], url, result, *measured, source)
     yield from DETECTORS
 
 
-def find_model(name: str, kind: str) -> tuple[str, str]:
-    """The config and the weights of a model, which are fetched if they are not here.
+def find_model(name: str, kind: str) -> list[str]:
+    """What ``--model`` or ``--detector`` may hold instead of a name: a file, or config and weights.
 
     Raises:
         InputError: There is no such model, or it cannot be fetched.
     """
-    known = [model for model in models() if model.kind == kind]
-    for model in known:
-        if name in (model.name, model.config):
-            return model.config, str(fetch(model.url))
-    names = listed([model.name for model in known])
+    model = _named(name, kind)
+    return [model.config, str(_fetched(model))] if model.url else [str(onnx_file(model))]
+
+
+def weights_of(name: str, kind: str) -> tuple[str, str]:
+    """The config and the weights of a model, as the training half takes them; errors likewise."""
+    model = _named(name, kind)
+    return model.config, str(_fetched(model) if model.url else _present(model.place))
+
+
+def onnx_file(model: Model) -> Path:
+    """The ONNX file of a shipped model."""
+    return _present(model.place.with_suffix('.onnx'))
+
+
+def default_detector(keypoints: Sequence[str]) -> Path:
+    """The shipped detector, for a pose model with these keypoints.
+
+    Raises:
+        InputError: They are not those of people.
+    """
+    if {'left_wrist', 'right_wrist'} <= set(keypoints):
+        return onnx_file(SHIPPED[1])
+    raise InputError(
+        f'the keypoints of this model ({listed(keypoints)}) are not those of people, whom the '
+        'shipped detector finds; give a detector of your own (--detector), boxes (--boxes), or '
+        '--whole-image if one of them fills the picture'
+    )
+
+
+def _named(name: str, kind: str) -> Model:
+    known = []
+    for model in models():
+        if model.kind == kind:
+            if name in (model.name, model.config):
+                return model
+            known.append(model.name)
     raise InputError(
         f'there is no {kind} model {name!r}; give an ONNX file, a config and its weights, or one '
-        f'of these names: {names}'
+        f'of these names: {listed(known)}'
     )
+
+
+def _fetched(model: Model) -> Path:
+    # OpenMMLab ends the name of a file with the first characters of its SHA-256, and some a date.
+    digest = re.search(r'-([0-9a-f]{8})(_\d{8})?\.pth$', model.url)
+    return fetch(model.url, sha256=digest[1] if digest else None)
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise MissingPackage(
+            f'{path.name} is missing from {path.parent}; install mspn_plugin again'
+        )
+    return path
 
 
 def _index() -> list[dict[str, Any]]:
@@ -100,12 +193,19 @@ def _index() -> list[dict[str, Any]]:
 
 def run(args: argparse.Namespace) -> None:
     """Prints a table: `mspn models`."""
-    head = ('name', 'kind', 'published result', 'from', 'here')
-    rows = [
-        (m.name, m.kind, m.result, m.source, 'yes' if place_of(m.url).is_file() else 'no')
-        for m in models()
-    ]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
+    rows = [('name', 'kind', 'result', 'parameters', 'speed', 'from', 'here')]
+    missing = ''
+    try:
+        for m in models():
+            here = 'yes' if m.place.is_file() else 'no'
+            rows.append((m.name, m.kind, m.result, f'{m.size} M', m.speed, m.source, here))
+    except MissingPackage as error:
+        missing = f'\nMore models have names: {error}'
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
         cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
         print('  '.join(cells).rstrip())
+    print(
+        'speed: people or pictures per second on two cores, in ONNX Runtime; docs/models.md says '
+        f'how, and what the shipped models have learned from{missing}'
+    )

@@ -35,6 +35,9 @@ def _announce() -> None:
     from mmengine.registry import FUNCTIONS
     from mmpose import registry as mmpose
 
+    from .inferencers import add_names
+
+    add_names()
     from . import registry as _  # noqa: F401  the scope `mspn_plugin::`
     from .checkpoints import files  # noqa: F401  MMEngine's loaders of *.safetensors and *.ckpt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 from ..batches import WHOLE_IMAGE, Item, ahead, called
 from ..errors import InputError
 from ..media import Frame, Image, Media, decode, open_media
+from ..models import SHIPPED, default_detector, onnx_file
 from ..pipeline import distinct, people_in_frames, whole_images
-from ..poses import People, Pose
+from ..poses import People, Pose, check_thresholds, names_of
 from .detector import DetectorModel
 from .model_file import Providers
 from .pose import AHEAD, PoseModel
@@ -21,11 +24,12 @@ _AT_ONCE = 8  # images in a batch of the detector
 class Predictor:
     """A pose model, and a detector if there is one. Made once; many threads may call it.
 
-    Needs numpy, OpenCV and ONNX Runtime. The models are files that `mspn export` writes.
+    Needs numpy, OpenCV and ONNX Runtime.
 
     Args:
-        pose: The pose model.
-        detector: The detector of people. Without one, boxes have to be given, or ``'whole_image'``.
+        pose: The pose model, a file that `mspn export` has written; by default the one that ships.
+        detector: What finds the people where no boxes are given, likewise; the default needs a
+            pose model of people.
         device: ``'cpu'``, ``'cuda'``, ``'cuda:N'``, or a list of ONNX Runtime's providers.
         threads: Of the CPU; as many as there are cores if absent.
         batch_size: People in a batch.
@@ -42,7 +46,7 @@ class Predictor:
 
     def __init__(
         self,
-        pose: str | Path,
+        pose: str | Path | None = None,
         detector: str | Path | None = None,
         *,
         device: Providers = 'cpu',
@@ -54,11 +58,14 @@ class Predictor:
         oks_thr: float = 0.9,
     ) -> None:
         where: Any = dict(device=device, threads=threads)
-        self._pose = PoseModel(pose, batch_size=batch_size, score_thr=score_thr, **where)
+        file = onnx_file(SHIPPED[0]) if pose is None else pose
+        self._pose = PoseModel(file, batch_size=batch_size, score_thr=score_thr, **where)
+        check_thresholds(score_thr=box_thr, nms_thr=nms_thr)
+        self._options = where | dict(score_thr=box_thr, nms_thr=nms_thr)
+        self._loading = threading.Lock()
         self._detector: DetectorModel | None = None
         if detector is not None:
-            thresholds: Any = dict(score_thr=box_thr, nms_thr=nms_thr)
-            self._detector = DetectorModel(detector, **where, **thresholds)
+            self._detector = DetectorModel(detector, **self._options)
         self._oks_thr = oks_thr
         self.meta = self._pose.meta
 
@@ -124,11 +131,10 @@ class Predictor:
 
     def detect(self, frames: Sequence[Frame]) -> list[tuple[Any, Any]]:
         """Boxes and their scores for some frames."""
-        if self._detector is None:
-            raise InputError(
-                'there are no boxes: give a detector, or the boxes of the people, or '
-                f"boxes='{WHOLE_IMAGE}' if one person fills the picture"
-            )
+        with self._loading:  # only once, and only if people have to be found
+            if self._detector is None:
+                file = default_detector(names_of(self.meta))
+                self._detector = DetectorModel(file, **self._options)
         return list(self._detector.detect([frame.pixels for frame in frames]))
 
     def _in_frames(
@@ -146,3 +152,14 @@ class Predictor:
 
 def _read(index: int, picture: Image) -> Frame:
     return Frame(str(index), index, decode(picture, called(index, picture)))
+
+
+_default = functools.lru_cache(maxsize=1)(Predictor)
+
+
+def predict(picture: Image, boxes: Any = None) -> People:
+    """Finds the people in one picture with the models that ship; arguments as of a `Predictor`.
+
+    The models are loaded at the first call. For other models and settings make a `Predictor`.
+    """
+    return _default().predict(picture, boxes)

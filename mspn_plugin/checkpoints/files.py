@@ -16,13 +16,16 @@ from urllib.parse import urlparse
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mspn.atomic_io import whole_file
 from mspn.errors import InputError
 
 from .mindspore import looks_like_mindspore, read_mindspore
 from .names import unwrapped
+
+_MANY = 2000  # numbers in a weight that is worth storing with 16 bits
 
 
 def read_state_dict(checkpoint: str) -> Mapping[str, Tensor]:
@@ -72,6 +75,31 @@ def read_checkpoint(checkpoint: str) -> Any:
         raise
     except Exception as error:  # a broken file can fail in any way
         raise _unreadable(checkpoint, error) from error
+
+
+def save_weights(
+    state: Mapping[str, Tensor],
+    path: Path,
+    *,
+    half: bool = False,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes weights as a ``.safetensors`` file; those of many numbers with 16 bits if wanted."""
+    kept = {}
+    for name, value in state.items():
+        value = value.detach().cpu()
+        # The format wants memory of its own for each, in the usual order.
+        kept[name] = (narrowed(value) if half else value).contiguous().clone()
+    with whole_file(path) as partial:
+        save_file(kept, partial, metadata=metadata)
+
+
+def narrowed(value: Tensor) -> Tensor:
+    """With 16 bits instead of 32, if that is worth it and all of it stays finite."""
+    if value.dtype != torch.float32 or value.numel() < _MANY:
+        return value
+    narrow = value.half()
+    return narrow if narrow.isfinite().all() else value
 
 
 def hand_over(checkpoint: str, loaded: Any) -> None:

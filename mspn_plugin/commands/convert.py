@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mspn.atomic_io import check_new, whole_file
@@ -17,7 +16,7 @@ from mspn.version import __version__
 
 from ..checkpoints import Source, convert_state_dict
 from ..checkpoints.architecture import sizes_of
-from ..checkpoints.files import read_state_dict
+from ..checkpoints.files import read_state_dict, save_weights
 
 
 def report(source: Source, weights: dict[str, Tensor]) -> str:
@@ -56,12 +55,11 @@ def run(args: argparse.Namespace) -> None:
         )
     settings = json.dumps(source.settings)
     record = dict(source=str(source), settings=settings, mspn_plugin=__version__)
-    with whole_file(target) as partial:
-        if target.suffix == '.pth':
+    if target.suffix == '.safetensors':
+        save_weights(converted, target, metadata=record)
+    else:
+        with whole_file(target) as partial:
             torch.save({'state_dict': converted, 'meta': record}, partial)
-        else:  # tensors must have memory of their own
-            apart = {name: value.contiguous().clone() for name, value in converted.items()}
-            save_file(apart, partial, metadata=record)
     print(report(source, converted))
     with target.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()

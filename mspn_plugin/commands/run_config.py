@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from torch import distributed
 
 from mspn.errors import InputError
+from mspn.models import weights_of
 
 from ..zoo import get_config
 
@@ -34,6 +35,16 @@ def read_config(name: str) -> Config:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program, so anything can happen in it
         raise InputError(f'{path} cannot be read as an MMEngine config: {error}') from error
+
+
+def with_weights(config: str, checkpoint: str | None, kind: str = 'pose') -> tuple[str, str]:
+    """A config and a checkpoint; without one, those of the model that has the config's name."""
+    if checkpoint is not None:
+        return config, checkpoint
+    try:
+        return weights_of(config, kind)
+    except InputError as error:
+        raise InputError(f'no checkpoint is given; {error}') from error
 
 
 def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:

@@ -12,17 +12,18 @@ from mspn.errors import InputError
 
 from ..annotations.run_data import check_data
 from ..engine.start import check_weights_fit
-from .run_config import make_config
+from .run_config import make_config, with_weights
 
 
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, then evaluates."""
     if args.out and not args.out.parent.is_dir():
         raise InputError(f'--out: the folder {args.out.parent} does not exist; create it first')
+    args.config, checkpoint = with_weights(args.config, args.checkpoint)
     cfg = make_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = checkpoint
     check_data(cfg, ('test',))
-    check_weights_fit(args.checkpoint, cfg.model)
+    check_weights_fit(checkpoint, cfg.model)
     metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
         args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')

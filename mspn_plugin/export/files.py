@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mspn.poses import names_of
 from mspn.runtime.model_file import FORMAT, METADATA
 from mspn.version import __version__
 
+from ..checkpoints.files import narrowed, save_weights
 from ..models.estimator import MSPNPoseEstimator
 from .graphs import DetectorGraph, ImageGraph, PoseGraph
 
@@ -39,6 +40,7 @@ def to_onnx(
     input: str = 'crops',
     flip_test: bool | None = None,
     half: bool = False,
+    weights: str | Path | None = None,
     licence: str = '',
     training_data: str = '',
 ) -> dict[str, float]:
@@ -52,6 +54,9 @@ def to_onnx(
         flip_test: Whether to average with the mirrored crop; by default as the config says.
         half: Stores weights with half the bits. They are widened when the file is opened, so it
             runs as fast everywhere.
+        weights: A ``.safetensors`` file for the weights, in the same folder. The ONNX file then
+            refers to it instead of holding them, and training can start from it: both in the
+            space of one. The two belong together.
         licence: Of the weights, for the file's metadata.
         training_data: What the weights have learned from, likewise.
 
@@ -93,7 +98,8 @@ def to_onnx(
         names, dynamic = ['image', 'boxes'], {'image': sizes, 'boxes': {0: batch}}
     outputs = ['keypoints', 'scores']
     with whole_file(path) as partial:
-        _write(graph, arguments, partial, path.suffix, names, outputs, dynamic, facts, half=half)
+        store = _Store(model.state_dict(), half=half, weights=Path(weights) if weights else None)
+        _write(graph, arguments, partial, path.suffix, names, outputs, dynamic, facts, store)
         wanted = _run_torch(graph, arguments)
         found = _run_file(partial, path.suffix, dict(zip(names, arguments, strict=True)))
         return _compare(wanted, found, path, half=half)
@@ -105,6 +111,7 @@ def detector_to_onnx(
     *,
     category: int = 0,
     half: bool = False,
+    weights: str | Path | None = None,
     licence: str = '',
     training_data: str = '',
 ) -> dict[str, float]:
@@ -118,6 +125,7 @@ def detector_to_onnx(
         path: The file.
         category: Index of the people among the detector's categories.
         half: As in `to_onnx`.
+        weights: As in `to_onnx`.
         licence: As in `to_onnx`.
         training_data: As in `to_onnx`.
 
@@ -142,7 +150,8 @@ def detector_to_onnx(
     dynamic = {'images': {0: torch.export.Dim('batch', min=1, max=_MOST_IMAGES)}}
     outputs = ['boxes', 'scores', 'numbers']
     with whole_file(path) as partial:
-        _write(graph, (images,), partial, '.onnx', ['images'], outputs, dynamic, facts, half=half)
+        store = _Store(model.state_dict(), half=half, weights=Path(weights) if weights else None)
+        _write(graph, (images,), partial, '.onnx', ['images'], outputs, dynamic, facts, store)
         found = _run_file(partial, '.onnx', dict(images=images))
         return _compare_boxes(model, graph, images, found, path, half=half)
 
@@ -206,8 +215,7 @@ def _write(
     outputs: list[str],
     dynamic: dict[str, Any],
     facts: dict[str, Any],
-    *,
-    half: bool,
+    store: _Store,
 ) -> None:
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(None):
@@ -235,30 +243,102 @@ def _write(
     import onnx
 
     proto = exported.model_proto
-    if half:
-        _store_in_half(proto)
+    store.place(proto.graph)
+    for part in (*proto.graph.node, *proto.graph.input, *proto.graph.value_info):
+        del part.metadata_props[:]  # which lines of Python it comes from: half a megabyte
     onnx.helper.set_model_props(proto, {METADATA: json.dumps(facts)})
     proto.producer_name, proto.producer_version = 'mspn_plugin', __version__
     onnx.save(proto, str(path))
 
 
-def _store_in_half(proto: Any) -> None:
-    """Stores large weights as float16, each with a cast that is folded away at the start."""
+class _Store(NamedTuple):
+    """How an ONNX file holds the weights of a model."""
+
+    state: Mapping[str, torch.Tensor]
+    half: bool
+    weights: Path | None
+
+    def place(self, graph: Any) -> None:
+        """Changes a graph, which has them all inside and with 32 bits, accordingly."""
+        if self.weights:
+            apart = self._beside()
+            for tensor in list(graph.initializer):
+                for name in (tensor.name, f'bbox_{tensor.name}'):  # as in the graphs, and MMDet's
+                    if content := apart.get(name):
+                        _replace(graph, tensor, content, _factor(tensor, self.state[name]))
+        elif self.half:
+            import onnx
+
+            for tensor in list(graph.initializer):
+                if tensor.data_type == onnx.TensorProto.FLOAT:
+                    values = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+                    if (narrow := narrowed(values)).dtype == torch.float16:
+                        _replace(graph, tensor, onnx.numpy_helper.from_array(narrow.numpy()))
+
+    def _beside(self) -> dict[str, Any]:
+        """Writes the file of the weights; gives its contents as ONNX refers to them, by name."""
+        import onnx
+
+        assert self.weights
+        kinds = {'F32': onnx.TensorProto.FLOAT, 'F16': onnx.TensorProto.FLOAT16}
+        save_weights(self.state, self.weights, half=self.half)
+        content = {}
+        with self.weights.open('rb') as file:
+            start = 8 + (length := int.from_bytes(file.read(8), 'little'))
+            header = json.loads(file.read(length))
+        header.pop('__metadata__', None)
+        for name, entry in header.items():
+            if entry['dtype'] in kinds:
+                begin, end = entry['data_offsets']
+                tensor = onnx.TensorProto(data_type=kinds[entry['dtype']], dims=entry['shape'])
+                tensor.data_location = onnx.TensorProto.EXTERNAL
+                for key, value in dict(
+                    location=self.weights.name, offset=start + begin, length=end - begin
+                ).items():
+                    tensor.external_data.add(key=key, value=str(value))
+                content[name] = tensor
+        return content
+
+
+def _factor(tensor: Any, own: torch.Tensor) -> np.ndarray | None:
+    """What a weight was multiplied with, for each channel, when its normalisation was folded in."""
     import onnx
 
-    graph = proto.graph
-    for tensor in list(graph.initializer):
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < 256:
-            continue
-        values = onnx.numpy_helper.to_array(tensor)
-        narrow = values.astype(np.float16)
-        if not np.isfinite(narrow).all():
-            continue
-        name = f'{tensor.name}_half'
-        graph.initializer.remove(tensor)
-        graph.initializer.append(onnx.numpy_helper.from_array(narrow, name))
-        cast = onnx.helper.make_node('Cast', [name], [tensor.name], to=onnx.TensorProto.FLOAT)
-        graph.node.insert(0, cast)
+    value, stored = onnx.numpy_helper.to_array(tensor), own.numpy()
+    if np.array_equal(value, stored):
+        return None
+    factor = (value * stored).sum(axis=(1, 2, 3)) / np.square(stored).sum(axis=(1, 2, 3)).clip(
+        1e-30
+    )
+    factor = factor.reshape(-1, 1, 1, 1).astype(np.float32)
+    np.testing.assert_allclose(stored * factor, value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
+    return factor
+
+
+def _replace(graph: Any, tensor: Any, content: Any, factor: np.ndarray | None = None) -> None:
+    """Puts other content in a weight's place; what it needs is folded away when a file is opened.
+
+    That is a cast where it has less bits, and a product with the factor.
+    """
+    import onnx
+
+    name = tensor.name
+    steps: list[tuple[str, list[str], dict[str, Any]]] = []
+    if content.data_type != tensor.data_type:
+        steps.append(('Cast', [], dict(to=tensor.data_type)))
+    if factor is not None:
+        graph.initializer.append(onnx.numpy_helper.from_array(factor, f'{name}_factor'))
+        steps.append(('Mul', [f'{name}_factor'], {}))
+    graph.initializer.remove(tensor)
+    content.name = f'{name}_stored' if steps else name
+    graph.initializer.append(content)
+    before, nodes = content.name, []
+    for number, (kind, more, options) in enumerate(steps, 1):
+        after = name if number == len(steps) else f'{name}_{number}'
+        nodes.append(onnx.helper.make_node(kind, [before, *more], [after], **options))
+        before = after
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
 
 
 def _run_torch(graph: nn.Module, arguments: tuple[torch.Tensor, ...]) -> list[np.ndarray]:

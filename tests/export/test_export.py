@@ -18,6 +18,7 @@ from mspn.runtime import DetectorModel, PoseModel
 from mspn_plugin import InputError, get_config
 from mspn_plugin.apis import PosePredictor, infer_people
 from mspn_plugin.apis.detector import PersonDetector
+from mspn_plugin.checkpoints.files import narrowed
 from mspn_plugin.export import detector_to_onnx, to_int8, to_onnx
 
 
@@ -137,6 +138,33 @@ def test_half_the_bits_eight_bits_and_torch_s_own_format(
     np.testing.assert_allclose(scores.numpy(), wanted, atol=1e-4)
 
 
+def test_weights_apart_are_the_same_model_twice(calibrated_tiny, untrained_models, tmp_path):
+    """An ONNX file that takes its weights from the file that training starts from."""
+    model = tiny(calibrated_tiny, 'gradient_sign', False)
+    weights = tmp_path / 'pose.safetensors'
+    exact = to_onnx(model, tmp_path / 'pose.onnx', weights=weights)
+    assert exact['keypoints'] == 0 and exact['scores'] < 1e-6
+    assert (tmp_path / 'pose.onnx').stat().st_size < 0.05 * weights.stat().st_size
+    again = init_model(get_config(TINY), str(weights), device='cpu')
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    # With half the bits the file's numbers are those of the rounded weights.
+    again.load_state_dict({n: narrowed(v).to(v.dtype) for n, v in model.state_dict().items()})
+    again.test_cfg['flip_test'] = False
+    halves = tmp_path / 'half.safetensors'
+    found = to_onnx(again, tmp_path / 'half.onnx', weights=halves, half=True)
+    assert found['scores'] < 1e-6 and halves.stat().st_size < 0.55 * weights.stat().st_size
+    halves.unlink()
+    with pytest.raises(InputError, match=r'half\.onnx cannot be opened'):
+        PoseModel(tmp_path / 'half.onnx')
+    config, checkpoint, *_ = untrained_models
+    detector = PersonDetector(config, checkpoint).model
+    boxes = tmp_path / 'find.safetensors'
+    assert detector_to_onnx(detector, tmp_path / 'find.onnx', weights=boxes)['scores'] < 1e-4
+    assert (tmp_path / 'find.onnx').stat().st_size < 0.2 * boxes.stat().st_size
+    PersonDetector(config, boxes)
+
+
 def test_a_detector_finds_the_same_people(untrained_models, people, tmp_path):
     config, weights, *_ = untrained_models
     detector = PersonDetector(config, weights, score_thr=0.0, nms_thr=0.65)
@@ -189,6 +217,8 @@ def test_the_command(calibrated_tiny, people, tmp_path, capsys, monkeypatch):
         (['-o', tmp_path / 'a.pt2', '--half'], 'write an .onnx file'),
         (['-o', tmp_path / 'a.onnx', '--half', '--int8', people], 'not with --half'),
         (['-o', tmp_path / 'a.onnx', '--int8', tmp_path / 'none'], 'does not exist'),
+        (['-o', tmp_path / 'a.onnx', '--weights', 'b.safetensors'], 'have to be in the folder of'),
+        (['-o', tmp_path / 'a.pt2', '--weights', tmp_path / 'b.safetensors'], 'for an .onnx file'),
         (
             ['-o', tmp_path / 'a.onnx', '--detector', '--flip-test'],
             '--flip-test is for a pose model',

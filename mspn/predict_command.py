@@ -23,7 +23,7 @@ from .detections import read_detections
 from .drawing import draw_people, overlay_heatmaps
 from .errors import InputError, listed, printable
 from .media import Frame, Media, check_window, number_at_end, open_media
-from .models import find_model
+from .models import POSE, default_detector, find_model
 from .outputs import Outputs
 from .pipeline import Boxes, PoseFinder, people_in_frames, whole_images
 from .poses import names_of, outside
@@ -204,11 +204,12 @@ class _BoxesOfFile:
 
 def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
     """The pose model, and what detects if a detector is named: ONNX files, or torch's."""
+    args.model = args.model or [POSE]
     for option, kind in (('model', 'pose'), ('detector', 'detector')):
         words = getattr(args, option)
         if words and len(words) == 1 and not words[0].lower().endswith('.onnx'):
             setattr(args, option, find_model(words[0], kind))
-    light = [len(model) == 1 for model in (args.model, args.detector) if model]
+    light = [len(model) == 1 for model in (args.model, args.detector or [''])]
     if not all(light):
         from mspn_plugin.commands import predict as torch_half  # seconds
     finder: PoseFinder
@@ -221,8 +222,9 @@ def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
     else:
         device = args.pose_device or args.device or torch_half.best_device()
         finder = torch_half.load_poses(args, device)
-    if not args.detector:
+    if args.boxes or args.whole_image:
         return finder, None
+    detector = args.detector or [default_detector(names_of(finder.meta))]
     more = dict(score_thr=args.bbox_thr, nms_thr=args.nms_thr)
     device = args.det_device or args.device
     if light[1]:
@@ -230,7 +232,7 @@ def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
             raise InputError(
                 '--det-cat-id is for a config; an ONNX file finds what it was made for'
             )
-        return finder, DetectorModel(*args.detector, device=device or 'cpu', **more).detect
+        return finder, DetectorModel(*detector, device=device or 'cpu', **more).detect
     device = device or torch_half.best_device()
     more['category'] = args.det_cat_id
-    return finder, torch_half.load_detector(*args.detector, device=device, **more).detect
+    return finder, torch_half.load_detector(*detector, device=device, **more).detect
