@@ -5,11 +5,12 @@ BIN := .venv/bin
 # So that .venv is all that counts, whatever else this shell is set up for.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo test nightly bench lint format lock clean
+.PHONY: help setup demo small-models test nightly bench lint format lock clean
 
 help:
 	@echo 'make setup    create .venv and install everything into it'
 	@echo 'make demo     the plugin at work; your own pictures: make demo DATA=folder'
+	@echo 'make small-models DATA=folder   train the models that ship: hours; options: ARGS="..."'
 	@echo 'make test     check the style and types, run the tests; some of them: make test ARGS="-k codec"'
 	@echo 'make nightly  fuzz tests with 2000 other cases each, killed trainings: an hour; or CASES=500'
 	@echo 'make bench    stock MMPose and this package, timed side by side: make bench ARGS="--quick"'
@@ -25,6 +26,9 @@ setup:
 
 demo: setup
 	@PYTHONPATH=examples $(BIN)/python -P -W ignore -m demo $(if $(DATA),--data "$(DATA)")
+
+small-models: setup
+	@PYTHONPATH=examples $(BIN)/python -P -W ignore -m small_models "$(DATA)" $(ARGS)
 
 # One thread per process: the processes already use every core.
 test: export OMP_NUM_THREADS = 1

@@ -7,7 +7,7 @@ custom_imports = dict(
 )
 
 norm_cfg = dict(type='BN')
-channels = 64
+levels, channels = [40, 112, 192], 64
 model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
@@ -20,7 +20,17 @@ model = dict(
         out_indices=(1, 2, 3),
         init_cfg=dict(type='Pretrained', checkpoint='efficientnet-lite0'),
     ),
-    neck=dict(in_channels=[40, 112, 192], out_channels=channels, norm_cfg=norm_cfg),
+    neck=[
+        dict(type='ChannelMapper', in_channels=levels, out_channels=channels, kernel_size=1),
+        dict(
+            type='YOLOXPAFPN',  # without depthwise convolutions, whose gradients are slow on CPUs
+            in_channels=[channels] * 3,
+            out_channels=channels,
+            num_csp_blocks=1,
+            norm_cfg=norm_cfg,
+            act_cfg=dict(type='SiLU', inplace=True),
+        ),
+    ],
     bbox_head=dict(
         type='RTMDetFloatHead',
         num_classes=1,

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -67,7 +68,7 @@ def read_checkpoint(checkpoint: str) -> Any:
         with path.open('rb') as file:  # a safetensors file: the length of its header, the header
             length, brace = int.from_bytes(file.read(8), 'little'), file.read(1)
         if brace == b'{' and length < path.stat().st_size:
-            return {'state_dict': load_file(path)}
+            return {'state_dict': _load_safetensors(path)}
         if looks_like_mindspore(path):
             return {'state_dict': read_mindspore(path)}
         return torch.load(path, map_location='cpu', weights_only=True)
@@ -85,13 +86,28 @@ def save_weights(
     metadata: dict[str, str] | None = None,
 ) -> None:
     """Writes weights as a ``.safetensors`` file; those of many numbers with 16 bits if wanted."""
-    kept = {}
+    kept: dict[str, Tensor] = {}
+    places: dict[Any, str] = {}
+    notes = dict(metadata or {})
     for name, value in state.items():
+        place = (value.data_ptr(), value.shape, value.stride())
+        if value.numel() and (first := places.setdefault(place, name)) != name:
+            notes[name] = first  # as safetensors' own `save_model` notes weights that are shared
+            continue
         value = value.detach().cpu()
         # The format wants memory of its own for each, in the usual order.
         kept[name] = (narrowed(value) if half else value).contiguous().clone()
     with whole_file(path) as partial:
-        save_file(kept, partial, metadata=metadata)
+        save_file(kept, partial, metadata=notes)
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    """The weights of a file, the shared ones under all of their names."""
+    weights = load_file(path)
+    with safe_open(path, 'pt') as file:
+        notes = file.metadata() or {}
+    shared = {name: weights[first] for name, first in notes.items() if first in weights}
+    return shared | weights
 
 
 def narrowed(value: Tensor) -> Tensor:

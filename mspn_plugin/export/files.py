@@ -286,7 +286,7 @@ class _Store(NamedTuple):
         with self.weights.open('rb') as file:
             start = 8 + (length := int.from_bytes(file.read(8), 'little'))
             header = json.loads(file.read(length))
-        header.pop('__metadata__', None)
+        notes = header.pop('__metadata__', {})
         for name, entry in header.items():
             if entry['dtype'] in kinds:
                 begin, end = entry['data_offsets']
@@ -297,7 +297,8 @@ class _Store(NamedTuple):
                 ).items():
                     tensor.external_data.add(key=key, value=str(value))
                 content[name] = tensor
-        return content
+        shared = {name: content[first] for name, first in notes.items() if first in content}
+        return shared | content
 
 
 def _factor(tensor: Any, own: torch.Tensor) -> np.ndarray | None:

@@ -132,7 +132,8 @@ class EfficientNetLite(BaseModule):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Maps pictures ``(B, 3, h, w)`` to its levels, ``(B, 24, h / 4, w / 4)`` first."""
-        x = self.stem(x)
+        # Depthwise convolutions are several times faster with the channels of a pixel together.
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
         levels = []
         for index, group in enumerate(self.groups):
             x = group(x)
