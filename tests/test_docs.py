@@ -35,6 +35,7 @@ def place(people, tmp_path_factory):
     (root / 'images').mkdir()
     for name in ('one.jpg', 'two.jpg', 'person.jpg', 'images/1.jpg'):
         shutil.copyfile(pictures[0], root / name)
+    shutil.copyfile(REPOSITORY / 'examples' / 'photos' / 'astronaut.jpg', root / 'photo.jpg')
     (root / 'detections.json').write_text(
         '[{"category_id": 1, "image_id": 1, "bbox": [10, 20, 90, 180], "score": 0.9}]'
     )
@@ -52,7 +53,8 @@ def place(people, tmp_path_factory):
 @pytest.mark.slow
 def test_python_and_commands(place, call_tool, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    readme, *more = blocks('README.md', 'python')[:1] + blocks('docs/inference.md', 'python')
+    photo, readme = blocks('README.md', 'python')[:2]
+    more = [photo, *blocks('docs/inference.md', 'python')]
     for code in more:
         exec(code, {})
     assert 'people' in capsys.readouterr().out and list(Path('out').rglob('one.*'))

@@ -1,4 +1,4 @@
-# A person detector on EfficientNet-Lite0, which starts from ImageNet weights: 2.7 million
+# A person detector on EfficientNet-Lite0, which starts from ImageNet weights: 2.8 million
 # parameters, trained on a CPU with bf16 in hours on two thousand photographs.
 _base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py']
 

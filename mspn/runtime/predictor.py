@@ -79,7 +79,8 @@ class Predictor:
             scores: The boxes' scores ``(N,)``, 1 each if absent.
 
         Raises:
-            InputError: The picture or a box is not usable, or there are no boxes and no detector.
+            InputError: The picture or a box is not usable; or there are no boxes, and no
+                detector for what the model's keypoints are.
         """
         if boxes is not None:
             return People(self._pose.predict(picture, boxes, scores=scores), self.meta)

@@ -99,6 +99,7 @@ def save_weights(
         kept[name] = (narrowed(value) if half else value).contiguous().clone()
     with whole_file(path) as partial:
         save_file(kept, partial, metadata=notes)
+        partial.chmod(0o644)  # as other files are; safetensors lets nobody else read
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:

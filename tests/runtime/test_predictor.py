@@ -121,7 +121,6 @@ def test_what_cannot_be_used_is_a_sentence(light_models, people, tmp_path):
     text = tmp_path / 'text.jpg'
     text.write_text('no picture')
     for call, words in (
-        (lambda: light.predict(picture), 'there are no boxes: give a detector'),
         (lambda: light.predict(text, 'whole_image'), 'cannot be read as an image'),
         (lambda: light.predict(tmp_path / 'none.jpg', 'whole_image'), 'does not exist'),
         (lambda: light.predict(picture, [[5, 5, 1, 1]]), 'has no area'),
