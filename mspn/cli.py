@@ -159,7 +159,7 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     add('--det-device', metavar='DEVICE', help='another one for the detector')
     add('--pose-device', metavar='DEVICE', help='another one for the pose model')
     add('--cfg-options', **_OVERRIDES)
-    parser.set_defaults(results='predictions.json', picture='pictures/{name}')
+    parser.set_defaults(results='predictions.json', picture='pictures/{name}', whole_image=False)
 
 
 def _check(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from mmpose.registry import TRANSFORMS
 from mutations import mutated_bytes
 from runs import TINY
 
-from mspn import predict
+from mspn import predict_command
 from mspn.detections import Detections
 from mspn.media import IMAGE_SUFFIXES, decode, open_media, read_image
 from mspn_plugin import get_config
@@ -110,9 +110,11 @@ def test_boxes_of_a_file(data, path, contents, monkeypatch):
     (place / '1.jpg').write_bytes(contents['jpg'])
     (place / '2.jpg').write_bytes(a_mutation(data, contents))
     box = np.array([[5, 5, 60, 80]], np.float32), np.array([0.5], np.float32)
-    monkeypatch.setattr(predict, 'read_detections', lambda _: Detections({1: box, 2: box}, 0))
+    monkeypatch.setattr(
+        predict_command, 'read_detections', lambda _: Detections({1: box, 2: box}, 0)
+    )
     source = open_media(place)
     args = Namespace(boxes='file', input=place, limit_to_detections=False)
-    find = predict._BoxesOfFile(args, source)
+    find = predict_command._BoxesOfFile(args, source)
     used = sum(len(boxes) for frame in source for boxes, _ in find([frame]))
     assert used + len(find._outside) + len(source.unreadable) == 2
