@@ -26,7 +26,7 @@ from mspn.runtime import PoseModel
 from mspn_plugin import get_config
 from mspn_plugin.apis import PosePredictor
 from mspn_plugin.export import to_int8, to_onnx
-from mspn_plugin.export.files import _noise, _write, pose_facts
+from mspn_plugin.export.files import _noise, _Store, _write, pose_facts
 from mspn_plugin.export.graphs import Normalise
 
 from mmpose.apis import inference_topdown, init_model  # isort: skip  # after the plugin
@@ -73,7 +73,8 @@ def rtmpose(path: Path) -> None:
     crops = (torch.from_numpy(_noise(3, 256, 192)),)
     dynamic = {'crops': {0: torch.export.Dim('batch', min=1, max=4096)}}
     names: Any = (['crops'], ['keypoints', 'scores'])
-    _write(SimccGraph(model).eval(), crops, path, '.onnx', *names, dynamic, facts, half=False)
+    store = _Store({}, half=False, weights=None)
+    _write(SimccGraph(model).eval(), crops, path, '.onnx', *names, dynamic, facts, store)
 
 
 def pictures_of(root: Path, count: int) -> dict[str, list[list[float]]]:

@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError('--weights is for an .onnx file that computes with 32 bits')
     if args.weights and args.weights.resolve().parent != out.resolve().parent:
         raise InputError(f'the weights, {args.weights}, have to be in the folder of {out}')
+    if args.weights:
+        check_new(args.weights, overwrite=args.overwrite)
     kind = 'detector' if args.detector else 'pose'
     config, checkpoint = with_weights(args.config, args.checkpoint, kind)
     facts: dict[str, Any] = dict(licence=args.licence, training_data=args.training_data)

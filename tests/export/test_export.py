@@ -218,6 +218,7 @@ def test_the_command(calibrated_tiny, people, tmp_path, capsys, monkeypatch):
         (['-o', tmp_path / 'a.onnx', '--half', '--int8', people], 'not with --half'),
         (['-o', tmp_path / 'a.onnx', '--int8', tmp_path / 'none'], 'does not exist'),
         (['-o', tmp_path / 'a.onnx', '--weights', 'b.safetensors'], 'have to be in the folder of'),
+        (['-o', tmp_path / 'a.onnx', '--weights', weights], 'exists; give another name'),
         (['-o', tmp_path / 'a.pt2', '--weights', tmp_path / 'b.safetensors'], 'for an .onnx file'),
         (
             ['-o', tmp_path / 'a.onnx', '--detector', '--flip-test'],
