@@ -17,14 +17,13 @@ from unittest import mock
 import numpy as np
 import torch
 from mmengine.registry import DefaultScope
+from runtime_speed import calibrated
 
 from mspn.models import Model, models, onnx_file
 from mspn.runtime import DetectorModel, PoseModel
 from mspn_plugin import get_config
 from mspn_plugin.apis.detector import _build, read_detector_config
 from mspn_plugin.export import detector_to_onnx, to_onnx
-
-from mmpose.apis import init_model  # isort: skip  # after the plugin
 
 PEOPLE = 16
 
@@ -39,14 +38,6 @@ def rate(call: Callable[[], object], count: int) -> float:
     return count / statistics.median(times[2:])
 
 
-def calibrate(net: torch.nn.Module, forward: Callable, size: tuple[int, int]) -> None:
-    """Gives the normalisations statistics: otherwise numbers are tiny, and slow."""
-    net.train()
-    with torch.no_grad():
-        for _ in range(8):
-            forward(torch.randn(4, 3, *size))
-
-
 def of(model: Model, folder: Path) -> float:
     """The rate of a model."""
     rng, path = np.random.default_rng(0), folder / f'{model.name}.onnx'
@@ -54,15 +45,14 @@ def of(model: Model, folder: Path) -> float:
     if not model.url:
         path = onnx_file(model)
     elif model.kind == 'pose':
-        net = init_model(get_config(model.config), device='cpu', cfg_options=NO_WEIGHTS)
-        net.init_weights()
-        size = net.head.decoder.input_size[::-1]
-        calibrate(net, lambda images: net.head(net.neck(net.backbone(images))), size)
-        to_onnx(net.eval(), path, flip_test=False)
+        to_onnx(calibrated(get_config(model.config)), path)
     else:
         with DefaultScope.overwrite_default_scope('mmdet'):
             net = _build(read_detector_config(model.config), model.name)[0]
-        calibrate(net, lambda images: net.bbox_head(net.neck(net.backbone(images))), (320, 320))
+        net.train()
+        with torch.no_grad():  # statistics: otherwise numbers are tiny, and slow
+            for _ in range(8):
+                net.bbox_head(net.neck(net.backbone(torch.randn(4, 3, 320, 320))))
         net.test_cfg.score_thr = 0.5  # nothing is found, in photographs little is
         with mock.patch('mspn_plugin.export.files._compare_boxes'):  # scores are all alike
             detector_to_onnx(net.eval(), path)
@@ -75,8 +65,6 @@ def of(model: Model, folder: Path) -> float:
     picture = rng.integers(0, 255, (480, 640, 3), np.uint8)
     return rate(lambda: detector.detect([picture]), 1)
 
-
-NO_WEIGHTS = {'model.backbone.init_cfg': None}
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as place:

@@ -146,16 +146,19 @@ def default_detector(keypoints: Sequence[str]) -> Path:
     )
 
 
+def known(name: str, kind: str | None = None) -> Model | None:
+    """The model of a name, or of a config's name, if there is one."""
+    fitting = (model for model in models() if name in (model.name, model.config))
+    return next((model for model in fitting if kind in (None, model.kind)), None)
+
+
 def _named(name: str, kind: str) -> Model:
-    known = []
-    for model in models():
-        if model.kind == kind:
-            if name in (model.name, model.config):
-                return model
-            known.append(model.name)
+    if model := known(name, kind):
+        return model
+    names = listed([model.name for model in models() if model.kind == kind])
     raise InputError(
         f'there is no {kind} model {name!r}; give an ONNX file, a config and its weights, or one '
-        f'of these names: {listed(known)}'
+        f'of these names: {names}'
     )
 
 

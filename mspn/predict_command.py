@@ -203,7 +203,7 @@ class _BoxesOfFile:
 
 
 def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
-    """The pose model, and what detects if a detector is named: ONNX files, or torch's."""
+    """The pose model, and what detects where no boxes are given: ONNX files, or torch's."""
     args.model = args.model or [POSE]
     for option, kind in (('model', 'pose'), ('detector', 'detector')):
         words = getattr(args, option)

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.infer.infer import BaseInferencer
 
-from mspn.models import models, weights_of
+from mspn.models import known, weights_of
 
 from .zoo import get_config
 
@@ -25,9 +25,8 @@ def add_names() -> None:
 
 def _named(theirs: Any) -> Any:
     def load(self: BaseInferencer, model: str) -> tuple[Config, str]:
-        for known in models():
-            if model in (known.name, known.config):
-                return _read(known.kind, *weights_of(model, known.kind))
+        if ours := known(model):
+            return _read(ours.kind, *weights_of(model, ours.kind))
         found: tuple[Config, str] = theirs(self, model)
         return found
 

@@ -1,12 +1,9 @@
 # A person detector on EfficientNet-Lite0, which starts from ImageNet weights: 2.8 million
 # parameters, trained on a CPU with bf16 in hours on two thousand photographs.
-_base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py']
+_base_ = './rtmdet-nano_1xb8-12e_person-256x192.py'
 
-custom_imports = dict(
-    imports=['mspn_plugin', 'mspn_plugin.models.detector_head'], allow_failed_imports=False
-)
+custom_imports = dict(imports=['mspn_plugin', 'mspn_plugin.models.detector_head'])
 
-norm_cfg = dict(type='BN')
 levels, channels = [40, 112, 192], 64
 model = dict(
     data_preprocessor=dict(
@@ -27,23 +24,14 @@ model = dict(
             in_channels=[channels] * 3,
             out_channels=channels,
             num_csp_blocks=1,
-            norm_cfg=norm_cfg,
+            norm_cfg=dict(type='BN'),
             act_cfg=dict(type='SiLU', inplace=True),
         ),
     ],
-    bbox_head=dict(
-        type='RTMDetFloatHead',
-        num_classes=1,
-        in_channels=channels,
-        feat_channels=channels,
-        exp_on_reg=True,  # sizes are learned in fewer steps
-        norm_cfg=norm_cfg,
-    ),
-    test_cfg=dict(nms_pre=1000, score_thr=0.01, max_per_img=100),
+    bbox_head=dict(type='RTMDetFloatHead', in_channels=channels, feat_channels=channels),
+    test_cfg=dict(max_per_img=100),
 )
 
-data_root = 'data/coco/'
-person = dict(classes=('person',), palette=[(220, 20, 60)])
 crop_size, test_size = (320, 320), (416, 416)
 load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
 resize = dict(type='RandomResize', scale=test_size, ratio_range=(0.6, 1.6), keep_ratio=True)
@@ -60,46 +48,17 @@ mosaic = dict(
 widely = dict(type='RandomResize', scale=(832, 832), ratio_range=(0.4, 1.4), keep_ratio=True)
 train_pipeline = [*load, mosaic, widely, *finish]
 train_pipeline_stage2 = [*load, resize, *finish]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=test_size, keep_ratio=True),
-    dict(type='Pad', size=test_size, pad_val=dict(img=(114, 114, 114))),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
-]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    pin_memory=False,
-    dataset=dict(
-        data_root=data_root,
-        metainfo=person,
-        ann_file='annotations/person_keypoints_train2017.json',
-        data_prefix=dict(img='train2017/'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        metainfo=person,
-        ann_file='annotations/person_keypoints_val2017.json',
-        data_prefix=dict(img='val2017/'),
-        pipeline=test_pipeline,
-    ),
-)
+read, _, _, *rest = _base_.test_pipeline
+fit = dict(type='Resize', scale=test_size, keep_ratio=True)
+fill = dict(type='Pad', size=test_size, pad_val=dict(img=(114, 114, 114)))
+test_pipeline = [read, fit, fill, *rest]
+train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/person_keypoints_val2017.json')
-test_evaluator = val_evaluator
 
 max_epochs, plain_epochs = 60, 12
-train_cfg = dict(max_epochs=max_epochs, val_interval=10, dynamic_intervals=None)
-optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True))
+train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=300),
     dict(

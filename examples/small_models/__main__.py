@@ -36,6 +36,15 @@ def last(work: Path) -> Path:
     return Path((work / 'last_checkpoint').read_text(encoding='utf-8').strip())
 
 
+def export(config: str, out: Path, name: str, *more: str) -> Path:
+    """Writes what a training has made as it ships; gives the file of the weights."""
+    place = out / 'weights' / f'{name}.safetensors'
+    place.parent.mkdir(exist_ok=True)
+    files = ['-o', place.with_suffix('.onnx'), '--weights', place, '--half', '--overwrite']
+    run('mspn', 'export', config, last(out / config), *more, *files, '--licence', LICENCE)
+    return place
+
+
 def data_options(args: argparse.Namespace, train: str) -> list[str]:
     """Where the pictures and their annotations are, as settings of a config."""
     data, options = args.data.resolve(), []
@@ -79,14 +88,8 @@ def main() -> None:
         settings = ['--cfg-options', *options, f'randomness.seed={number}', *start]
         run('mspn', 'train', config, *amp, '--gt-boxes', '--work-dir', work, '--resume', *settings)
         start = [f'load_from={last(work)}']
-    weights = last(args.out / pose.config)
-    place = args.out / 'weights' / POSE
-    files = ['-o', f'{place}.onnx', '--weights', f'{place}.safetensors', '--half', '--overwrite']
-    place.parent.mkdir(exist_ok=True)
-    run('mspn', 'export', pose.config, weights, *files, '--licence', LICENCE)
-    run(
-        'mspn', 'test', pose.config, f'{place}.safetensors', '--gt-boxes', '--cfg-options', *options
-    )
+    weights = export(pose.config, args.out, POSE)
+    run('mspn', 'test', pose.config, weights, '--gt-boxes', '--cfg-options', *options)
 
     options = [*data_options(args, args.boxes or args.train), *args.cfg_options]
     if amp:
@@ -94,10 +97,8 @@ def main() -> None:
     work = args.out / detector.config
     command = ['train', 'mmdet', get_config(detector.config), '--work-dir', work, '--resume']
     run('mim', *command, '--cfg-options', *options, 'randomness.seed=0')
-    place = args.out / 'weights' / DETECTOR
-    files = ['-o', f'{place}.onnx', '--weights', f'{place}.safetensors', '--half', '--overwrite']
-    run('mspn', 'export', detector.config, last(work), '--detector', *files, '--licence', LICENCE)
-    print(f'written: {place.parent}')
+    weights = export(detector.config, args.out, DETECTOR, '--detector')
+    print(f'written: {weights.parent}')
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner.checkpoint import CheckpointLoader, _load_checkpoint
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mspn.atomic_io import whole_file
@@ -104,8 +104,8 @@ def save_weights(
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     """The weights of a file, the shared ones under all of their names."""
-    weights = load_file(path)
     with safe_open(path, 'pt') as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         notes = file.metadata() or {}
     shared = {name: weights[first] for name, first in notes.items() if first in weights}
     return shared | weights

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mspn.errors import InputError
-from mspn.models import models, weights_of
+from mspn.models import known, weights_of
 
 from ..annotations.run_data import check_data
 from ..engine.bf16 import cpu_has_bf16
@@ -64,7 +64,7 @@ def begin_where_told(cfg: Config, args: argparse.Namespace) -> None:
         if found:
             cfg.load_from, loaded = str(found[0]), found[1]
     if start := cfg.get('load_from'):
-        if start in [model.name for model in models() if model.kind == 'pose']:
+        if known(start, 'pose'):
             start = cfg.load_from = weights_of(start, 'pose')[1]
         check_weights_fit(start, cfg.model, loaded=loaded, resume=cfg.get('resume', False))
         cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once

@@ -12,8 +12,6 @@ from runs import TINY, sentence
 from mspn import cli, models
 from mspn.errors import InputError, MissingPackage
 from mspn.models import Model
-from mspn_plugin import inferencers
-from mspn_plugin.commands import train
 
 
 def test_what_is_listed(capsys, tmp_path, monkeypatch):
@@ -35,16 +33,22 @@ def test_what_is_listed(capsys, tmp_path, monkeypatch):
     assert len(known) == len(list(models.models())) >= 9
 
 
-def test_a_name_is_enough(server, people, untrained_models, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def own(server, untrained_models, tmp_path, monkeypatch):
+    """A pose model and a detector that a server has, under the names small and boxes."""
     monkeypatch.setenv('MSPN_HOME', str(tmp_path / 'home'))
-    det_config, det_weights, _, weights = untrained_models
+    config, det_weights, _, weights = untrained_models
     for path in (weights, det_weights):
         shutil.copy(path, tmp_path / 'served')
-    own = (
+    pair = (
         Model('small', 'pose', TINY, f'{server}/pose.pth', '', '', '', ''),
-        Model('boxes', 'detector', str(det_config), f'{server}/rtmdet.pth', '', '', '', ''),
+        Model('boxes', 'detector', str(config), f'{server}/rtmdet.pth', '', '', '', ''),
     )
-    monkeypatch.setattr(models, 'models', lambda: iter(own))
+    monkeypatch.setattr(models, 'models', lambda: iter(pair))
+    return weights
+
+
+def test_a_name_is_enough(own, people, tmp_path, capsys):
     picture = str(next(iter((people / 'val2017').glob('*.jpg'))))
     command = ['predict', picture, '--out', str(tmp_path / 'out'), '--model', 'small']
     cli.main([*command, '--detector', 'boxes', '--device', 'cpu'])
@@ -56,20 +60,8 @@ def test_a_name_is_enough(server, people, untrained_models, tmp_path, monkeypatc
     )
 
 
-def test_a_name_stands_for_a_checkpoint_too(
-    server, people, quick, untrained_models, tmp_path, monkeypatch, capsys
-):
+def test_a_name_stands_for_a_checkpoint_too(own, people, quick, tmp_path, capsys):
     """In evaluation, training, export, and for MMPose's own inferencer with MMDet's detector."""
-    monkeypatch.setenv('MSPN_HOME', str(tmp_path / 'home'))
-    config, det_weights, _, weights = untrained_models
-    for path in (weights, det_weights):
-        shutil.copy(path, tmp_path / 'served')
-    own = (
-        Model('small', 'pose', TINY, f'{server}/pose.pth', '', '', '', ''),
-        Model('boxes', 'detector', str(config), f'{server}/rtmdet.pth', '', '', '', ''),
-    )
-    for module in (models, inferencers, train):
-        monkeypatch.setattr(module, 'models', lambda: iter(own))
     work = ['--data-root', str(people), '--gt-boxes', '--work-dir', str(tmp_path / 'work')]
     options = [*work, '--cfg-options', *quick]
     cli.main(['test', 'small', *options])
@@ -77,7 +69,7 @@ def test_a_name_stands_for_a_checkpoint_too(
     cli.main(['train', TINY, *options, 'load_from=small', 'train_cfg.max_epochs=1'])
     cli.main(['export', 'boxes', '--detector', '-o', str(tmp_path / 'boxes.onnx')])
     inferencer = MMPoseInferencer(pose2d='small', det_model='boxes', device='cpu')
-    own_weights = torch.load(weights, weights_only=True)
+    own_weights = torch.load(own, weights_only=True)
     for name, value in inferencer.inferencer.model.state_dict().items():
         torch.testing.assert_close(value, own_weights[name], rtol=0, atol=0)
     picture = next(iter((people / 'val2017').glob('*.jpg')))
