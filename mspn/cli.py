@@ -57,6 +57,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     add('--work-dir', help='folder for logs and results (default: work_dirs/<config>)')
     add('--data-root', metavar='FOLDER', help="the data set in COCO's layout, not the config's")
+    _label_options(parser)
     flag('--gt-boxes', help='evaluate with the annotated boxes instead of those of a detector')
     flag('--blank-bad-images', help='evaluate black images for unreadable ones, instead of failing')
     add('--cfg-options', **_OVERRIDES)
@@ -64,6 +65,16 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add('--launcher', choices=launchers, default='none', help='what started the processes')
     # torch.distributed.launch passes it, torchrun sets the environment variable instead.
     add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def _label_options(parser: argparse._ActionsContainer) -> None:
+    """Adds what says how labels are read."""
+    add, flag = _adders(parser)
+    add('--category', metavar='NAME', help='the one to read, if a file has several with keypoints')
+    what = 'write copies of label files with what cannot be right corrected, and use those'
+    flag('--mend', help=what)
+    what = 'go on in spite of problems of these kinds: units, keypoint-order'
+    add('--allow', nargs='+', default=[], choices=['units', 'keypoint-order'], help=what)
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +182,9 @@ def _check(parser: argparse.ArgumentParser) -> None:
     skeleton.add_argument('--metainfo', type=Path, metavar='FILE', help=what)
     skeleton.add_argument('--config', help=f'check the skeleton of this config too: {_CONFIG}')
     add('--report', type=Path, metavar='FILE', help='write all of it as JSON')
+    add('--category', metavar='NAME', help='the one to read, if the file has several')
+    what = 'write a copy in which what cannot be right is corrected as far as it can be'
+    add('--mend', type=Path, metavar='FILE', help=what)
     what = 'processes that decode images (default: one per core)'
     add('--jobs', type=positive, default=os.cpu_count(), metavar='N', help=what)
     what = 'decode the images, or only look whether they are there'

@@ -16,7 +16,8 @@ from .errors import InputError
 
 PERSON = 1  # COCO's category of people
 _SMALLEST = 1.0  # width and height of a person's box, in pixels
-_BODY = 0.53  # share of a box that a person covers; MMPose's figure
+_LARGEST = 20  # times as wide or high as its image a box is no person's
+BODY = 0.53  # share of a box that a person covers; MMPose's figure
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,10 @@ def coco_results(people: Sequence[Pose], image_id: int) -> list[dict[str, Any]]:
 
 
 def outside(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Which boxes ``(N, 4)`` do not meet the image of this width and height."""
+    """Which boxes ``(N, 4)`` do not meet the image of this width and height, or dwarf it."""
     (x1, y1, x2, y2), (width, height) = boxes.T, size
-    return (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+    dwarfs = (x2 - x1 > _LARGEST * width) | (y2 - y1 > _LARGEST * height)
+    return (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height) | dwarfs
 
 
 def usable_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -195,7 +197,7 @@ def object_keypoint_similarity(
     if not others:
         return np.zeros(0)
     boxes = np.array([each.box for each in (person, *others)], np.float64)
-    areas = _BODY * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    areas = BODY * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     points = np.array([each.keypoints for each in others], np.float64) - person.keypoints
     size = np.maximum((areas[0] + areas[1:]) / 2, 1e-9)[:, None]
     error = (points**2).sum(axis=2) / (2 * np.asarray(sigmas)) ** 2 / size / 2

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mspn.errors import InputError
+from mspn.errors import InputError, listed
 from mspn.json_files import read_json, shown
 from mspn.media import IMAGE_SUFFIXES
 
 from . import records as rules
 from .image_files import ImageFile, image_file_problems
-from .problems import STOPS, Problem, Tally
+from .problems import ERRORS, KINDS, Problem, Tally
 from .skeleton import keypoint_names, skeleton_problems
 
 REMEDY = 'give the folder that holds annotations/ and the images with --data-root FOLDER'
@@ -31,19 +33,67 @@ def read_keypoint_file(path: Path, *, remedy: str = '') -> dict[str, Any]:
     return content
 
 
-def check_annotations(path: Path, num_keypoints: int, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """Reads a COCO keypoint file for a model of so many keypoints.
+def category_of(content: Mapping[str, Any], name: str | None = None) -> Any:
+    """The id of the category whose keypoints are read, or ``None`` if there is no usable one.
 
-    An `InputError` says what to do if there is none, or names the first problem of `STOPS`.
+    Args:
+        content: Of a COCO keypoint file.
+        name: Of the category; otherwise it is the first that lists keypoints, or else the first
+            that an annotation with keypoints names, or else the first.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    categories = {rules.id_of(c): c for c in content['categories'] if rules.id_of(c) is not None}
+    if name is not None:
+        for number, category in categories.items():
+            if category.get('name') == name:
+                return number
+        names = listed([shown(category.get('name')) for category in categories.values()])
+        raise InputError(f'--category: there is no {shown(name)}; there are {names or "none"}')
+    with_names = (n for n, c in categories.items() if isinstance(c.get('keypoints'), list))
+    labelled = (rules.id_of(a, 'category_id') for a in content['annotations'] if has_points(a))
+    known = (number for number in labelled if number in categories)
+    return next(itertools.chain(with_names, known, categories), None)
+
+
+def has_points(annotation: Any) -> bool:
+    """Whether a record has a list of keypoints with something in it."""
+    return isinstance(annotation, dict) and bool(annotation.get('keypoints'))
+
+
+def check_annotations(
+    path: Path,
+    num_keypoints: int,
+    names: list[str] | None = None,
+    *,
+    remedy: str = REMEDY,
+    category: str | None = None,
+    allow: Collection[str] = (),
+) -> tuple[dict[str, Any], Tally]:
+    """Reads a COCO keypoint file for a model of so many keypoints, whose names may be given.
+
+    Returns its content, and its problems, of which none stops a run. An `InputError` says what to
+    do if there is no such file, or names the first problem that does, unless its kind is allowed.
     """
     content = read_keypoint_file(path, remedy=remedy)
-    for problem in record_problems(content, num_keypoints):
-        if problem.kind in STOPS:
-            mend = 'correct the file (tools/check_dataset.py lists all of its faults)'
-            if problem.kind == 'keypoint-count':
-                mend += f", or the head's num_keypoints, which is {num_keypoints}"
-            raise InputError(f'{path}: {problem}; {mend}')
-    return content
+    try:
+        tally = Tally(record_problems(content, num_keypoints, names, category=category))
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from error
+    refuse(tally, path, num_keypoints, allow)
+    return content, tally
+
+
+def refuse(tally: Tally, path: Path, num_keypoints: int, allow: Collection[str] = ()) -> None:
+    """Raises an `InputError` with the first problem that stops a run, if there is one."""
+    if stop := tally.first_stop(allow):
+        problem, count = stop
+        more = f' (and so have {count - 1:,} more)' if count > 1 else ''
+        mend = KINDS[problem.kind].remedy
+        if problem.kind == 'keypoint-count':
+            mend += f", or the head's num_keypoints, which is {num_keypoints}"
+        raise InputError(f'{path}: {problem}{more}; {mend}')
 
 
 def check_mpii_annotations(path: Path, num_keypoints: int) -> list[Any]:
@@ -63,15 +113,17 @@ def check_dataset(
     images: Path,
     *,
     skeleton: Mapping[str, Any] | None = None,
+    category: str | None = None,
     jobs: int = 1,
     decode: bool = True,
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[Tally, dict[str, int]]:
     """Checks a COCO keypoint data set: records, skeleton, and images in the folder of that name.
 
-    Without a `skeleton`, MMPose's ``metainfo``, the first keypoints of the file are counted. `jobs`
-    processes decode the images; without `decode` they only have to be there. `progress` is called
-    with the number of images done so far.
+    Without a `skeleton`, MMPose's ``metainfo``, the keypoints of the file are counted; `category`
+    is the name of the one to read, otherwise `category_of` finds it. `jobs` processes decode the
+    images; without `decode` they only have to be there. `progress` is called with the number of
+    images done so far.
 
     Returns what is wrong, and how many images, annotations, people and keypoints there are. An
     `InputError` says if file or folder cannot be used, or decoding ends a process.
@@ -82,21 +134,11 @@ def check_dataset(
         raise InputError(f'the image folder {images} does not exist; {mend}')
     tally = Tally(skeleton_problems(skeleton) if skeleton is not None else ())
     names = keypoint_names(skeleton or {})
-    # Without names, as the first category or else the first annotation with keypoints has it.
-    parts = (('categories', 1), ('annotations', 3))
-    records = ((r, each) for part, each in parts for r in content[part] if isinstance(r, dict))
-    lists = ((r.get('keypoints'), each) for r, each in records)
-    counts = (len(points) // each for points, each in lists if isinstance(points, list))
-    num_keypoints = len(names) or next(filter(None, counts), 17)
-    tally.extend(record_problems(content, num_keypoints, names))
-    files: list[ImageFile] = []
-    for index, image in enumerate(content['images']):
-        if isinstance(image, dict) and not rules.file_name_problem(image.get('file_name')):
-            number = shown(image['id']) if 'id' in image else f'record {index}'
-            name = f'image {number} ({image["file_name"]})'
-            files.append((name, images / image['file_name'], rules.size_of(image)))
+    num_keypoints = len(names) or count_keypoints(content, category)
+    tally.extend(record_problems(content, num_keypoints, names, category=category))
+    files = image_files(content, images)
     tally.extend(image_file_problems(files, jobs=jobs, decode=decode, progress=progress))
-    known = {os.path.normpath(path) for _, path, _ in files}
+    known = {os.path.normpath(file.path) for file in files}
     for folder in filter(os.path.isdir, sorted(set(map(os.path.dirname, known)))):
         for path in sorted({os.path.join(folder, name) for name in os.listdir(folder)} - known):
             stem, suffix = os.path.splitext(os.path.basename(path))
@@ -107,24 +149,56 @@ def check_dataset(
     return tally, numbers | dict(people=people, keypoints=num_keypoints)
 
 
+def image_files(
+    content: Mapping[str, Any], folder: Path, place: Callable[[str], str] = str
+) -> list[ImageFile]:
+    """The images of a file whose names can be used, in a folder at the place for a name."""
+    files = []
+    for index, image in enumerate(content['images']):
+        if isinstance(image, dict) and not rules.file_name_problem(image.get('file_name')):
+            number = shown(image['id']) if 'id' in image else f'record {index}'
+            name = f'image {number} ({image["file_name"]})'
+            path = folder / place(image['file_name'])
+            files.append(ImageFile(name, path, rules.size_of(image), index))
+    return files
+
+
+def count_keypoints(content: Mapping[str, Any], category: str | None = None) -> int:
+    """How many keypoints a file has: as its category lists them, or else its first annotation."""
+    number = category_of(content, category)
+    parts = (('categories', 'id', 1), ('annotations', 'category_id', 3))
+    for part, key, each in parts:
+        for record in content[part]:
+            if rules.id_of(record, key) == number and isinstance(record.get('keypoints'), list):
+                if count := len(record['keypoints']) // each:
+                    return count
+    return 17
+
+
 def record_problems(
-    content: dict[str, Any], num_keypoints: int, names: list[str] | None = None
+    content: dict[str, Any],
+    num_keypoints: int,
+    names: list[str] | None = None,
+    *,
+    category: str | None = None,
 ) -> Iterator[Problem]:
-    """Checks all records of a file by themselves, against each other and the keypoints' names."""
-    categories, people = list[Any](), list[Any]()
-    for index, category in enumerate(content['categories']):
-        found, number = list[rules.Found](), rules.id_of(category)
-        if number is None or not isinstance(category.get('name'), str):
-            kind = 'category-record' if number is None else 'category'
-            found.append((kind, f'is {shown(category)}; expected an object with id and name'))
+    """Checks all records of a file by themselves, against each other and the keypoints' names.
+
+    Of annotations of other categories than the chosen one nothing else is checked.
+    """
+    chosen, categories = category_of(content, category), set[Any]()
+    for index, entry in enumerate(content['categories']):
+        found, number = list[rules.Found](), rules.id_of(entry)
+        if number is None or not isinstance(entry.get('name'), str):
+            kind = 'category-record' if number is None else 'nameless-category'
+            found.append((kind, f'is {shown(entry)}; expected an object with id and name'))
         if number in categories:
             found.append(('category', 'is there more than once'))
-        if number is not None:
-            categories.append(number)
-            if isinstance(theirs := category.get('keypoints'), list) and not people:
+        elif number is not None and number == chosen:
+            if isinstance(theirs := entry.get('keypoints'), list):
                 found.extend(rules.name_problems(theirs, names or []))
-                people.append(number)  # the first one with keypoints
-        yield from _named('category', category, index, found)
+        categories |= {number} - {None}
+        yield from _named('category', entry, index, found)
     if not categories:
         yield Problem('category', 'the file', 'has no usable category; expected one for people')
     sizes, seen, labelled = dict[Any, rules.Size](), set[str](), set[str]()
@@ -140,21 +214,37 @@ def record_problems(
         seen.add(str(file))
         if number is not None:
             sizes[number] = rules.size_of(image)
-    numbers = set[Any]()
+    ids, left, reasons = set[Any](), list[Any](), collections.Counter[str]()
     for index, person in enumerate(content['annotations']):
+        own, its = rules.id_of(person), rules.id_of(person, 'category_id')
+        if its is not None and its != chosen:
+            text = f'is of category {its}'
+            if its in categories:
+                yield from _named('annotation', person, index, [('other-category', text)])
+            else:
+                text += ', which the file does not list'
+                yield from _named('annotation', person, index, [('unknown-category', text)])
+            continue
         found = list(rules.person_problems(person, sizes, num_keypoints))
-        number, category = rules.id_of(person), rules.id_of(person, 'category_id')
-        if category not in (None, *(people or categories)[:1]):
-            kind = 'other-category' if category in categories else 'unknown-category'
-            found.append((kind, f'is of category {category}'))
-        if number in numbers:  # COCO's API keeps only one
+        if own in ids:  # COCO's API keeps only one
             found.append(('duplicate-annotation-id', f'is in the list again as number {index}'))
         yield from _named('annotation', person, index, found)
-        numbers |= {number} - {None}
+        ids |= {own} - {None}
         if rules.is_labelled(person):
             labelled.add(shown(person.get('image_id')))
+            kinds = [k for k, _ in found if k == 'labelled-crowd' or k in ERRORS]
+            if kinds:
+                why = KINDS[kinds[0]]
+                reasons.update([f'{why.meaning}; {why.remedy}'.removesuffix('; ')])
+            else:
+                left.append((person, sizes[person['image_id']]))
+    if unit := rules.unit_problem(left):
+        yield Problem('units', 'the file', unit)
     if not labelled:
         yield Problem('no-labels', 'the file', 'has no person with a labelled keypoint')
+    elif not left:
+        text = '; '.join(f'{count:,} {meaning}' for meaning, count in reasons.items())
+        yield Problem('no-labels', 'the file', f'leaves nobody to learn from: {text}')
     for number in (number for number in sizes if str(number) not in labelled):
         yield Problem('nothing-labelled', f'image {number}', 'has no labelled person')
 
@@ -162,4 +252,4 @@ def record_problems(
 def _named(what: str, record: Any, index: int, found: Iterable[rules.Found]) -> list[Problem]:
     has_id = isinstance(record, dict) and 'id' in record
     name = f'{what} {shown(record["id"])}' if has_id else f'{what} record {index}'
-    return [Problem(kind, name, text) for kind, text in found]
+    return [Problem(kind, name, text, index) for kind, text in found]

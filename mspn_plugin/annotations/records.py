@@ -35,6 +35,13 @@ def is_labelled(person: Any) -> bool:
     return isinstance(keypoints, list) and any(keypoints[2::3])
 
 
+def usable_box(person: Any, size: Size) -> list[float] | None:
+    """x, y, width, height of a record's box, if it has one that meets an image of this size."""
+    box: Any = person.get('bbox') if isinstance(person, dict) else None
+    problems = {kind for kind, _ in _box_problems(box, size, person, False)}
+    return None if {'bad-box', 'no-person-label'} & problems else list(box)
+
+
 def _value(record: dict[str, Any], key: str) -> str:
     return f'has the {key} {shown(record[key])}' if key in record else f'lacks {key}'
 
@@ -67,6 +74,33 @@ def name_problems(theirs: list[Any], ours: list[str]) -> Iterator[Found]:
         yield kind, f'has the keypoints {shown(theirs, 200)}; the skeleton has {shown(ours, 200)}'
 
 
+def unit_problem(people: list[tuple[dict[str, Any], Size]]) -> str | None:
+    """Why the numbers of a whole file cannot be pixels, or its boxes no x, y, width, height.
+
+    Args:
+        people: Labelled people, whose keypoints and boxes are finite numbers, and the sizes of
+            their images.
+    """
+    if not people:
+        return None
+    boxes = [person['bbox'] for person, _ in people]
+    corners = [(box, size) for box, (_, size) in zip(boxes, people, strict=True)]
+    points = ((p['keypoints'][0::3], p['keypoints'][1::3], p['keypoints'][2::3]) for p, _ in people)
+    if all(
+        max(x, y) <= 1 for xs, ys, vs in points for x, y, v in zip(xs, ys, vs, strict=True) if v
+    ):
+        return 'has no keypoint above 1 pixel; expected pixels, not parts of the picture'
+    if all(0 < width <= 1 and 0 < height <= 1 for _, _, width, height in boxes):
+        return 'has no box above 1 pixel; expected pixels, not parts of the picture'
+    beyond = [b for b, s in corners if not _is_in(b[0] + b[2], b[1] + b[3], s)]
+    if len(beyond) > len(boxes) / 5 and all(
+        b[0] < b[2] and b[1] < b[3] and _is_in(b[2], b[3], s) for b, s in corners
+    ):
+        text = f'{len(beyond)} of {len(boxes)} boxes that reach out of their images, and all of'
+        return f'has {text} them fit as x1, y1, x2, y2; expected x, y, width, height'
+    return None
+
+
 def image_problems(image: Any) -> Iterator[Found]:
     """What is wrong with an image record by itself."""
     kind = 'image-record'
@@ -80,7 +114,7 @@ def image_problems(image: Any) -> Iterator[Found]:
     for key in ('width', 'height'):
         value: Any = image.get(key)
         if type(value) not in (int, float) or not 0 < value < _LARGEST or value % 1:
-            yield kind, f'{_value(image, key)}; expected pixels'
+            yield 'no-image-size', f'{_value(image, key)}; expected pixels'
 
 
 def person_problems(person: Any, sizes: Mapping[Any, Size], num_keypoints: int) -> Iterator[Found]:
@@ -95,16 +129,32 @@ def person_problems(person: Any, sizes: Mapping[Any, Size], num_keypoints: int) 
     image = id_of(person, 'image_id')
     if image is not None and image not in sizes:
         yield 'unknown-image', f'names the image {image}'
-    if missing := [key for key in ('area', 'iscrowd') if key not in person]:
-        yield 'evaluation-fields', f'has no {" and no ".join(missing)}'
-    size = sizes.get(image, UNKNOWN)
+    size, labelled = sizes.get(image, UNKNOWN), is_labelled(person)
     yield from _keypoint_problems(person, size, num_keypoints)
-    box, text = person.get('bbox'), _value(person, 'bbox')
+    if person.get('iscrowd') not in (None, 0, 1):
+        yield 'iscrowd', f'{_value(person, "iscrowd")}; expected 0 or 1'
+    elif person.get('iscrowd') and labelled:
+        yield 'labelled-crowd', 'has iscrowd 1, and labelled keypoints'
+        labelled = False  # nobody to lose
+    yield from (found := list(_box_problems(person.get('bbox'), size, person, labelled)))
+    if labelled and not any(kind in ('bad-box', 'lost-person') for kind, _ in found):
+        if person.get('area') is None:
+            yield 'no-area', f'has {"the area null" if "area" in person else "no area"}'
+        elif not is_area(person['area']):
+            yield 'area', f'{_value(person, "area")}; expected pixels'
+
+
+def is_area(value: Any) -> bool:
+    """Whether an evaluation can divide by this."""
+    return is_number(value) and value > 0
+
+
+def _box_problems(box: Any, size: Size, person: Any, labelled: bool) -> Iterator[Found]:
+    text, lost = _value(person, 'bbox'), 'lost-person' if labelled else 'no-person-label'
     if not _is_point(box, 4):
         yield 'bad-box', f'{text}; expected 4 finite numbers'
         return
     x, y, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
-    lost = 'lost-person' if is_labelled(person) else 'no-person-label'
     if box[2] <= 0 or box[3] <= 0:
         yield lost, f'{text}, which is empty'
     # MMPose cuts a box at the last pixel and drops what is left without width or height.

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
+import errno
+import inspect
 import itertools
+import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.registry import OPTIMIZERS, init_default_scope
 from torch import distributed
+from torch.utils.data import DataLoader
 
-from mspn.errors import InputError
+from mspn.errors import InputError, printable
 from mspn.models import weights_of
 
+from ..annotations.run_data import DataOptions, check_data
 from ..zoo import get_config
 
+# Those of torch's DataLoader, and those that MMEngine adds.
+_LOADER_SETTINGS = set(inspect.signature(DataLoader).parameters)
+_LOADER_SETTINGS |= {'num_batch_per_epoch', 'pin_memory_device'}
 _SPLITS = ('train', 'val', 'test')
+_UNKNOWN_PART = re.compile(r'(\S+) is not in the (\S+) registry')
 _FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a file by its full path
 
 
@@ -54,7 +66,16 @@ def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
         key, equals, value = option.partition('=')
         if not equals or not key:
             raise InputError(f'--cfg-options: {option!r} is no setting; expected KEY=VALUE')
-        settings[key] = DictAction._parse_iterable(value)
+        settings[key] = new = DictAction._parse_iterable(value)
+        old: Any = dict(cfg.items())
+        for part in key.split('.'):
+            old = old.get(part) if isinstance(old, dict) else None
+        if isinstance(old, dict) and not isinstance(new, (dict, type(None))):
+            first = next(iter(old), 'KEY')
+            raise InputError(
+                f'--cfg-options: {key} is a table and cannot be {new!r}; set what is in it, such '
+                f'as {key}.{first}=VALUE'
+            )
     try:
         cfg.merge_from_dict(settings)
     except (KeyError, TypeError, IndexError) as error:
@@ -101,6 +122,51 @@ def _guard_images(cfg: Config, option: str, splits: Sequence[str], **settings: A
         guard.update(settings)
 
 
+def _loaders(cfg: Config) -> dict[str, Any]:
+    """The loaders of a config by their names."""
+    names = (f'{split}_dataloader' for split in _SPLITS)
+    return {name: cfg[name] for name in names if cfg.get(name)}
+
+
+def check_settings(cfg: Config) -> None:
+    """Checks the settings that are most often typed, before anything is loaded.
+
+    Raises:
+        InputError: Naming the setting, its value and what was expected.
+    """
+    numbers = [(f'train_cfg.{key}', 1) for key in ('max_epochs', 'max_iters', 'val_interval')]
+    numbers += [(f'{name}.batch_size', 1) for name in _loaders(cfg)]
+    numbers += [(f'{name}.num_workers', 0) for name in _loaders(cfg)]
+    for key, lowest in numbers:
+        table, _, last = key.partition('.')
+        value = (cfg.get(table) or {}).get(last, lowest)
+        if type(value) is not int or value < lowest:
+            raise InputError(f'{key} is {value!r}; expected a whole number from {lowest} on')
+    for name, loader in _loaders(cfg).items():
+        if strange := loader.keys() - _LOADER_SETTINGS:
+            known = ', '.join(sorted(_LOADER_SETTINGS))
+            raise InputError(f'{name} has no setting {sorted(strange)[0]!r}; there are: {known}')
+    if optimizer := dict((cfg.get('optim_wrapper') or {}).get('optimizer') or {}):
+        kind = str(optimizer.pop('type', None))
+        if (known_one := OPTIMIZERS.get(kind)) is None:
+            alike = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, 3) or ['Adam', 'SGD']
+            raise InputError(
+                f'optim_wrapper.optimizer.type {kind!r} is no optimizer that torch or MMEngine '
+                f'has; did you mean {" or ".join(alike)}?'
+            )
+        try:
+            known_one([torch.nn.Parameter(torch.zeros(1))], **optimizer)
+        except (TypeError, ValueError, RuntimeError) as error:
+            text = f'{kind} cannot be made with {optimizer}: {error}'
+            raise InputError(f'optim_wrapper.optimizer: {text}; correct these settings') from error
+    place = Path(cfg.work_dir).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = 'is no folder' if not place.is_dir() else 'cannot be written'
+        raise InputError(f'--work-dir {cfg.work_dir}: {place} {what}; give another folder')
+
+
 def make_config(args: argparse.Namespace) -> Config:
     """Reads the config that the options name and applies those that all runs have.
 
@@ -120,7 +186,7 @@ def make_config(args: argparse.Namespace) -> Config:
     override(cfg, args.cfg_options, args.config)
     if 'head' not in cfg.get('model', {}):
         raise InputError(f'{args.config} describes no pose model; expected model.head in it')
-    for loader in filter(None, [cfg.get(f'{split}_dataloader') for split in _SPLITS]):
+    for loader in _loaders(cfg).values():
         if loader.get('batch_sampler') and 'drop_last' in loader:
             loader.batch_sampler.drop_last = loader.pop('drop_last')  # torch wants it there only
         if not loader.get('num_workers'):  # torch refuses these without workers
@@ -132,8 +198,45 @@ def make_config(args: argparse.Namespace) -> Config:
         _guard_images(cfg, '--blank-bad-images', ['val', 'test'], on_bad_image='blank')
     default = Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
+    check_settings(cfg)
     join_processes(cfg)
     return cfg
+
+
+def check_labels(cfg: Config, args: argparse.Namespace, splits: tuple[str, ...]) -> None:
+    """Checks the data of a run as the options say, and says what a user has to know about them.
+
+    The config's ``data_notes`` keep it for the log and the report.
+    """
+    folder = Path(cfg.work_dir) / 'annotations'
+    options = DataOptions(args.category, args.mend, args.allow, folder)
+    if notes := check_data(cfg, splits, options):
+        cfg.data_notes = notes
+        print(*map(printable, notes), sep='\n', flush=True)
+
+
+@contextlib.contextmanager
+def errors_end_the_run(folder: str) -> Iterator[None]:
+    """Turns unknown parts of a config, and what a full or broken disk does, into a sentence."""
+    noisy, logging.raiseExceptions = logging.raiseExceptions, False  # a traceback for each line
+    try:
+        yield
+    except KeyError as error:
+        if (found := _UNKNOWN_PART.match(str(error.args[0] if error.args else ''))) is None:
+            raise
+        raise InputError(
+            f'the config names {found[1]}, which is not in the registry {found[2]}; correct the '
+            'name, or import the module that registers it, with custom_imports'
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        raise InputError(
+            f'{error.filename or folder} cannot be written ({error.strerror}); the checkpoints in '
+            f'{folder} are untouched; make room or mend the disk, then go on with --resume'
+        ) from error
+    finally:
+        logging.raiseExceptions = noisy
 
 
 def join_processes(cfg: Config) -> None:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     for path in () if args.overwrite else filter(Path.exists, paths):
         raise InputError(f'{path} exists already; choose another --out, or add --overwrite')
     ids, places = read_ids(args.minival_ids), (args.annotations / name for name in (TRAIN, VAL))
-    train, val = (check_annotations(place, 17, remedy=_REMEDY) for place in places)
+    train, val = (check_annotations(place, 17, remedy=_REMEDY)[0] for place in places)
     known = {image['id'] for image in val['images']}
     if unknown := [i for i in ids if i not in known]:
         found = f'{len(unknown)} of {len(ids)} minival ids are not among the {len(known)} images of'

@@ -10,9 +10,8 @@ from mmengine.runner import Runner
 
 from mspn.errors import InputError
 
-from ..annotations.run_data import check_data
 from ..engine.start import check_weights_fit
-from .run_config import make_config, with_weights
+from .run_config import check_labels, errors_end_the_run, make_config, with_weights
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,8 +21,9 @@ def run(args: argparse.Namespace) -> None:
     args.config, checkpoint = with_weights(args.config, args.checkpoint)
     cfg = make_config(args)
     cfg.load_from = checkpoint
-    check_data(cfg, ('test',))
-    check_weights_fit(checkpoint, cfg.model)
-    metrics = Runner.from_cfg(cfg).test()
+    with errors_end_the_run(cfg.work_dir):
+        check_labels(cfg, args, ('test',))
+        check_weights_fit(checkpoint, cfg.model)
+        metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
         args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')

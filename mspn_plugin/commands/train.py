@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +13,9 @@ from mmengine.runner import Runner
 from mspn.errors import InputError
 from mspn.models import known, weights_of
 
-from ..annotations.run_data import check_data
 from ..engine.bf16 import cpu_has_bf16
 from ..engine.start import check_weights_fit, newest_whole_checkpoint
-from .run_config import make_config
+from .run_config import check_labels, errors_end_the_run, make_config
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -70,28 +65,11 @@ def begin_where_told(cfg: Config, args: argparse.Namespace) -> None:
         cfg.model.backbone.init_cfg = None  # no download of what would be replaced at once
 
 
-@contextlib.contextmanager
-def disk_errors_end_the_run(folder: str) -> Iterator[None]:
-    """Turns what a full or broken disk does to logs and other files of a run into a sentence."""
-    noisy, logging.raiseExceptions = logging.raiseExceptions, False  # a traceback for each line
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise
-        raise InputError(
-            f'{error.filename or folder} cannot be written ({error.strerror}); the checkpoints in '
-            f'{folder} are untouched; make room or mend the disk, then go on with --resume'
-        ) from error
-    finally:
-        logging.raiseExceptions = noisy
-
-
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, then trains."""
     cfg = make_config(args)
     apply_options(cfg, args)
-    check_data(cfg, ('train',) if args.no_validate else ('train', 'val'))
-    begin_where_told(cfg, args)
-    with disk_errors_end_the_run(cfg.work_dir):
+    with errors_end_the_run(cfg.work_dir):
+        check_labels(cfg, args, ('train',) if args.no_validate else ('train', 'val'))
+        begin_where_told(cfg, args)
         Runner.from_cfg(cfg).train()

@@ -137,7 +137,7 @@ def test_wrong_annotations_of_mpii(root):
     (root / 'annotations/mpii.json').write_text(json.dumps([MPII]))
     cfg = mpii(root)
     cfg.model.head.num_keypoints = 17
-    fails(cfg, "16 joints .* predicts 17 keypoints.* head's num_keypoints")
+    fails(cfg, "the 16 keypoints of MegviiMpiiDataset, but the head's num_keypoints is 17")
     (root / 'annotations/mpii.json').write_text('[{')
     fails(mpii(root), 'cannot be read as JSON .* MPII')
     (root / 'gt_json/train.json').write_text('{}')

@@ -1,10 +1,11 @@
 """The tools' shared options, applied to configs of several shapes."""
 
 import pytest
+from mmpose.registry import MODELS
 
 from mspn.cli import make_parser
 from mspn_plugin import InputError, get_config
-from mspn_plugin.commands.run_config import make_config
+from mspn_plugin.commands.run_config import errors_end_the_run, make_config
 
 CONFIG = 'mspn50-2stg_8xb32-210e_coco-256x192'
 MOVED = """
@@ -85,3 +86,58 @@ def test_broken_configs_end_with_a_sentence(tmp_path, text):
     problem = 'describes no pose model' if text == 'x = 1' else 'cannot be read as an MMEngine conf'
     with pytest.raises(InputError, match=f'broken.py {problem}'):
         make(config)
+
+
+SETTINGS = [
+    ('train_dataloader.foo=1', "train_dataloader has no setting 'foo'; there are: .*batch_size"),
+    *(
+        (f'train_dataloader.batch_size={value}', 'batch_size is .*; expected a whole number from 1')
+        for value in ('0', '-3', 'eight', '2.5', 'None', 'True')
+    ),
+    ('val_dataloader.num_workers=-1', 'num_workers is -1; expected a whole number from 0 on'),
+    ('train_cfg.max_epochs=0', 'train_cfg.max_epochs is 0; expected'),
+    ('train_cfg.val_interval=0', 'train_cfg.val_interval is 0; expected'),
+    ('optim_wrapper.optimizer.lr=None', r"Adam cannot be made with .*'lr': None"),
+    ('optim_wrapper.optimizer.lr=-1', 'Adam cannot be made with .*Invalid learning rate'),
+    ('optim_wrapper.optimizer.momentum=0.9', "unexpected keyword argument 'momentum'"),
+    ('optim_wrapper.optimizer.type=Adan', "'Adan' is no optimizer .*did you mean .*Adam"),
+    ('train_dataloader', 'is no setting; expected KEY=VALUE'),
+    ('train_dataloader=5', 'train_dataloader is a table and cannot be 5; .* train_dataloader.bat'),
+    ('model.head.num_keypoints.x=5', '--cfg-options do not fit'),
+]
+
+
+@pytest.mark.parametrize(('option', 'words'), SETTINGS)
+def test_a_setting_that_cannot_be_is_one_sentence(option, words):
+    with pytest.raises(InputError, match=rf'\A.*{words}.*\Z'):
+        make(CONFIG, '--cfg-options', option)
+
+
+def test_settings_that_can_be():
+    options = (
+        'train_dataloader.num_workers=0',
+        'optim_wrapper.optimizer.lr=0.1',
+        'val_evaluator=None',
+    )
+    cfg = make(CONFIG, '--cfg-options', *options)
+    assert 'persistent_workers' not in cfg.train_dataloader and cfg.val_evaluator is None
+
+
+def test_a_work_folder_that_cannot_be_made(tmp_path):
+    file = tmp_path / 'file'
+    file.touch()
+    for folder in (file, file / 'inner' / 'most'):
+        with pytest.raises(InputError, match='--work-dir .*file is no folder; give another'):
+            make(CONFIG, '--work-dir', str(folder))
+    make(CONFIG, '--work-dir', str(tmp_path / 'a' / 'b'))
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_unknown_parts_of_a_config_are_one_sentence():
+    with (
+        pytest.raises(InputError, match='the config names Foo, which is not in .*custom_imports'),
+        errors_end_the_run('work'),
+    ):
+        MODELS.build(dict(type='Foo'))
+    with pytest.raises(KeyError, match='other'), errors_end_the_run('work'):
+        raise KeyError('other')

@@ -13,7 +13,7 @@ from runs import Line, logged, sentence, train_on
 
 from mspn.atomic_io import write_whole
 from mspn_plugin import InputError
-from mspn_plugin.commands.train import disk_errors_end_the_run
+from mspn_plugin.commands.run_config import errors_end_the_run
 from mspn_plugin.engine.start import newest_whole_checkpoint
 
 
@@ -143,7 +143,7 @@ def test_a_full_disk(train, tmp_path, capsys, monkeypatch):
 
 def test_other_writes_to_a_full_disk_end_with_a_sentence_too(tmp_path):
     words = 'scalars.json cannot be written .No space'
-    with pytest.raises(InputError, match=words), disk_errors_end_the_run(str(tmp_path)):
+    with pytest.raises(InputError, match=words), errors_end_the_run(str(tmp_path)):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'scalars.json')
-    with pytest.raises(PermissionError), disk_errors_end_the_run(str(tmp_path)):
+    with pytest.raises(PermissionError), errors_end_the_run(str(tmp_path)):
         raise PermissionError(errno.EACCES, 'no')

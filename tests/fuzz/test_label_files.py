@@ -52,6 +52,7 @@ def test_coco(content, path, trial, capsys):
     path.write_bytes(content)
     found = trial(keypoint_file.check_annotations, path, 17)
     if found is not None:  # then MMPose's own reader must not stumble
+        found = found[0]
         people = trial(load, 'CocoDataset', path, test_mode=True)
         assert len(people) <= len(found['annotations'])
         for person in people:
