@@ -79,15 +79,20 @@ def _label_options(parser: argparse._ActionsContainer) -> None:
 
 def _train(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
-    add('config', help=_CONFIG)
+    add('config', help=f'{_CONFIG}; or a folder of `mspn new`')
     _run_options(parser)
     what = 'go on from a checkpoint, or from the newest one in the work folder if none is named'
     add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=what)
     what = 'mixed precision, fp16 if none is named; without a GPU bf16, on CPUs that have it'
-    add('--amp', nargs='?', const='fp16', choices=['fp16', 'bf16'], help=what)
+    add('--amp', nargs='?', const='fp16', choices=['fp16', 'bf16', 'none'], help=what)
+    flag('--detector', help='train the detector of a folder of `mspn new` instead')
     what = 'go on if no more of the samples than this have unreadable images (default: 0.001, or 1)'
     add('--bad-images', type=fraction, metavar='FRACTION', help=what)
     flag('--no-validate', help='do not evaluate while training')
+    what = 'end early if the AP has not risen in so many evaluations'
+    add('--stop-after', type=positive, metavar='N', help=what)
+    flag('--log', help="MMEngine's whole log on the terminal, not a line (it is in a file too)")
+    add('--report', action=_SWITCH, default=True, help='write report.html at the end')
     flag('--auto-scale-lr', help="scale the learning rate from the config's base batch to this one")
 
 
@@ -173,6 +178,24 @@ def predict_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(results='predictions.json', picture='pictures/{name}', whole_image=False)
 
 
+def _new(parser: argparse.ArgumentParser) -> None:
+    add, _ = _adders(parser)
+    what = "labels with their pictures: COCO's (CVAT, Roboflow, COCO Annotator), YOLO-pose's, or "
+    add('data', type=Path, help=what + "Label Studio's; a folder or a file")
+    add('--out', type=Path, required=True, metavar='FOLDER', help='a new folder for all of it')
+    add('--category', metavar='NAME', help='the one to read, if there are several')
+    what = 'of the division into training and validation, if the labels have none (0)'
+    add('--seed', type=int, default=0, metavar='N', help=what)
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    add, _ = _adders(parser)
+    what = 'the work folder of a training, or a folder of `mspn new`; two are compared'
+    add('runs', nargs='+', metavar='RUN', help=what)
+    add('--checkpoint', metavar='FILE', help='the weights (default: the best of the training)')
+    add('--out', type=Path, metavar='FILE', help='default: report.html in the work folder')
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
     add, _ = _adders(parser)
     add('annotations', type=Path, help='the COCO keypoint file')
@@ -246,6 +269,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]]
     'predict': ('find the poses of people', _predict, 'mspn.predict_command'),
     'train': ('train a model', _train, 'mspn_plugin.commands.train'),
     'test': ('evaluate a model', _test, 'mspn_plugin.commands.test'),
+    'new': ('make a data set and a config of your own labels', _new, 'mspn_plugin.commands.new'),
+    'report': ('say where a model fails', _report, 'mspn_plugin.commands.report'),
     'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),
     'convert': ('convert foreign MSPN weights', _convert, 'mspn_plugin.commands.convert'),
     'export': ('write a model as one ONNX file', _export, 'mspn_plugin.commands.export'),
@@ -277,14 +302,15 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or the process's; exits if the status is not 0."""
     args = make_parser().parse_args(argv)
+    args.given = list(sys.argv[1:] if argv is None else argv)
     if settle := getattr(args, 'settle', None):
         settle(args.command, args)
     exit_with_sentence(lambda: _run(args.module, args))()
 
 
-def tool(name: str) -> Callable[[], None]:
-    """Makes the ``main`` of a script in ``tools/``, which is the subcommand of that name."""
-    return lambda: main([name, *sys.argv[1:]])
+def tool(name: str, *options: str) -> Callable[[], None]:
+    """Makes the ``main`` of a script in ``tools/``: the subcommand of that name, with options."""
+    return lambda: main([name, *options, *sys.argv[1:]])
 
 
 def predict_with(parse: Callable[[], argparse.Namespace]) -> Callable[[], None]:

@@ -110,18 +110,47 @@ def models() -> Iterator[Model]:
     yield from DETECTORS
 
 
+def own_model(folder: Path, kind: str = 'pose') -> tuple[str, str]:
+    """The config and the best weights in a folder of `mspn new` that `mspn train` has worked on.
+
+    Raises:
+        InputError: It is no such folder, or there are no weights yet.
+    """
+    option = ' --detector' if kind == 'detector' else ''
+    config, run = (
+        (folder / 'detector.py', folder / 'run-detector')
+        if kind == 'detector'
+        else (folder / 'config.py', folder / 'run')
+    )
+    if not config.is_file():
+        raise InputError(
+            f'{folder} holds no {config.name}; give a folder that `mspn new` has written'
+        )
+    found = sorted(run.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
+    found = found or sorted(run.glob('epoch_*.pth'), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise InputError(f'{run} holds no weights yet; train them: mspn train {folder}{option}')
+    return str(config), str(found[-1])
+
+
 def find_model(name: str, kind: str) -> list[str]:
     """What ``--model`` or ``--detector`` may hold instead of a name: a file, or config and weights.
+
+    A folder of `mspn new` is a name too.
 
     Raises:
         InputError: There is no such model, or it cannot be fetched.
     """
+    if Path(name).is_dir():
+        return list(own_model(Path(name), kind))
     model = _named(name, kind)
     return [model.config, str(_fetched(model))] if model.url else [str(onnx_file(model))]
 
 
 def weights_of(name: str, kind: str) -> tuple[str, str]:
     """The config and the weights of a model, as the training half takes them; errors likewise."""
+    if Path(name).is_dir():
+        return own_model(Path(name), kind)
     model = _named(name, kind)
     return model.config, str(_fetched(model) if model.url else _present(model.place))
 
@@ -131,13 +160,13 @@ def onnx_file(model: Model) -> Path:
     return _present(model.place.with_suffix('.onnx'))
 
 
-def default_detector(keypoints: Sequence[str]) -> Path:
-    """The shipped detector, for a pose model with these keypoints.
+def default_detector(keypoints: Sequence[str], data: str = '') -> Path:
+    """The shipped detector, for a pose model with these keypoints that has learned from such data.
 
     Raises:
         InputError: They are not those of people.
     """
-    if {'left_wrist', 'right_wrist'} <= set(keypoints):
+    if {'left_wrist', 'right_wrist'} <= set(keypoints) or data.lower() in ('person', 'people'):
         return onnx_file(SHIPPED[1])
     raise InputError(
         f'the keypoints of this model ({listed(keypoints)}) are not those of people, whom the '

@@ -202,6 +202,16 @@ class _BoxesOfFile:
                 yield f'left over: {count} {what}' + (f': {listed(things)}' if things else '')
 
 
+def _own_detector(model: list[str]) -> list[str]:
+    """The detector that was trained beside a model of `mspn new`, if there is one."""
+    folder = Path(model[0]).parent
+    if len(model) == 1 or not (folder / 'detector.py').is_file():
+        return []
+    with contextlib.suppress(InputError):
+        return find_model(str(folder), 'detector')
+    return []
+
+
 def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
     """The pose model, and what detects where no boxes are given: ONNX files, or torch's."""
     args.model = args.model or [POSE]
@@ -224,7 +234,11 @@ def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
         finder = torch_half.load_poses(args, device)
     if args.boxes or args.whole_image:
         return finder, None
-    detector = args.detector or [default_detector(names_of(finder.meta))]
+    detector = args.detector or _own_detector(args.model)
+    light[1] = len(detector) == 1 if detector else True
+    if not detector:
+        names = names_of(finder.meta)
+        detector = [default_detector(names, str(finder.meta.get('dataset_name', '')))]
     more = dict(score_thr=args.bbox_thr, nms_thr=args.nms_thr)
     device = args.det_device or args.device
     if light[1]:

@@ -41,7 +41,7 @@ def _announce() -> None:
     from . import registry as _  # noqa: F401  the scope `mspn_plugin::`
     from .checkpoints import files  # noqa: F401  MMEngine's loaders of *.safetensors and *.ckpt
 
-    names = 'DATA_SAMPLERS DATASETS HOOKS KEYPOINT_CODECS MODELS TRANSFORMS'.split()
+    names = 'DATA_SAMPLERS DATASETS HOOKS KEYPOINT_CODECS METRICS MODELS TRANSFORMS'.split()
     for registry in (FUNCTIONS, *(getattr(mmpose, name) for name in names)):
         # A new list: registries without locations share one. Ours first: its errors are readable.
         registry._locations = [f'{__name__}.components', *registry._locations]

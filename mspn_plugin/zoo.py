@@ -23,9 +23,10 @@ def _paths() -> dict[str, Path]:
 def list_configs() -> list[str]:
     """The names of the pose models' configs, sorted.
 
-    `get_config` takes those of the detectors in ``configs/detection`` too.
+    `get_config` takes those in ``configs/detection`` and ``configs/own`` too.
     """
-    return sorted(name for name, path in _paths().items() if path.parent.name != 'detection')
+    kinds = ('detection', 'own')
+    return sorted(name for name, path in _paths().items() if path.parent.name not in kinds)
 
 
 def get_config(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from mspn.cli import tool
 
-main = tool('train')
+main = tool('train', '--log', '--no-report')  # as other trainings that mim starts
 
 if __name__ == '__main__':
     main()

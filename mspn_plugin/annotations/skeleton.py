@@ -6,7 +6,7 @@ A wrong partner trains left and right into each other, and a wrong sigma changes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mspn.json_files import shown
@@ -15,6 +15,17 @@ from .problems import Problem
 
 _SIDE = re.compile(r'left|right|(?<![a-z])[lr](?![a-z])', re.IGNORECASE)
 _OTHER = dict(left='right', right='left', l='r', r='l')
+
+
+def side_of(name: str) -> str | None:
+    """'left' or 'right', if the name of a keypoint says so."""
+    found = _SIDE.search(name)
+    return {'l': 'left', 'r': 'right'}[found[0][0].lower()] if found else None
+
+
+def mirror_of(name: str, names: Iterable[str]) -> str | None:
+    """The one of some names that is another with left for right, if there is one."""
+    return next((other for other in names if _is_mirrored(name, other)), None)
 
 
 def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
@@ -60,7 +71,7 @@ def skeleton_problems(skeleton: Mapping[str, Any]) -> Iterator[Problem]:
 def _partner_problem(name: str, partner: str, partners: dict[str, str]) -> tuple[str, str] | None:
     """The kind of what is wrong with a mirror partner, and the text after 'is mirrored to'."""
     if not partner:
-        mirrored = next((other for other in partners if _is_mirrored(name, other)), None)
+        mirrored = mirror_of(name, partners)
         text = f'nothing, although there is {shown(mirrored)}'
         return ('skeleton-suspicion', text) if mirrored else None
     if partner not in partners:

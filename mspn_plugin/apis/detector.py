@@ -146,7 +146,21 @@ def read_detector_config(config: str | Path) -> Config:
             f'{path} describes no MMDet detector; the config and weights of the detector come '
             'before those of the pose model'
         )
+    _drop_scope(cfg._cfg_dict)
     return cfg
+
+
+def _drop_scope(node: Any) -> None:
+    """Takes out this package's scope, which ``_base_ = 'mspn_plugin::...'`` leaves on every table.
+
+    It leads to MMPose's registries, in which there is nothing of MMDet's.
+    """
+    if isinstance(node, dict):
+        if node.get('_scope_') == 'mspn_plugin':
+            del node['_scope_']
+        node = list(node.values())
+    for inner in node if isinstance(node, (list, tuple)) else ():
+        _drop_scope(inner)
 
 
 def _shipped_config(name: str) -> Path | None:

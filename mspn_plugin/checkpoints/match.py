@@ -44,7 +44,7 @@ def fit_weights(
             "backbone instead: init_cfg=dict(type='Pretrained', checkpoint=...)"
         )
     wanted, found = shapes(own), shapes(converted)
-    predictions = [name for name in wanted if _PREDICTION.fullmatch(name)]
+    predictions = list(filter(is_prediction, wanted))
     if not strict and any(found.get(name) != wanted[name] for name in predictions):
         for name in predictions:
             converted[name], found[name] = own[name], wanted[name]
@@ -62,6 +62,11 @@ def fit_weights(
         hint *= 'num_keypoints' in other
         raise InputError(f'the weights are not those of this model: {named}{problems}{hint}')
     return converted, source
+
+
+def is_prediction(name: str) -> bool:
+    """Whether a weight is of a prediction layer, which has as many rows as there are keypoints."""
+    return _PREDICTION.fullmatch(name) is not None
 
 
 def check_can_resume(loaded: object, checkpoint: str) -> None:

@@ -37,6 +37,8 @@ _FILES = ('ann_file', 'bbox_file', 'headbox_file')  # settings that may name a f
 
 def read_config(name: str) -> Config:
     """Reads a config file, given by its path or as the name of a config of this package."""
+    if Path(name).is_dir():
+        name = str(Path(name) / 'config.py')
     try:
         path = name if Path(name).is_file() else get_config(name)
     except InputError as error:
@@ -50,7 +52,7 @@ def read_config(name: str) -> Config:
 
 
 def with_weights(config: str, checkpoint: str | None, kind: str = 'pose') -> tuple[str, str]:
-    """A config and a checkpoint; without one, those of the model that has the config's name."""
+    """A config and a checkpoint; without one, those of the model or folder of that name."""
     if checkpoint is not None:
         return config, checkpoint
     try:
@@ -148,6 +150,7 @@ def check_settings(cfg: Config) -> None:
             raise InputError(f'{name} has no setting {sorted(strange)[0]!r}; there are: {known}')
     if optimizer := dict((cfg.get('optim_wrapper') or {}).get('optimizer') or {}):
         kind = str(optimizer.pop('type', None))
+        optimizer.pop('_scope_', None)  # of a config that is inherited from by its package's name
         if (known_one := OPTIMIZERS.get(kind)) is None:
             alike = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, 3) or ['Adam', 'SGD']
             raise InputError(

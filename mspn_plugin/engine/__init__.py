@@ -3,10 +3,11 @@
 from .bad_images import BadImagesHook
 from .bf16 import CpuBf16OptimWrapper
 from .deferred_log import DeferredRuntimeInfoHook
+from .error_metric import CocoErrorMetric
 from .fused_testing import FusedTestHook
 from .nonfinite import SkipNonFiniteHook
 from .repeatable import RepeatableTrainingHook
 from .safe_checkpoint import SafeCheckpointHook
 
-__all__ = ['BadImagesHook', 'CpuBf16OptimWrapper', 'DeferredRuntimeInfoHook', 'FusedTestHook']
-__all__ += ['RepeatableTrainingHook', 'SafeCheckpointHook', 'SkipNonFiniteHook']
+__all__ = ['BadImagesHook', 'CocoErrorMetric', 'CpuBf16OptimWrapper', 'DeferredRuntimeInfoHook']
+__all__ += ['FusedTestHook', 'RepeatableTrainingHook', 'SafeCheckpointHook', 'SkipNonFiniteHook']

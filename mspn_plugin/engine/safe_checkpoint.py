@@ -44,6 +44,7 @@ class SafeCheckpointHook(CheckpointHook):
     - Resuming without a named file takes the newest checkpoint that is not damaged, and removes
       what was half written. A validation that the end of the process cut short is done first.
     - With several processes the file holds the mean of their normalisation statistics.
+    - Of equal APs the one with the smaller ``coco/error`` is the best, where that is measured.
 
     Parameters as in MMEngine.
     """
@@ -90,6 +91,9 @@ class SafeCheckpointHook(CheckpointHook):
                 write_whole(note, str(self.last_ckpt).encode(), remedy=_REMEDY)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        if 'coco/AP' in metrics and 'coco/error' in metrics:  # of equal APs the smaller error
+            tie = 1e-6 * min(metrics['coco/error'], 1)
+            metrics = {**metrics, 'coco/AP': metrics['coco/AP'] - tie}
         with self._removing_late():
             super()._save_best_checkpoint(runner, metrics)
 

@@ -1,0 +1,468 @@
+"""Labels of other tools: each kind is read into the one form that everything here works on.
+
+COCO's keypoint files (CVAT, Roboflow, COCO Annotator and many more write them), YOLO-pose, and
+Label Studio's JSON. A label file is a stranger's: pictures are looked for only below the folder
+that was given, whatever a file says about where they are.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from mspn.errors import InputError, listed
+from mspn.json_files import is_number, read_json, shown
+from mspn.media import IMAGE_SUFFIXES
+from mspn.poses import BODY
+
+from .image_files import upright_size
+
+SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val')
+SPLITS |= dict(test='test', testing='test')
+EXPECTED = (
+    'a COCO keypoint file (CVAT, Roboflow, COCO Annotator), a folder with YOLO-pose labels and its '
+    "data.yaml, Label Studio's JSON, or a folder that holds one of them with its pictures"
+)
+_COCO = 'a COCO keypoint file'
+_MOST_FILES = 2_000_000
+_MOST_YAML = 2**20  # bytes
+_UPLOAD = re.compile(r'^[0-9a-f]{8}-')  # what Label Studio puts before the name of an upload
+
+
+class LabelSet(NamedTuple):
+    """The labels of one file or folder, as COCO's content; file names lead from the data's root."""
+
+    split: str | None  # 'train', 'val', 'test', if its name says so
+    place: Path
+    content: dict[str, Any]
+    swaps: list[int] | None = None  # index of each keypoint's mirror partner, if it is told
+    said: str = ''  # what was left out
+
+
+class Pictures:
+    """All pictures below a folder, found by as much of a name as is right."""
+
+    def __init__(self, root: Path, *, without: Path | None = None) -> None:
+        self.root, self._by_name = root, collections.defaultdict[str, list[str]](list)
+        seen, count = set[str](), 0
+        for folder, inner, names in os.walk(root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen or (without and real == os.path.realpath(without)):
+                inner.clear()
+                continue
+            seen.add(real)
+            inner.sort()
+            if (count := count + len(names)) > _MOST_FILES:
+                raise InputError(f'{root} holds more than {_MOST_FILES:,} files; give a part of it')
+            for name in sorted(names):
+                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != '.':
+                    path = os.path.relpath(os.path.join(folder, name), root)
+                    self._by_name[name.lower()].append(path)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_name.values()))
+
+    def find(self, name: Any, near: str = '') -> str | None:
+        """The path from the root of the picture that a label file calls so, or ``None``.
+
+        Of several with the same last name the one stays that agrees with most of the folders in
+        `name`, and then with those of `near`; if that leaves several, it is none of them.
+        """
+        if not isinstance(name, str):
+            return None
+        parts = _parts(name)
+        alternatives = [parts, [*parts[:-1], _UPLOAD.sub('', parts[-1])]] if parts else []
+        for wanted in alternatives:
+            found = self._by_name.get(wanted[-1].lower(), [])
+            for folders in (wanted[:-1], _parts(near)):
+                if len(found) > 1:
+                    marks = [_agreement(_parts(path)[:-1], folders) for path in found]
+                    found = [p for p, m in zip(found, marks, strict=True) if m == max(marks)]
+            if len(found) == 1:
+                return found[0]
+        return None
+
+
+def read_labels(data: Path, *, without: Path | None = None) -> tuple[list[LabelSet], Pictures]:
+    """Reads all labels in a file or folder, and finds their pictures.
+
+    Args:
+        data: A label file, whose folder then holds the pictures; or a folder.
+        without: A folder to leave alone: the one that results are written to.
+
+    Raises:
+        InputError: There are no labels of a kind that is known, or some of them are malformed.
+    """
+    if not data.exists():
+        raise InputError(f'{data} does not exist; give {EXPECTED}')
+    if data.suffix.lower() in ('.zip', '.tar', '.gz', '.7z', '.rar'):
+        raise InputError(f'{data} is an archive; unpack it first, and give the folder')
+    root = data if data.is_dir() else data.parent
+    pictures = Pictures(root, without=without)
+    if not len(pictures):
+        raise InputError(f'{root} holds no pictures; put them beside the labels')
+    if data.is_dir():
+        if yamls := [p for p in sorted(data.glob('*.y*ml')) if p.suffix in ('.yaml', '.yml')]:
+            for path in yamls:
+                if 'kpt_shape' in (settings := _read_yaml(path)):
+                    return list(_yolo(path, settings, pictures)), pictures
+        files = list(_files(data, '.json', without))
+    elif data.suffix.lower() in ('.yaml', '.yml'):
+        return list(_yolo(data, _read_yaml(data), pictures)), pictures
+    else:
+        files = [data]
+    sets, passed = list[LabelSet](), list[str]()
+    for path in files:
+        content = read_json(path, 'the label file', expected=EXPECTED, mark=True)
+        if label_set := _known(path, content, root):
+            sets.append(label_set)
+        else:
+            passed.append(path.name)
+    if not sets:
+        what = f'the files there ({listed(passed, 3)}) are none' if passed else 'there is none'
+        raise InputError(f'{data} holds no labels that are known: {what}; expected {EXPECTED}')
+    return sets, pictures
+
+
+def _known(path: Path, content: Any, root: Path) -> LabelSet | None:
+    """The labels in what a JSON file holds, if it is of a kind that is known and has keypoints."""
+    where = path.relative_to(root)
+    if isinstance(content, dict):
+        if not all(isinstance(content.get(part), list) for part in ('images', 'annotations')):
+            return None
+        people = [a for a in content['annotations'] if isinstance(a, dict)]
+        named = [c for c in content.get('categories') or [] if isinstance(c, dict)]
+        if not any('keypoints' in record for record in [*named, *people]):
+            return None
+        categories = content.get('categories')
+        content = {**content, 'categories': categories if isinstance(categories, list) else []}
+        return LabelSet(split_of(where), path, content)
+    if isinstance(content, list) and content and all(isinstance(task, dict) for task in content):
+        if any(True for task in content for _ in _regions(task)):
+            content, said = _label_studio(path, content)
+            return LabelSet(split_of(where), path, content, said=said)
+    return None
+
+
+def split_of(path: Path) -> str | None:
+    """What of training, validation and test the words in a path say; the last one counts."""
+    words = re.findall('[a-z]+', str(path.with_suffix('')).lower().replace('_', ' '))
+    return next((SPLITS[word] for word in reversed(words) if word in SPLITS), None)
+
+
+def _files(root: Path, suffix: str, without: Path | None) -> Iterator[Path]:
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if name[0] != '.')
+        if without and os.path.realpath(folder) == os.path.realpath(without):
+            inner.clear()
+            continue
+        if Path(folder).relative_to(root).parts[3:]:
+            inner.clear()
+        for name in sorted(names):
+            if name.lower().endswith(suffix) and name[0] != '.':
+                yield Path(folder) / name
+
+
+def _parts(name: str) -> list[str]:
+    """The folders and the name in a path or an address that some tool wrote, on some system."""
+    text = name.replace('\\', '/')
+    if '://' in text or text.startswith('/data/'):  # Label Studio: an address, or a file by query
+        split = urllib.parse.urlsplit(text)
+        text = dict(urllib.parse.parse_qsl(split.query)).get('d', split.path)
+    text = urllib.parse.unquote(text) if re.search('%[0-9a-fA-F]{2}', text) else text
+    return [part for part in text.split('/') if part not in ('', '.', '..')]
+
+
+def _agreement(folders: Sequence[str], wanted: Sequence[str]) -> int:
+    """How many of the last folders agree, or else how many occur in both."""
+    backwards = zip(reversed(folders), reversed(wanted), strict=False)
+    last = next((i for i, (a, b) in enumerate(backwards) if a.lower() != b.lower()), None)
+    equal = min(len(folders), len(wanted)) if last is None else last
+    return 100 * equal + len({f.lower() for f in folders} & {w.lower() for w in wanted})
+
+
+# YOLO-pose: data.yaml, and beside each picture's folder images/ one labels/ with a text file each.
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST_YAML:
+            raise InputError(f'{path} has more than {_MOST_YAML:,} bytes; expected a data.yaml')
+        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        text = ' '.join(str(error).split())[:200]
+        raise InputError(f'{path} cannot be read as YAML ({text}); expected a data.yaml') from error
+    return content if isinstance(content, dict) else {}
+
+
+def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterator[LabelSet]:
+    shape = settings.get('kpt_shape')
+    if not (
+        isinstance(shape, list)
+        and len(shape) == 2
+        and all(type(n) is int for n in shape)
+        and 0 < shape[0] < 10_000
+        and shape[1] in (2, 3)
+    ):
+        raise InputError(
+            f'{path} has the kpt_shape {shown(shape)}; expected the number of keypoints and 2 or 3 '
+            'values of each, as [17, 3]'
+        )
+    names = settings.get('names', ['object'])
+    names = list(names.values()) if isinstance(names, dict) else names
+    if not isinstance(names, list) or not names:
+        raise InputError(f'{path} has the names {shown(names)}; expected the names of the classes')
+    points = settings.get('kpt_names')
+    points = next(iter(points.values()), None) if isinstance(points, dict) else points
+    swaps = settings.get('flip_idx')
+    if swaps is not None and (
+        not isinstance(swaps, list) or sorted(map(str, swaps)) != sorted(map(str, range(shape[0])))
+    ):
+        raise InputError(
+            f'{path} has the flip_idx {shown(swaps)}; expected each number from 0 to {shape[0] - 1}'
+        )
+    categories = [
+        dict(id=i, name=str(name), **({'keypoints': points} if isinstance(points, list) else {}))
+        for i, name in enumerate(names, 1)
+    ]
+    found = False
+    for key, split in (('train', 'train'), ('val', 'val'), ('test', 'test')):
+        entries = settings.get(key)
+        for entry in entries if isinstance(entries, list) else filter(None, [entries]):
+            members = list(_yolo_pictures(path.parent, str(entry), pictures))
+            content = dict(images=[], annotations=[], categories=categories)
+            for name in members:
+                _add_yolo(content, pictures.root, name, shape, len(names))
+            if members:
+                found = True
+                yield LabelSet(split, path, content, [*map(int, swaps)] if swaps else None)
+    if not found:
+        raise InputError(
+            f'{path} names no folder below {path.parent} that holds pictures (train: '
+            f'{shown(settings.get("train"))}, val: {shown(settings.get("val"))}); correct them'
+        )
+
+
+def _yolo_pictures(folder: Path, entry: str, pictures: Pictures) -> Iterator[str]:
+    """The pictures of a folder, or those that a text file lists, wherever the entry says it is."""
+    wanted = _parts(entry)
+    for start in range(len(wanted)):  # the whole path may be that of another machine
+        inner = folder.joinpath(*wanted[start:])
+        if inner.is_file() and inner.suffix == '.txt':
+            for line in _lines(inner):
+                if name := pictures.find(line):
+                    yield name
+            return
+        if inner.is_dir():
+            for name in sorted(os.listdir(inner)):
+                path = os.path.relpath(inner / name, pictures.root)
+                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                    yield path
+            return
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > 200 * _MOST_YAML:
+            raise InputError(f'{path} is too large for a list of pictures or labels')
+        return [line for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f'{path} cannot be read as text ({error})') from error
+
+
+def _add_yolo(
+    content: dict[str, Any], root: Path, name: str, shape: Sequence[int], classes: int
+) -> None:
+    """Adds a picture and its people to a content."""
+    header = upright_size(root / name)
+    if header is None:
+        raise InputError(f'the picture {root / name} cannot be read; take it out, or mend it')
+    (width, height), number = header[0], len(content['images']) + 1
+    content['images'].append(dict(id=number, file_name=name, width=width, height=height))
+    labels = _label_file(root / name)
+    for line, text in enumerate(_lines(labels), 1) if labels else ():
+        values = text.split()
+        try:
+            kind, *numbers = (float(value) for value in values)
+        except ValueError:
+            kind, numbers = -1.0, []
+        expected = 4 + shape[0] * shape[1]
+        where = f'line {line} of {labels}'
+        if (
+            len(numbers) != expected
+            or kind not in range(classes)
+            or not all(map(is_number, numbers))
+        ):
+            raise InputError(
+                f'{where} is {shown(text)}; expected a class from 0 to {classes - 1} and '
+                f'{expected} numbers: the box, and {shape[1]} for each of {shape[0]} keypoints'
+            )
+        if max(numbers) > 2:  # of a visibility
+            raise InputError(
+                f'{where} has the number {max(numbers):g}; expected parts of the picture'
+            )
+        x, y, w, h = numbers[:4]
+        box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
+        points = list[float]()
+        for i in range(4, len(numbers), shape[1]):
+            px, py = numbers[i : i + 2]
+            seen = numbers[i + 2] if shape[1] == 3 else 2 * (px > 0 or py > 0)
+            points += (
+                [round(px * width, 2), round(py * height, 2), int(seen)] if seen else [0, 0, 0]
+            )
+        box = [round(value, 2) for value in box]
+        person = dict(image_id=number, category_id=int(kind) + 1, bbox=box, keypoints=points)
+        person |= dict(id=len(content['annotations']) + 1, area=_area(box), iscrowd=0)
+        content['annotations'].append(person)
+
+
+def _area(box: Sequence[float]) -> float:
+    """The part of a box that a person covers: these formats have no areas."""
+    return round(BODY * box[2] * box[3], 2)
+
+
+def _label_file(picture: Path) -> Path | None:
+    """Where YOLO's labels of a picture are: labels/ in place of the last images/, or beside it."""
+    parts = list(picture.parts)
+    for index in reversed(range(len(parts) - 1)):
+        if parts[index] == 'images':
+            other = Path(*parts[:index], 'labels', *parts[index + 1 :]).with_suffix('.txt')
+            if other.is_file():
+                return other
+            break
+    beside = picture.with_suffix('.txt')
+    return beside if beside.is_file() else None
+
+
+# Label Studio: tasks with regions, whose places are per cent of the picture.
+
+
+def _label_studio(path: Path, tasks: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """COCO's content, and what was left out."""
+    names, kinds = dict[str, int](), dict[str, int]()
+    images, people, skipped = list[Any](), list[Any](), 0
+    for task in tasks:
+        regions = list(_regions(task))
+        sized = [r for r in regions if is_number(r.get('original_width'))]
+        file = _picture_of(task)
+        if file is None:
+            continue
+        image = dict(id=len(images) + 1, file_name=file)
+        if sized:
+            size = sized[0]['original_width'], sized[0].get('original_height')
+            image.update(width=size[0], height=size[1])
+        images.append(image)
+        boxes, points = list[Any](), list[Any]()
+        for region in regions:
+            (boxes if region.get('labels_of') == 'rectangle' else points).append(region)
+        for name in (point['label'] for point in points):
+            names.setdefault(name, len(names))
+        groups = _grouped(boxes, points)
+        if groups is None:
+            skipped += 1
+            images.pop()
+            continue
+        for box, its in groups:
+            label = box['label'] if box else 'object'
+            people.append((image, kinds.setdefault(label, len(kinds) + 1), box, its))
+    why = 'have several keypoints of one name, which cannot be told apart without rectangles'
+    if skipped and not people:
+        raise InputError(
+            f'{path}: all {skipped} pictures {why}; draw one around each person or animal'
+        )
+    if not names:
+        raise InputError(f'{path} holds no keypoints; expected regions of keypointlabels')
+    annotations = list[dict[str, Any]]()
+    for image, kind, box, its in people:
+        per_cent = [float(image.get(side, 100)) / 100 for side in ('width', 'height')]
+        keypoints = [0.0, 0.0, 0] * len(names)
+        for point in its:
+            i = 3 * names[point['label']]
+            keypoints[i : i + 3] = [point['x'] * per_cent[0], point['y'] * per_cent[1], 2]
+        person = dict(image_id=image['id'], category_id=kind, keypoints=keypoints, iscrowd=0)
+        if box:
+            sides = (('x', 0), ('y', 1), ('width', 0), ('height', 1))
+            person['bbox'] = [round(box[side] * per_cent[axis], 2) for side, axis in sides]
+            person['area'] = _area(person['bbox'])
+        annotations.append(dict(person, id=len(annotations) + 1, bbox=person.get('bbox')))
+    categories = [dict(id=i, name=name, keypoints=list(names)) for name, i in kinds.items()]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    return content, f'{skipped} pictures {why}, left out' if skipped else ''
+
+
+def _picture_of(task: Mapping[str, Any]) -> str | None:
+    """The address of a task's picture: the first text in its data that ends as a picture does."""
+    data = task.get('data')
+    for value in (data if isinstance(data, dict) else task).values():
+        if isinstance(value, str) and (parts := _parts(value)):
+            if os.path.splitext(parts[-1])[1].lower() in IMAGE_SUFFIXES:
+                return value
+    return None
+
+
+def _regions(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The keypoints and rectangles of a task, in both of Label Studio's forms of JSON."""
+    given = task.get('annotations') or task.get('completions')
+    if isinstance(given, list):  # the full form; the newest annotation that was not cancelled
+        kept = [a for a in given if isinstance(a, dict) and not a.get('was_cancelled')]
+        results = kept[-1].get('result') if kept else []
+        for region in results if isinstance(results, list) else ():
+            if isinstance(region, dict) and isinstance(region.get('value'), dict):
+                yield from _region({**region['value'], **_without(region, 'value')})
+    else:  # JSON-MIN: a list for each tool
+        for regions in task.values():
+            for region in regions if isinstance(regions, list) else ():
+                if isinstance(region, dict):
+                    yield from _region(region)
+
+
+def _without(record: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key not in keys}
+
+
+def _region(region: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for kind, needed in (('keypoint', 'x y'), ('rectangle', 'x y width height')):
+        labels = region.get(f'{kind}labels')
+        if isinstance(labels, list) and labels and isinstance(labels[0], str):
+            if all(is_number(region.get(key)) for key in needed.split()):
+                yield {**region, 'labels_of': kind, 'label': labels[0]}
+
+
+def _grouped(
+    boxes: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]
+) -> list[tuple[Any, list[Any]]] | None:
+    """Each box with its keypoints: by their parent, or because they are inside; ``None`` if not so.
+
+    Without boxes all keypoints of a picture are of one, if none of them is there twice.
+    """
+    if not points:
+        return []
+    if not boxes:
+        labels = [point['label'] for point in points]
+        return [(None, list(points))] if len(set(labels)) == len(labels) else None
+    its: list[list[Any]] = [[] for _ in boxes]
+    by_id = {box['id']: i for i, box in enumerate(boxes) if isinstance(box.get('id'), str)}
+    for point in points:
+        owner = by_id.get(str(point.get('parentID')))
+        if owner is None:
+            inside = [i for i, box in enumerate(boxes) if _is_inside(point, box)]
+            free = [i for i in inside if point['label'] not in {p['label'] for p in its[i]}]
+            if not free:
+                continue
+            owner = min(free, key=lambda i: boxes[i]['width'] * boxes[i]['height'])
+        its[owner].append(point)
+    return [(box, mine) for box, mine in zip(boxes, its, strict=True) if mine]
+
+
+def _is_inside(point: Mapping[str, Any], box: Mapping[str, Any]) -> bool:
+    x, y = point['x'] - box['x'], point['y'] - box['y']
+    return bool(-1 <= x <= box['width'] + 1 and -1 <= y <= box['height'] + 1)

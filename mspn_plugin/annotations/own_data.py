@@ -1,0 +1,353 @@
+"""A data set of one's own: from labels as they are to a checked one in COCO's layout.
+
+The order of the steps: labels are read (`importers`), pictures found, sets divided, faults mended
+and checked by the same rules as in a run (`mend`, `keypoint_file`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mspn.drawing import LEFT, MIDDLE, RIGHT
+from mspn.errors import InputError, listed
+
+from ..checkpoints.take_over import plain
+from . import records as rules
+from .image_files import header_problems
+from .importers import LabelSet, Pictures, read_labels
+from .keypoint_file import category_of, count_keypoints, image_files, record_problems, refuse
+from .mend import mended, with_pictures
+from .problems import Tally
+from .run_data import skeleton_of_dataset
+from .skeleton import mirror_of, side_of
+
+DEFAULT_SIGMA = 0.066  # the mean of COCO's seventeen
+_PART = 0.2  # of the pictures, for validation, if nobody has divided them
+_FEWEST = 2  # pictures
+
+
+class Skeleton(NamedTuple):
+    """The keypoints of a data set."""
+
+    names: list[str]
+    swaps: list[int]  # each keypoint's mirror partner, itself if it has none
+    limbs: list[tuple[int, int]]
+    sigmas: list[float]
+
+
+class OwnData(NamedTuple):
+    """What was made of labels: COCO's contents of 'train' and 'val', their skeleton, what was said.
+
+    File names lead from `root`.
+    """
+
+    root: Path
+    category: str
+    sets: dict[str, dict[str, Any]]
+    skeleton: Skeleton
+    said: list[str]
+
+
+def own_data(
+    data: Path, *, category: str | None = None, without: Path | None = None, seed: int = 0
+) -> OwnData:
+    """Reads labels of any known kind and makes a checked data set of them.
+
+    Args:
+        data: A label file or a folder, see `read_labels`.
+        category: The one to read, if there are several; see `category_of`.
+        without: A folder to leave alone.
+        seed: Of the division into training and validation, where the labels have none.
+
+    Raises:
+        InputError: The labels cannot be used.
+    """
+    label_sets, pictures = read_labels(data, without=without)
+    said = [f'{s.place}: {s.said}' for s in label_sets if s.said]
+    parts = dict[str | None, dict[str, Any]]()
+    swaps, chosen, names = None, None, list[str]()
+    for label_set in label_sets:
+        place, content = label_set.place, label_set.content
+        try:
+            number = category_of(content, category)
+        except InputError as error:
+            raise InputError(f'{place}: {error}') from error
+        its = _names_of(content, number, said, place)
+        if names and its != names:
+            raise InputError(
+                f'{place} has the keypoints {listed(its)}, but {label_sets[0].place} has '
+                f'{listed(names)}; give labels of one kind'
+            )
+        names, swaps = its, swaps or label_set.swaps
+        content = _with_found_pictures(content, pictures, place, said)
+        content = _checked(content, len(names), number, place, pictures.root, said)
+        chosen = chosen or str(content['categories'][0].get('name', 'object'))
+        _merge(parts.setdefault(label_set.split, _empty(chosen, names)), content)
+    sets = _divided(parts, said, seed)
+    skeleton = _skeleton(names, swaps, label_sets, sets['train'], said)
+    root = pictures.root / _shorten_names(sets)
+    return OwnData(root, chosen or 'object', sets, skeleton, list(dict.fromkeys(said)))
+
+
+def _shorten_names(sets: Mapping[str, Any]) -> str:
+    """Takes the folder that all pictures share out of their file names, and gives it."""
+    images = [image for content in sets.values() for image in content['images']]
+    shared = os.path.commonpath([os.path.dirname(image['file_name']) for image in images])
+    for image in images:
+        image['file_name'] = os.path.relpath(image['file_name'], shared or '.')
+    return shared
+
+
+def _empty(category: str, names: Sequence[str]) -> dict[str, Any]:
+    return dict(
+        images=[], annotations=[], categories=[dict(id=1, name=category, keypoints=list(names))]
+    )
+
+
+def _names_of(content: dict[str, Any], number: Any, said: list[str], place: Path) -> list[str]:
+    """The names of the keypoints: those of the file, COCO's for 17 of people, or numbers."""
+    fitting = (c for c in content['categories'] if rules.id_of(c) == number)
+    category: dict[str, Any] = next(fitting, {})
+    given = category.get('keypoints')
+    if isinstance(given, list) and given:
+        names = [str(name).strip() for name in given]
+        if len(set(names)) != len(names) or not all(names):
+            raise InputError(f'{place} names keypoints twice or not at all: {listed(names, 20)}')
+        return names
+    count = count_keypoints(content)
+    if count == 17 and str(category.get('name')).lower() in ('person', 'people', 'human'):
+        said.append(f"{place}: 17 keypoints of people without names are taken for COCO's")
+        return list(coco_sigmas())
+    said.append(f'{place}: the keypoints have no names; metainfo.py calls them by numbers')
+    return [f'keypoint_{i}' for i in range(1, count + 1)]
+
+
+def coco_sigmas() -> dict[str, float]:
+    """COCO's keypoints in their order, with the sigma of each."""
+    info = skeleton_of_dataset(dict(type='CocoDataset'))
+    points = [info['keypoint_info'][index]['name'] for index in range(17)]
+    return dict(zip(points, info['sigmas'], strict=True))
+
+
+def _with_found_pictures(
+    content: dict[str, Any], pictures: Pictures, place: Path, said: list[str]
+) -> dict[str, Any]:
+    """With file names that lead to pictures; images without one are left out."""
+    images, missing = [], list[str]()
+    near = str(place.relative_to(pictures.root).parent)
+    words = place.stem.replace('_', '/').replace('-', '/')
+    for image in content['images']:
+        name = image.get('file_name') if isinstance(image, dict) else None
+        if (found := pictures.find(name, f'{near}/{words}')) is None:
+            missing.append(str(name))
+        else:
+            images.append({**image, 'file_name': found})
+    if not images:
+        raise InputError(
+            f'{place}: none of its {len(missing)} pictures ({listed(missing, 3)}) is in '
+            f'{pictures.root}; put them there, or give the folder that holds them and this file'
+        )
+    if missing:
+        text = f'{len(missing)} pictures are not there, left out'
+        said.append(f'{place}: {text}: {listed(missing, 3)}')
+    return {**content, 'images': images}
+
+
+def _checked(
+    content: dict[str, Any], count: int, number: Any, place: Path, root: Path, said: list[str]
+) -> dict[str, Any]:
+    """Mended and checked as in a run with ``--mend``; what was done about it is said."""
+    files = image_files(content, root)
+    headers = [problem for file in files for problem in header_problems(file)]
+    pictures = Tally([*headers, *record_problems(content, count)])
+    content = with_pictures(content, pictures, root)
+    name = next((c.get('name') for c in content['categories'] if rules.id_of(c) == number), None)
+    tally = Tally(record_problems(content, count, category=name if number is not None else None))
+    content = mended(content, tally, number, by_option=True)
+    turned = pictures.of('exif-turned', 'image-size', 'no-image-size')
+    said += [f'{place}: {line}' for line in Tally([*turned, *tally]).said(by_option=True)]
+    left = Tally(record_problems(content, count))
+    refuse(left, place, count)
+    return content
+
+
+def _merge(into: dict[str, Any], content: Mapping[str, Any]) -> None:
+    """Adds a content, with ids of its own; only what is used of each record stays."""
+    numbers = dict[Any, int]()
+    by_name = {image['file_name']: image['id'] for image in into['images']}
+    for image in content['images']:
+        name = image['file_name']
+        if (number := by_name.get(name)) is None:
+            number = by_name[name] = len(into['images']) + 1
+            kept = dict(id=number, file_name=name, width=image['width'], height=image['height'])
+            into['images'].append(kept)
+        numbers[image['id']] = number
+    for person in content['annotations']:
+        points = person['keypoints']
+        kept = dict(
+            id=len(into['annotations']) + 1,
+            image_id=numbers[person['image_id']],
+            category_id=1,
+            bbox=person['bbox'],
+            area=person.get('area') or 0,
+            iscrowd=int(person.get('iscrowd') or 0),
+            num_keypoints=sum(flag > 0 for flag in points[2::3]),
+            keypoints=points,
+        )
+        into['annotations'].append(kept)
+
+
+def _divided(
+    parts: dict[str | None, dict[str, Any]], said: list[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """The sets 'train' and 'val', as the labels have them, or divided by picture."""
+    whole = parts.pop(None, None)
+    if whole and 'train' not in parts:
+        parts['train'] = whole
+    elif whole:
+        said.append(f'{len(whole["images"])} pictures of files of neither set are for training')
+        _merge(parts['train'], whole)
+    if 'train' not in parts:
+        raise InputError(f'there are no labels for training, only for {", ".join(map(str, parts))}')
+    if 'test' in parts and 'val' not in parts:
+        parts['val'] = parts.pop('test')
+        said.append('the pictures for testing are taken for validation')
+    if 'test' in parts:
+        said.append(f'the {len(parts["test"]["images"])} pictures for testing are left out')
+    if 'val' in parts:
+        both = {i['file_name'] for i in parts['train']['images']}
+        both &= {i['file_name'] for i in parts['val']['images']}
+        if both:
+            said.append(
+                f'{len(both)} pictures are in training and validation, which flatters the result: '
+                f'{listed(sorted(both), 3)}'
+            )
+        return {split: parts[split] for split in ('train', 'val')}
+    train = parts['train']
+    labelled = {p['image_id'] for p in train['annotations'] if p['num_keypoints']}
+    order = sorted(labelled)
+    if len(order) < _FEWEST:
+        raise InputError(
+            f'there is {len(order)} picture with labels; expected at least {_FEWEST}, one to learn '
+            'from and one to test with'
+        )
+    random.Random(seed).shuffle(order)
+    kept = set(order[: max(1, round(_PART * len(order)))])
+    said.append(f'{len(kept)} of {len(order)} pictures, taken at random, are for validation')
+    sets = dict[str, dict[str, Any]]()
+    for split, wanted in (('train', lambda n: n not in kept), ('val', lambda n: n in kept)):
+        part = dict(
+            images=[image for image in train['images'] if wanted(image['id'])],
+            annotations=[p for p in train['annotations'] if wanted(p['image_id'])],
+        )
+        _merge(sets.setdefault(split, {**train, 'images': [], 'annotations': []}), part)
+    return sets
+
+
+def _skeleton(
+    names: list[str],
+    swaps: list[int] | None,
+    label_sets: Sequence[LabelSet],
+    train: Mapping[str, Any],
+    said: list[str],
+) -> Skeleton:
+    """Mirror partners, limbs and sigmas, as the labels have them, or as they can be found."""
+    if swaps is None:
+        partners = [mirror_of(name, names) for name in names]
+        swaps = [names.index(p) if p else i for i, p in enumerate(partners)]
+        pairs = [f'{names[i]} / {names[j]}' for i, j in enumerate(swaps) if i < j]
+        said.append(f'mirror pairs, by the names: {listed(pairs) or "none"}; see metainfo.py')
+    limbs = next(filter(None, (_limbs(s.content, len(names)) for s in label_sets)), None)
+    if limbs is None:
+        limbs = nearest_limbs(train, len(names))
+        said.append(
+            f'limbs, which the labels lack, link keypoints that are near each other: {len(limbs)}; '
+            'they are for drawing only; see metainfo.py'
+        )
+    known = {plain(name): sigma for name, sigma in coco_sigmas().items()}
+    sigmas = [known.get(plain(name), DEFAULT_SIGMA) for name in names]
+    others = [n for n in names if plain(n) not in known]
+    if others:
+        said.append(
+            f"sigmas, by which the evaluation judges distances, are COCO's mean of {DEFAULT_SIGMA} "
+            f'for {listed(others, 5)}; see metainfo.py'
+        )
+    return Skeleton(names, swaps, limbs, sigmas)
+
+
+def _limbs(content: Mapping[str, Any], count: int) -> list[tuple[int, int]] | None:
+    """The limbs that a category lists; COCO counts keypoints from 1, some tools from 0."""
+    for category in content['categories']:
+        links = category.get('skeleton') if isinstance(category, dict) else None
+        if isinstance(links, list) and links:
+            pairs = [p for p in links if isinstance(p, list) and len(p) == 2]
+            pairs = [p for p in pairs if all(type(end) is int and 0 <= end <= count for end in p)]
+            lowest = 0 if any(0 in pair for pair in pairs) else 1
+            limbs = [(a - lowest, b - lowest) for a, b in pairs if a != b]
+            if limbs and max(map(max, limbs)) < count:
+                return limbs
+    return None
+
+
+def nearest_limbs(content: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
+    """Limbs that link all keypoints, each with one that is near: the least spanning tree.
+
+    Its distances are the medians over all people who have both keypoints, as parts of their boxes.
+    """
+    people = [p for p in content['annotations'] if p['num_keypoints']][:2000]
+    points = np.array([p['keypoints'] for p in people], float).reshape(-1, count, 3)
+    sizes = np.array([max(*p['bbox'][2:], 1) for p in people], float)
+    points[points[..., 2] == 0] = np.nan
+    places = points[..., :2] / sizes[:, None, None]
+    distances = np.full((count, count), 10.0)  # of keypoints that nobody has together
+    for i in range(count):
+        apart = np.linalg.norm(places - places[:, i : i + 1], axis=2)
+        seen = np.isfinite(apart).any(axis=0)
+        distances[i, seen] = np.nanmedian(apart[:, seen], axis=0)
+    linked, limbs = [0], list[tuple[int, int]]()
+    while len(linked) < count:
+        rest = [k for k in range(count) if k not in linked]
+        block = distances[np.ix_(linked, rest)]
+        a, b = np.unravel_index(block.argmin(), block.shape)
+        limbs.append((linked[a], rest[b]))
+        linked.append(rest[b])
+    return limbs
+
+
+def metainfo_text(data: OwnData) -> str:
+    """The skeleton as MMPose's ``dataset_info``, a Python file to be read and corrected."""
+    names, swaps, limbs, sigmas = data.skeleton
+    colours = dict(left=LEFT, right=RIGHT)
+
+    def colour(*ends: int) -> list[int]:
+        sides = {side for end in ends if (side := side_of(names[end]))}
+        blue_green_red = colours[sides.pop()] if len(sides) == 1 else MIDDLE
+        return list(blue_green_red[::-1])
+
+    lines = [
+        '# Made by `mspn new`. To be looked through: swap names the mirror partner of a keypoint, '
+        'which',
+        '# flipped pictures need; a sigma is how far apart two careful people put a keypoint, as a '
+        'part of',
+        '# the size of the whole; links are for drawing.',
+        'dataset_info = dict(',
+        f'    dataset_name={data.category!r},',
+        '    keypoint_info={',
+    ]
+    for i, name in enumerate(names):
+        swap = names[swaps[i]] if swaps[i] != i else ''
+        entry = f"name={name!r}, id={i}, color={colour(i)}, type='', swap={swap!r}"
+        lines.append(f'        {i}: dict({entry}),')
+    lines += ['    },', '    skeleton_info={']
+    for i, (a, b) in enumerate(limbs):
+        link = f'link=({names[a]!r}, {names[b]!r}), id={i}, color={colour(a, b)}'
+        lines.append(f'        {i}: dict({link}),')
+    values = [round(float(sigma), 4) for sigma in sigmas]
+    lines += ['    },', f'    joint_weights={[1.0] * len(names)},', f'    sigmas={values},', ')']
+    return '\n'.join(lines) + '\n'

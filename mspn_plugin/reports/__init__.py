@@ -1,0 +1,1 @@
+"""What a training has learned and where it fails: one HTML file."""
