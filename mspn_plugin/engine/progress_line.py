@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -91,5 +92,8 @@ def warnings_to(logger: logging.Logger, stream: TextIO) -> None:
     """Lets what a log warns of be seen on the terminal too."""
     handler = logging.StreamHandler(stream)
     handler.setLevel(logging.WARNING)
+    # What MMEngine and MMPose deprecate in each other is not for who trains.
+    handler.addFilter(lambda record: 'deprecated' not in record.getMessage())
+    warnings.filterwarnings('ignore', module=r'(mmengine|mmpose|mmcv)\b')
     handler.setFormatter(logging.Formatter('\n%(message)s' if stream.isatty() else '%(message)s'))
     logger.addHandler(handler)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -179,10 +180,11 @@ def keypoint_table(pairs: Sequence[Pair], skeleton: Skeleton) -> list[dict[str, 
     """
     table = []
     sides = np.array([max(*pair.truth['bbox'][2:], 1.0) for pair in pairs])
-    errors = np.array([pair.errors for pair in pairs]).reshape(len(pairs), -1)
-    scores = np.array([pair.found['keypoints'][2::3] for pair in pairs], float)
+    shape = (len(pairs), len(skeleton.names))
+    errors = np.array([pair.errors for pair in pairs]).reshape(shape)
+    scores = np.array([pair.found['keypoints'][2::3] for pair in pairs], float).reshape(shape)
     for index, name in enumerate(skeleton.names):
-        seen = np.isfinite(errors[:, index]) if len(pairs) else np.zeros(0, bool)
+        seen = np.isfinite(errors[:, index])
         row: dict[str, Any] = dict(name=name, seen=int(seen.sum()))
         if seen.any():
             pixels, parts = errors[seen, index], errors[seen, index] / sides[seen]
@@ -209,8 +211,8 @@ def ap_of_groups(
         for low, high in zip(thirds, thirds[1:], strict=False)
         if high > low
     ]
-    sizes = [('up to 64 x 64', 0, 64**2), ('to 128 x 128', 64**2, 128**2)]
-    sizes.append(('larger', 128**2, float('inf')))
+    sizes = [('up to 64 x 64', 0.0, 64.0**2), ('to 128 x 128', 64.0**2, 128.0**2)]
+    sizes.append(('larger', 128.0**2, math.inf))
     groups = dict[str, list[tuple[str, int, float]]]()
     for title, key, ranges in (
         ('size of the box, in pixels', lambda p: p['bbox'][2] * p['bbox'][3], sizes),
