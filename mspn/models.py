@@ -170,8 +170,9 @@ def default_detector(keypoints: Sequence[str], data: str = '') -> Path:
         return onnx_file(SHIPPED[1])
     raise InputError(
         f'the keypoints of this model ({listed(keypoints)}) are not those of people, whom the '
-        'shipped detector finds; give a detector of your own (--detector), boxes (--boxes), or '
-        '--whole-image if one of them fills the picture'
+        'shipped detector finds; train one (mspn train FOLDER --detector, for a folder of `mspn '
+        'new`), give another (--detector), boxes (--boxes), or --whole-image if one fills the '
+        'picture'
     )
 
 

@@ -1,4 +1,4 @@
-"""Every example of docs/inference.md, docs/deploy.md and the README's Python section works."""
+"""Every example of docs/inference.md, deploy.md, own-data.md and the README's Python works."""
 
 import re
 import shlex
@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from films import walk
+from fish import make_fish
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmpose.registry import MODELS
+from own_labels import cvat
 
 from mspn import cli
 from mspn_plugin import get_config
@@ -86,3 +88,32 @@ def test_deployment(place, monkeypatch, capsys):
     capsys.readouterr()
     exec(code, {})
     assert 'left_shoulder' in capsys.readouterr().out
+
+
+SHORT = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+SHORT += [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')]
+SHORT += [f'{loader}_dataloader.persistent_workers=False' for loader in ('train', 'val', 'test')]
+
+
+@pytest.mark.slow
+def test_labels_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cvat(make_fish(tmp_path / 'pictures', 12), tmp_path / 'pictures', tmp_path / 'labels')
+    make_fish(tmp_path / 'new_pictures', 2, seed=1)
+    commands = [line for code in blocks('docs/own-data.md', '') for line in code.splitlines()]
+    written = iter(
+        ['fish/config.py', 'fish/run/report.html', 'results/new_pictures/predictions.json']
+        + ['fish/run', 'fish/run/report.html']
+        + ['fish/run-detector', 'found/predictions.json', 'fish.onnx']
+    )
+    for command in commands:
+        mspn, verb, *arguments = shlex.split(command)
+        assert mspn == 'mspn'
+        short = ['--amp', 'none', '--cfg-options', *SHORT] if verb == 'train' else []
+        short = ['--cfg-options', *SHORT[4:5], *SHORT[7:]] if verb == 'test' else short
+        with DefaultScope.overwrite_default_scope('mmpose'):
+            cli.main([verb, *arguments, *short])
+        assert Path(next(written)).exists(), command
+    assert next(written, None) is None
+    for line in blocks('docs/own-data.md', 'python')[0].splitlines():
+        exec(line, {})

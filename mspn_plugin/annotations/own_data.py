@@ -27,7 +27,7 @@ from .problems import Tally
 from .run_data import skeleton_of_dataset
 from .skeleton import mirror_of, side_of
 
-DEFAULT_SIGMA = 0.066  # the mean of COCO's seventeen
+DEFAULT_SIGMA = 0.067  # the mean of COCO's seventeen
 _PART = 0.2  # of the pictures, for validation, if nobody has divided them
 _FEWEST = 2  # pictures
 
@@ -259,8 +259,9 @@ def _skeleton(
 ) -> Skeleton:
     """Mirror partners, limbs and sigmas, as the labels have them, or as they can be found."""
     if swaps is None:
-        partners = [mirror_of(name, names) for name in names]
-        swaps = [names.index(p) if p else i for i, p in enumerate(partners)]
+        alike = list(map(plain, names))
+        partners = [mirror_of(name, alike) for name in alike]
+        swaps = [alike.index(p) if p else i for i, p in enumerate(partners)]
         pairs = [f'{names[i]} / {names[j]}' for i, j in enumerate(swaps) if i < j]
         said.append(f'mirror pairs, by the names: {listed(pairs) or "none"}; see metainfo.py')
     limbs = next(filter(None, (_limbs(s.content, len(names)) for s in label_sets)), None)

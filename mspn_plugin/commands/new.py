@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> None:
     print(f'then: mspn train {out}')
 
 
-def _write(data: OwnData, folder: Path) -> list[str]:
-    """Writes all files, and describes them."""
+def write_data_set(data: OwnData, folder: Path) -> None:
+    """Writes the labels, links to the pictures, the skeleton, and a sheet of pictures with it."""
     (folder / 'annotations').mkdir()
     for split, content in data.sets.items():
         text = json.dumps(content)
@@ -69,6 +69,12 @@ def _write(data: OwnData, folder: Path) -> list[str]:
             link.parent.mkdir(parents=True, exist_ok=True)
             _link((data.root / image['file_name']).absolute(), link)
     (folder / 'metainfo.py').write_text(metainfo_text(data), encoding='utf-8')
+    cv2.imwrite(str(folder / 'labels.jpg'), contact_sheet(data))
+
+
+def _write(data: OwnData, folder: Path) -> list[str]:
+    """Writes all files, and describes them."""
+    write_data_set(data, folder)
     counts = {split: _count(content) for split, content in data.sets.items()}
     shape = _shape_of(data)
     epochs = epochs_for(counts['train'][1])
@@ -86,7 +92,6 @@ def _write(data: OwnData, folder: Path) -> list[str]:
     )
     (folder / 'detector.py').write_text(detector, encoding='utf-8')
     shared = _first_weights(data, folder)
-    cv2.imwrite(str(folder / 'labels.jpg'), contact_sheet(data))
     return [
         *(
             f'{split}: {images:,} pictures, {people:,} labelled ({data.category})'

@@ -130,7 +130,9 @@ def curves_of(folder: Path) -> dict[str, dict[float, float]]:
 def load_run(given: str, checkpoint: str | None = None) -> Run:
     """A run with its predictions, which are made now unless they are there for these weights."""
     cfg, weights, folder = find_run(given, checkpoint)
-    run = Run(Path(given).resolve().name, cfg, weights, folder, curves_of(folder))
+    place = Path(given).resolve()
+    name = place.parent.name if place.name == 'run' else place.name
+    run = Run(name, cfg, weights, folder, curves_of(folder))
     place = Path(run.dataset.get('data_root') or '.') / run.dataset.get('ann_file', '')
     truth = _evaluators(cfg)[0].get('ann_file') or place
     run.truth = read_json(Path(truth), 'the label file', expected='a COCO keypoint file')
