@@ -20,7 +20,7 @@ from pathlib import Path
 
 from synthetic_people import make_synthetic_people
 
-from demo.results import draw_poses, plot_training, pose_ap
+from demo.results import draw_poses, pose_ap
 from mspn.errors import InputError, exit_with_sentence
 from mspn.json_files import read_json
 from mspn_plugin import get_config
@@ -157,9 +157,9 @@ def main() -> None:
     overview = out / 'pictures' / 'overview.jpg'
     draw_poses(CONFIG, checkpoint, images, val, overview)
 
-    say('5/7 training curve')
-    curve = out / 'training_curve.png'
-    plot_training(out / 'training', curve)
+    say('5/7 a report: where the model fails')
+    report = out / 'report.html'
+    run_command('mspn', 'report', out / 'training', '--out', report, log=out / 'report.log')
 
     epochs = args.epochs or max(1, round(IMAGES_TO_SEE / num_images))
     say(f"6/7 a detector, MMDet's {DETECTOR}: {num_images} pictures, {epochs} epochs")
@@ -185,7 +185,7 @@ def main() -> None:
     show(f'AP with detected boxes {ap:.3f}, with annotated boxes {numbers["coco/AP"]:.3f}')
 
     say('done')
-    for path in (checkpoint, detector, metrics, curve, overview, out / 'detected' / 'pictures'):
+    for path in (checkpoint, detector, metrics, report, overview, out / 'detected' / 'pictures'):
         show(str(path))
 
 

@@ -1,21 +1,18 @@
-"""What the demo shows of its training: pictures of poses, a plot of the curve, and one more AP."""
+"""What the demo shows of its training: pictures of poses, and one more AP."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import pyplot as plt
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from mspn.drawing import draw_people
 from mspn_plugin import get_config
+from mspn_plugin.annotations.own_data import coco_sigmas
 from mspn_plugin.apis import PosePredictor, pose_of
+from mspn_plugin.reports.analysis import evaluate
 
 from mmpose.apis import init_model  # isort: skip  # after the plugin
 
@@ -50,34 +47,9 @@ def draw_poses(config: str, checkpoint: Path, images: Path, truth: Path, out: Pa
     cv2.imwrite(str(out), np.vstack(sheet))
 
 
-def plot_training(work_dir: Path, picture: Path) -> None:
-    """Draws loss and accuracy by iteration and AP by epoch, from the records of MMEngine."""
-    series: dict[str, dict[int, float]] = {'loss': {}, 'acc_pose': {}, 'coco/AP': {}}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text(encoding='utf-8').splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # of a run killed while it wrote
-                record = json.loads(line)  # a resumed run repeats steps: the later one counts
-                for key in series.keys() & record.keys():
-                    series[key][record['step']] = record[key]
-    figure, axes = plt.subplots(1, 3, figsize=(12.6, 3.2))
-    titles = ('loss, all units together', 'accuracy on training crops', 'AP on validation people')
-    for axis, title, (key, values) in zip(axes, titles, series.items(), strict=True):
-        axis.plot(list(values), list(values.values()), marker='.', markersize=4)
-        axis.set(title=title, xlabel='epoch' if key == 'coco/AP' else 'iteration')
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(picture, dpi=120)
-
-
 def pose_ap(annotations: Path, results: Path) -> float:
     """AP over OKS 0.50:0.95 of a file in COCO's keypoint results format, by pycocotools."""
-    if not json.loads(results.read_text(encoding='utf-8')):
-        return 0.0  # pycocotools cannot read an empty list
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        evaluation = COCOeval(truth, truth.loadRes(str(results)), 'keypoints')
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0])
+    content, found = (
+        json.loads(path.read_text(encoding='utf-8')) for path in (annotations, results)
+    )
+    return evaluate(content, found, np.array([*coco_sigmas().values()]))['AP']

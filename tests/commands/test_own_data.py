@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import DefaultScope
 from mmpose.registry import METRICS, MODELS
+from mmpose.visualization import PoseLocalVisualizer
 from own_labels import cvat
 from runs import Line, train_on
 
@@ -36,6 +37,7 @@ SHORT += ['default_hooks.checkpoint.interval=1', 'train_dataloader.batch_size=8'
 
 
 def mspn(*words):
+    PoseLocalVisualizer._instance_dict.clear()  # a new process would have none
     with DefaultScope.overwrite_default_scope('mmpose'):
         cli.main([str(word) for word in words])
 
