@@ -16,7 +16,7 @@ from .errors import InputError
 
 PERSON = 1  # COCO's category of people
 _SMALLEST = 1.0  # width and height of a person's box, in pixels
-_LARGEST = 20  # times as wide or high as its image a box is no person's
+LARGEST = 20  # times as wide or high as its image a box is no person's
 BODY = 0.53  # share of a box that a person covers; MMPose's figure
 
 
@@ -146,7 +146,7 @@ def coco_results(people: Sequence[Pose], image_id: int) -> list[dict[str, Any]]:
 def outside(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Which boxes ``(N, 4)`` do not meet the image of this width and height, or dwarf it."""
     (x1, y1, x2, y2), (width, height) = boxes.T, size
-    dwarfs = (x2 - x1 > _LARGEST * width) | (y2 - y1 > _LARGEST * height)
+    dwarfs = (x2 - x1 > LARGEST * width) | (y2 - y1 > LARGEST * height)
     return (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height) | dwarfs
 
 

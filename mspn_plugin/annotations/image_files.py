@@ -84,7 +84,7 @@ def decoding_problems(image: ImageFile, *, decode: bool = True) -> list[Problem]
     if not decode or found and found[0].kind == 'missing-image':
         return found
     turned = any(problem.kind == 'exif-turned' for problem in found)
-    found = [problem for problem in found if problem.kind != 'image-size']  # decoding knows better
+    found = [problem for problem in found if problem.kind == 'exif-turned']  # decoding knows better
     pixels, complaints = _decoded(path)
     if pixels is None:
         return [Problem('unreadable-image', name, f'cannot be decoded at {path}', record)]
@@ -102,7 +102,8 @@ def header_problems(image: ImageFile) -> list[Problem]:
         text = f'{what} at {image.path}{oddity(image.path)}'
         return [Problem('missing-image', image.name, text, image.record)]
     if (header := upright_size(image.path)) is None:
-        return []
+        text = f'cannot be decoded at {image.path}'
+        return [Problem('unreadable-image', image.name, text, image.record)]
     size, turned = header
     text = 'is turned by its EXIF data, and read upright; its labels must be so, too'
     found = [Problem('exif-turned', image.name, text, image.record)] if turned else []

@@ -8,6 +8,7 @@ that was given, whatever a file says about where they are.
 from __future__ import annotations
 
 import collections
+import math
 import os
 import re
 import urllib.parse
@@ -20,9 +21,9 @@ import yaml
 from mspn.errors import InputError, listed
 from mspn.json_files import is_number, read_json, shown
 from mspn.media import IMAGE_SUFFIXES
-from mspn.poses import BODY
 
 from .image_files import upright_size
+from .records import area_of
 
 SPLITS = dict(train='train', training='train', val='val', valid='val', validation='val')
 SPLITS |= dict(test='test', testing='test')
@@ -54,7 +55,7 @@ class Pictures:
         seen, count = set[str](), 0
         for folder, inner, names in os.walk(root, followlinks=True):
             real = os.path.realpath(folder)
-            if real in seen or (without and real == os.path.realpath(without)):
+            if real in seen or _is_made(names) or (without and real == os.path.realpath(without)):
                 inner.clear()
                 continue
             seen.add(real)
@@ -121,7 +122,7 @@ def read_labels(data: Path, *, without: Path | None = None) -> tuple[list[LabelS
     sets, passed = list[LabelSet](), list[str]()
     for path in files:
         content = read_json(path, 'the label file', expected=EXPECTED, mark=True)
-        if label_set := _known(path, content, root):
+        if label_set := _known(path, content, pictures):
             sets.append(label_set)
         else:
             passed.append(path.name)
@@ -131,9 +132,9 @@ def read_labels(data: Path, *, without: Path | None = None) -> tuple[list[LabelS
     return sets, pictures
 
 
-def _known(path: Path, content: Any, root: Path) -> LabelSet | None:
+def _known(path: Path, content: Any, pictures: Pictures) -> LabelSet | None:
     """The labels in what a JSON file holds, if it is of a kind that is known and has keypoints."""
-    where = path.relative_to(root)
+    where = path.relative_to(pictures.root)
     if isinstance(content, dict):
         if not all(isinstance(content.get(part), list) for part in ('images', 'annotations')):
             return None
@@ -146,7 +147,7 @@ def _known(path: Path, content: Any, root: Path) -> LabelSet | None:
         return LabelSet(split_of(where), path, content)
     if isinstance(content, list) and content and all(isinstance(task, dict) for task in content):
         if any(True for task in content for _ in _regions(task)):
-            content, said = _label_studio(path, content)
+            content, said = _label_studio(path, content, pictures)
             return LabelSet(split_of(where), path, content, said=said)
     return None
 
@@ -157,10 +158,15 @@ def split_of(path: Path) -> str | None:
     return next((SPLITS[word] for word in reversed(words) if word in SPLITS), None)
 
 
+def _is_made(names: Sequence[str]) -> bool:
+    """Whether a folder with these names in it is one that `mspn new` has made."""
+    return {'metainfo.py', 'start.safetensors', 'config.py'} <= set(names)
+
+
 def _files(root: Path, suffix: str, without: Path | None) -> Iterator[Path]:
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if name[0] != '.')
-        if without and os.path.realpath(folder) == os.path.realpath(without):
+        if _is_made(names) or (without and os.path.realpath(folder) == os.path.realpath(without)):
             inner.clear()
             continue
         if Path(folder).relative_to(root).parts[3:]:
@@ -191,11 +197,20 @@ def _agreement(folders: Sequence[str], wanted: Sequence[str]) -> int:
 # YOLO-pose: data.yaml, and beside each picture's folder images/ one labels/ with a text file each.
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, by which a small file can stand for one without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError('it has an alias, which no data.yaml needs')
+        return super().compose_node(parent, index)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_YAML:
             raise InputError(f'{path} has more than {_MOST_YAML:,} bytes; expected a data.yaml')
-        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+        content = yaml.load(path.read_text(encoding='utf-8-sig'), _Loader)  # noqa: S506  a safe one
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -214,13 +229,14 @@ def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterat
         and shape[1] in (2, 3)
     ):
         raise InputError(
-            f'{path} has the kpt_shape {shown(shape)}; expected the number of keypoints and 2 or 3 '
-            'values of each, as [17, 3]'
+            f'{path} has the kpt_shape {_brief(shape)}; expected the number of keypoints and 2 or '
+            '3 values of each, as [17, 3]'
         )
-    names = settings.get('names', ['object'])
-    names = list(names.values()) if isinstance(names, dict) else names
-    if not isinstance(names, list) or not names:
-        raise InputError(f'{path} has the names {shown(names)}; expected the names of the classes')
+    given = settings.get('names', ['object'])
+    pairs = given.items() if isinstance(given, dict) else enumerate(given or ())
+    names = {int(key): str(name) for key, name in pairs if str(key).isdecimal()}
+    if not names:
+        raise InputError(f'{path} has the names {_brief(given)}; expected the names of the classes')
     points = settings.get('kpt_names')
     points = next(iter(points.values()), None) if isinstance(points, dict) else points
     swaps = settings.get('flip_idx')
@@ -228,46 +244,61 @@ def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterat
         not isinstance(swaps, list) or sorted(map(str, swaps)) != sorted(map(str, range(shape[0])))
     ):
         raise InputError(
-            f'{path} has the flip_idx {shown(swaps)}; expected each number from 0 to {shape[0] - 1}'
+            f'{path} has the flip_idx {_brief(swaps)}; expected all from 0 to {shape[0] - 1}'
         )
     categories = [
-        dict(id=i, name=str(name), **({'keypoints': points} if isinstance(points, list) else {}))
-        for i, name in enumerate(names, 1)
+        dict(id=i + 1, name=name, **({'keypoints': points} if isinstance(points, list) else {}))
+        for i, name in sorted(names.items())
     ]
     found = False
     for key, split in (('train', 'train'), ('val', 'val'), ('test', 'test')):
         entries = settings.get(key)
+        content = dict(images=[], annotations=[], categories=categories)
+        lost, members = list[str](), dict[str, None]()
         for entry in entries if isinstance(entries, list) else filter(None, [entries]):
-            members = list(_yolo_pictures(path.parent, str(entry), pictures))
-            content = dict(images=[], annotations=[], categories=categories)
-            for name in members:
-                _add_yolo(content, pictures.root, name, shape, len(names))
-            if members:
-                found = True
-                yield LabelSet(split, path, content, [*map(int, swaps)] if swaps else None)
+            members.update(dict.fromkeys(_yolo_pictures(path.parent, str(entry), pictures, lost)))
+        for name in members:
+            _add_yolo(content, pictures.root, name, shape, set(names))
+        if members:
+            found = True
+            said = f'{len(lost)} listed pictures are not there: {listed(lost, 3)}' if lost else ''
+            yield LabelSet(split, path, content, [*map(int, swaps)] if swaps else None, said)
     if not found:
         raise InputError(
             f'{path} names no folder below {path.parent} that holds pictures (train: '
-            f'{shown(settings.get("train"))}, val: {shown(settings.get("val"))}); correct them'
+            f'{_brief(settings.get("train"))}, val: {_brief(settings.get("val"))}); correct them'
         )
 
 
-def _yolo_pictures(folder: Path, entry: str, pictures: Pictures) -> Iterator[str]:
-    """The pictures of a folder, or those that a text file lists, wherever the entry says it is."""
+def _yolo_pictures(folder: Path, entry: str, pictures: Pictures, lost: list[str]) -> Iterator[str]:
+    """The pictures of a folder, or those that a text file lists; what is not there is `lost`.
+
+    An absolute path may be that of another machine: then its last parts, two at least, count.
+    """
     wanted = _parts(entry)
-    for start in range(len(wanted)):  # the whole path may be that of another machine
+    most = len(wanted) - 1 if entry.replace('\\', '/').startswith('/') or ':' in entry else 1
+    for start in range(max(most, 1)):
         inner = folder.joinpath(*wanted[start:])
         if inner.is_file() and inner.suffix == '.txt':
             for line in _lines(inner):
                 if name := pictures.find(line):
                     yield name
+                else:
+                    lost.append(line)
             return
         if inner.is_dir():
-            for name in sorted(os.listdir(inner)):
-                path = os.path.relpath(inner / name, pictures.root)
-                if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                    yield path
+            for place, deeper, names in os.walk(inner):
+                deeper.sort()
+                for name in sorted(names):
+                    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                        yield os.path.relpath(os.path.join(place, name), pictures.root)
             return
+
+
+def _brief(value: Any) -> str:
+    """A value of a YAML file for a message: it may be anything."""
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def _lines(path: Path) -> list[str]:
@@ -280,7 +311,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _add_yolo(
-    content: dict[str, Any], root: Path, name: str, shape: Sequence[int], classes: int
+    content: dict[str, Any], root: Path, name: str, shape: Sequence[int], classes: set[int]
 ) -> None:
     """Adds a picture and its people to a content."""
     header = upright_size(root / name)
@@ -288,7 +319,7 @@ def _add_yolo(
         raise InputError(f'the picture {root / name} cannot be read; take it out, or mend it')
     (width, height), number = header[0], len(content['images']) + 1
     content['images'].append(dict(id=number, file_name=name, width=width, height=height))
-    labels = _label_file(root / name)
+    labels = _label_file(root, name)
     for line, text in enumerate(_lines(labels), 1) if labels else ():
         values = text.split()
         try:
@@ -297,13 +328,9 @@ def _add_yolo(
             kind, numbers = -1.0, []
         expected = 4 + shape[0] * shape[1]
         where = f'line {line} of {labels}'
-        if (
-            len(numbers) != expected
-            or kind not in range(classes)
-            or not all(map(is_number, numbers))
-        ):
+        if len(numbers) != expected or kind not in classes or not all(map(is_number, numbers)):
             raise InputError(
-                f'{where} is {shown(text)}; expected a class from 0 to {classes - 1} and '
+                f'{where} is {shown(text)}; expected a class of {_brief(sorted(classes))} and '
                 f'{expected} numbers: the box, and {shape[1]} for each of {shape[0]} keypoints'
             )
         if max(numbers) > 2:  # of a visibility
@@ -311,6 +338,9 @@ def _add_yolo(
                 f'{where} has the number {max(numbers):g}; expected parts of the picture'
             )
         x, y, w, h = numbers[:4]
+        if shape[1] == 3 and set(numbers[6::3]) - {0, 1, 2}:
+            odd = next(flag for flag in numbers[6::3] if flag not in (0, 1, 2))
+            raise InputError(f'{where} has the visibility {odd:g}; expected 0, 1 or 2')
         box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
         points = list[float]()
         for i in range(4, len(numbers), shape[1]):
@@ -321,59 +351,48 @@ def _add_yolo(
             )
         box = [round(value, 2) for value in box]
         person = dict(image_id=number, category_id=int(kind) + 1, bbox=box, keypoints=points)
-        person |= dict(id=len(content['annotations']) + 1, area=_area(box), iscrowd=0)
+        person |= dict(id=len(content['annotations']) + 1, iscrowd=0)
+        person['area'] = area_of(box, (width, height))
         content['annotations'].append(person)
 
 
-def _area(box: Sequence[float]) -> float:
-    """The part of a box that a person covers: these formats have no areas."""
-    return round(BODY * box[2] * box[3], 2)
-
-
-def _label_file(picture: Path) -> Path | None:
+def _label_file(root: Path, picture: str) -> Path | None:
     """Where YOLO's labels of a picture are: labels/ in place of the last images/, or beside it."""
-    parts = list(picture.parts)
+    parts = Path(picture).parts
     for index in reversed(range(len(parts) - 1)):
         if parts[index] == 'images':
-            other = Path(*parts[:index], 'labels', *parts[index + 1 :]).with_suffix('.txt')
-            if other.is_file():
+            inner = Path(*parts[:index], 'labels', *parts[index + 1 :])
+            if (other := (root / inner).with_suffix('.txt')).is_file():
                 return other
             break
-    beside = picture.with_suffix('.txt')
+    beside = (root / picture).with_suffix('.txt')
     return beside if beside.is_file() else None
 
 
 # Label Studio: tasks with regions, whose places are per cent of the picture.
 
 
-def _label_studio(path: Path, tasks: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+def _label_studio(
+    path: Path, tasks: Sequence[dict[str, Any]], pictures: Pictures
+) -> tuple[dict[str, Any], str]:
     """COCO's content, and what was left out."""
-    names, kinds = dict[str, int](), dict[str, int]()
-    images, people, skipped = list[Any](), list[Any](), 0
+    names = dict[str, int]()
+    images, people, skipped, lost = list[Any](), list[Any](), 0, 0
     for task in tasks:
-        regions = list(_regions(task))
-        sized = [r for r in regions if is_number(r.get('original_width'))]
-        file = _picture_of(task)
-        if file is None:
+        if (file := _picture_of(task)) is None:
             continue
-        image = dict(id=len(images) + 1, file_name=file)
-        if sized:
-            size = sized[0]['original_width'], sized[0].get('original_height')
-            image.update(width=size[0], height=size[1])
-        images.append(image)
-        boxes, points = list[Any](), list[Any]()
-        for region in regions:
-            (boxes if region.get('labels_of') == 'rectangle' else points).append(region)
+        regions = list(_regions(task))
+        image = dict(id=len(images) + 1, file_name=file, **_size_of(regions, file, pictures))
+        boxes = [region for region in regions if region['labels_of'] == 'rectangle']
+        points = [region for region in regions if region['labels_of'] == 'keypoint']
         for name in (point['label'] for point in points):
             names.setdefault(name, len(names))
-        groups = _grouped(boxes, points)
-        if groups is None:
+        if (groups := _grouped(boxes, points)) is None:
             skipped += 1
-            images.pop()
             continue
-        for box, its in groups:
-            label = box['label'] if box else 'object'
-            people.append((image, kinds.setdefault(label, len(kinds) + 1), box, its))
+        images.append(image)
+        lost += len(points) - sum(len(its) for _, its in groups)
+        people += [(image, box, its) for box, its in groups]
     why = 'have several keypoints of one name, which cannot be told apart without rectangles'
     if skipped and not people:
         raise InputError(
@@ -381,22 +400,49 @@ def _label_studio(path: Path, tasks: Sequence[dict[str, Any]]) -> tuple[dict[str
         )
     if not names:
         raise InputError(f'{path} holds no keypoints; expected regions of keypointlabels')
+    labels = list(dict.fromkeys(box['label'] for _, box, _ in people if box))
+    labels += [] if len(labels) == 1 or all(box for _, box, _ in people) else ['object']
+    kinds = {label: number for number, label in enumerate(labels, 1)}
     annotations = list[dict[str, Any]]()
-    for image, kind, box, its in people:
-        per_cent = [float(image.get(side, 100)) / 100 for side in ('width', 'height')]
+    for image, box, its in people:
+        width, height = image.get('width', 100), image.get('height', 100)
         keypoints = [0.0, 0.0, 0] * len(names)
         for point in its:
             i = 3 * names[point['label']]
-            keypoints[i : i + 3] = [point['x'] * per_cent[0], point['y'] * per_cent[1], 2]
+            keypoints[i : i + 3] = [point['x'] * width / 100, point['y'] * height / 100, 2]
+        kind = kinds[box['label']] if box else kinds.get('object', 1)
         person = dict(image_id=image['id'], category_id=kind, keypoints=keypoints, iscrowd=0)
         if box:
-            sides = (('x', 0), ('y', 1), ('width', 0), ('height', 1))
-            person['bbox'] = [round(box[side] * per_cent[axis], 2) for side, axis in sides]
-            person['area'] = _area(person['bbox'])
+            person['bbox'] = _upright(box, width, height)
+            person['area'] = area_of(person['bbox'], (width, height))
         annotations.append(dict(person, id=len(annotations) + 1, bbox=person.get('bbox')))
     categories = [dict(id=i, name=name, keypoints=list(names)) for name, i in kinds.items()]
     content = dict(images=images, annotations=annotations, categories=categories)
-    return content, f'{skipped} pictures {why}, left out' if skipped else ''
+    said = [f'{skipped} pictures {why}, left out'] if skipped else []
+    said += [f'{lost} keypoints are in no rectangle or twice in one, left out'] if lost else []
+    return content, '; '.join(said)
+
+
+def _size_of(regions: Sequence[dict[str, Any]], file: str, pictures: Pictures) -> dict[str, Any]:
+    """Width and height of a picture as its regions say, or else as it is."""
+    for region in regions:
+        width, height = region.get('original_width'), region.get('original_height')
+        if all(is_number(side) and float(side or 0) > 0 for side in (width, height)):
+            return dict(width=width, height=height)
+    found = pictures.find(file)
+    header = upright_size(pictures.root / found) if found else None
+    return dict(width=header[0][0], height=header[0][1]) if header else {}
+
+
+def _upright(box: Mapping[str, Any], width: float, height: float) -> list[float]:
+    """x, y, width, height in pixels around a rectangle, which may be turned about its corner."""
+    x, y = box['x'] * width / 100, box['y'] * height / 100
+    w, h = box['width'] * width / 100, box['height'] * height / 100
+    angle = math.radians(box['rotation'] if is_number(box.get('rotation')) else 0)
+    cos, sin = math.cos(angle), math.sin(angle)
+    corners = [(x + a * cos - b * sin, y + a * sin + b * cos) for a in (0, w) for b in (0, h)]
+    (x1, y1), (x2, y2) = map(min, zip(*corners, strict=True)), map(max, zip(*corners, strict=True))
+    return [round(number, 2) for number in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def _picture_of(task: Mapping[str, Any]) -> str | None:
@@ -412,10 +458,10 @@ def _picture_of(task: Mapping[str, Any]) -> str | None:
 def _regions(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The keypoints and rectangles of a task, in both of Label Studio's forms of JSON."""
     given = task.get('annotations') or task.get('completions')
-    if isinstance(given, list):  # the full form; the newest annotation that was not cancelled
+    if isinstance(given, list):  # the full form; the newest annotation with something in it
         kept = [a for a in given if isinstance(a, dict) and not a.get('was_cancelled')]
-        results = kept[-1].get('result') if kept else []
-        for region in results if isinstance(results, list) else ():
+        results = [a['result'] for a in kept if isinstance(a.get('result'), list) and a['result']]
+        for region in results[-1] if results else ():
             if isinstance(region, dict) and isinstance(region.get('value'), dict):
                 yield from _region({**region['value'], **_without(region, 'value')})
     else:  # JSON-MIN: a list for each tool
@@ -453,6 +499,8 @@ def _grouped(
     by_id = {box['id']: i for i, box in enumerate(boxes) if isinstance(box.get('id'), str)}
     for point in points:
         owner = by_id.get(str(point.get('parentID')))
+        if owner is not None and point['label'] in {p['label'] for p in its[owner]}:
+            continue
         if owner is None:
             inside = [i for i, box in enumerate(boxes) if _is_inside(point, box)]
             free = [i for i in inside if point['label'] not in {p['label'] for p in its[i]}]

@@ -51,7 +51,7 @@ def category_of(content: Mapping[str, Any], name: str | None = None) -> Any:
                 return number
         names = listed([shown(category.get('name')) for category in categories.values()])
         raise InputError(f'--category: there is no {shown(name)}; there are {names or "none"}')
-    with_names = (n for n, c in categories.items() if isinstance(c.get('keypoints'), list))
+    with_names = (n for n, c in categories.items() if has_points(c))
     labelled = (rules.id_of(a, 'category_id') for a in content['annotations'] if has_points(a))
     known = (number for number in labelled if number in categories)
     return next(itertools.chain(with_names, known, categories), None)
@@ -59,7 +59,8 @@ def category_of(content: Mapping[str, Any], name: str | None = None) -> Any:
 
 def has_points(annotation: Any) -> bool:
     """Whether a record has a list of keypoints with something in it."""
-    return isinstance(annotation, dict) and bool(annotation.get('keypoints'))
+    points = annotation.get('keypoints') if isinstance(annotation, dict) else None
+    return isinstance(points, list) and bool(points)
 
 
 def check_annotations(
@@ -169,9 +170,8 @@ def count_keypoints(content: Mapping[str, Any], category: str | None = None) -> 
     parts = (('categories', 'id', 1), ('annotations', 'category_id', 3))
     for part, key, each in parts:
         for record in content[part]:
-            if rules.id_of(record, key) == number and isinstance(record.get('keypoints'), list):
-                if count := len(record['keypoints']) // each:
-                    return count
+            if rules.id_of(record, key) == number and has_points(record):
+                return max(1, len(record['keypoints']) // each)
     return 17
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mspn.atomic_io import write_whole
-from mspn.poses import BODY
 
 from . import records as rules
 from .image_files import renamed, upright_size
 from .keypoint_file import category_of, count_keypoints, read_keypoint_file, record_problems
-from .problems import KINDS, LEFT_OUT, Tally
+from .problems import KINDS, LEFT_OUT, Problem, Tally
 
 _MARGIN = 0.1  # of the larger side of the keypoints' extent: there is more to a person than they
 _SMALLEST = 0.02  # of the larger side of the image, for a person of one keypoint
@@ -90,9 +89,20 @@ def write_mended(
 ) -> None:
     """Writes a copy of a COCO keypoint file with all mended that can be."""
     content = with_pictures(read_keypoint_file(annotations), tally, images)
+    content = without_images(content, tally.of('unreadable-image'))
     again = Tally(record_problems(content, count_keypoints(content, category), category=category))
     new = mended(content, again, category_of(content, category), by_option=True)
     write_whole(path, json.dumps(new).encode(), remedy='give another file with --mend')
+
+
+def without_images(content: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """A copy of a content without the images of some problems, and without their people."""
+    gone = {problem.record for problem in problems}
+    images = [image for index, image in enumerate(content['images']) if index not in gone]
+    left = {rules.id_of(image) for image in images}
+    lost = {rules.id_of(content['images'][index]) for index in gone} - left
+    people = [a for a in content['annotations'] if rules.id_of(a, 'image_id') not in lost]
+    return {**content, 'images': images, 'annotations': people}
 
 
 def with_category(content: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -130,5 +140,5 @@ def _person(
             person['num_keypoints'] = sum(flag > 0 for flag in person['keypoints'][2::3])
     box = rules.usable_box(person, size)
     if box and (person.get('area') is None or (by_option and not rules.is_area(person['area']))):
-        person['area'] = round(BODY * box[2] * box[3], 2)
+        person['area'] = rules.area_of(box, size)
     return person

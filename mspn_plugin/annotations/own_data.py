@@ -6,6 +6,7 @@ and checked by the same rules as in a run (`mend`, `keypoint_file`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -19,17 +20,19 @@ from mspn.errors import InputError, listed
 
 from ..checkpoints.take_over import plain
 from . import records as rules
-from .image_files import header_problems
+from .image_files import header_problems, upright_size
 from .importers import LabelSet, Pictures, read_labels
 from .keypoint_file import category_of, count_keypoints, image_files, record_problems, refuse
-from .mend import mended, with_pictures
+from .mend import mended, with_pictures, without_images
 from .problems import Tally
 from .run_data import skeleton_of_dataset
-from .skeleton import mirror_of, side_of
+from .skeleton import mirror_of, side_of, skeleton_problems
 
 DEFAULT_SIGMA = 0.067  # the mean of COCO's seventeen
 _PART = 0.2  # of the pictures, for validation, if nobody has divided them
 _FEWEST = 2  # pictures
+_SIDES = ('width', 'height')
+_SAME_SHAPE = 0.02  # by which the scales of width and height may differ
 
 
 class Skeleton(NamedTuple):
@@ -70,29 +73,48 @@ def own_data(
     """
     label_sets, pictures = read_labels(data, without=without)
     said = [f'{s.place}: {s.said}' for s in label_sets if s.said]
-    parts = dict[str | None, dict[str, Any]]()
-    swaps, chosen, names = None, None, list[str]()
+    parts, origin = dict[str | None, dict[str, Any]](), dict[Any, Path]()
+    swaps, names, given = None, list[str](), category
     for label_set in label_sets:
         place, content = label_set.place, label_set.content
         try:
             number = category_of(content, category)
         except InputError as error:
-            raise InputError(f'{place}: {error}') from error
-        its = _names_of(content, number, said, place)
-        if names and its != names:
+            if given:
+                raise InputError(f'{place}: {error}') from error
             raise InputError(
-                f'{place} has the keypoints {listed(its)}, but {label_sets[0].place} has '
-                f'{listed(names)}; give labels of one kind'
-            )
-        names, swaps = its, swaps or label_set.swaps
+                f'{label_sets[0].place} has people of the category {category!r}, and {place} has '
+                'none of that name; give labels of one kind'
+            ) from error
+        if not any(_is_of(person, number) for person in content['annotations']):
+            said.append(f'{place}: nothing is labelled in {len(content["images"])} pictures')
+            continue
+        chosen = next(c for c in content['categories'] if rules.id_of(c) == number)
+        if category is None and isinstance(chosen.get('name'), str):
+            category = chosen['name']  # of the other files too
+        its = _names_of(content, chosen, said, place)
+        if names and its != names:
+            content = _in_order(content, its, names, place, label_sets[0].place)
+        names, swaps = names or its, swaps or label_set.swaps
         content = _with_found_pictures(content, pictures, place, said)
-        content = _checked(content, len(names), number, place, pictures.root, said)
-        chosen = chosen or str(content['categories'][0].get('name', 'object'))
-        _merge(parts.setdefault(label_set.split, _empty(chosen, names)), content)
+        for image in content['images']:
+            key = (label_set.split, os.path.realpath(pictures.root / image['file_name']))
+            if (other := origin.setdefault(key, place)) != place:
+                raise InputError(
+                    f'{other} and {place} both have labels of the picture {image["file_name"]}; '
+                    'take one of them out'
+                )
+        content = _checked(content, names, number, place, pictures.root, said)
+        _merge(parts.setdefault(label_set.split, _empty(category or 'object', names)), content)
+    if not names:
+        raise InputError(f'{data} holds no labelled keypoints; expected some')
     sets = _divided(parts, said, seed)
     skeleton = _skeleton(names, swaps, label_sets, sets['train'], said)
     root = pictures.root / _shorten_names(sets)
-    return OwnData(root, chosen or 'object', sets, skeleton, list(dict.fromkeys(said)))
+    own = OwnData(root, category or 'object', sets, skeleton, list(dict.fromkeys(said)))
+    if stop := Tally(skeleton_problems(metainfo(own))).first_stop():
+        raise InputError(f'the skeleton in {data} cannot be used: {stop[0]}; correct the labels')
+    return own
 
 
 def _shorten_names(sets: Mapping[str, Any]) -> str:
@@ -110,17 +132,45 @@ def _empty(category: str, names: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def _names_of(content: dict[str, Any], number: Any, said: list[str], place: Path) -> list[str]:
+def _is_of(person: Any, number: Any) -> bool:
+    return rules.is_labelled(person) and rules.id_of(person, 'category_id') == number
+
+
+def _in_order(
+    content: dict[str, Any], its: list[str], names: list[str], place: Path, first: Path
+) -> dict[str, Any]:
+    """With the keypoints in the order of another file's; an `InputError` if they are others."""
+    if sorted(its) != sorted(names):
+        raise InputError(
+            f'{place} has the keypoints {listed(its)}, but {first} has {listed(names)}; give '
+            'labels of one kind'
+        )
+    people = []
+    for person in content['annotations']:
+        points = person.get('keypoints') if isinstance(person, dict) else None
+        if isinstance(points, list) and len(points) == 3 * len(its):
+            order = [3 * its.index(name) for name in names]
+            person = {**person, 'keypoints': [v for i in order for v in points[i : i + 3]]}
+        people.append(person)
+    categories = [
+        {**c, 'keypoints': names} if isinstance(c, dict) and c.get('keypoints') == its else c
+        for c in content['categories']
+    ]
+    return {**content, 'annotations': people, 'categories': categories}
+
+
+def _names_of(
+    content: dict[str, Any], category: Mapping[str, Any], said: list[str], place: Path
+) -> list[str]:
     """The names of the keypoints: those of the file, COCO's for 17 of people, or numbers."""
-    fitting = (c for c in content['categories'] if rules.id_of(c) == number)
-    category: dict[str, Any] = next(fitting, {})
     given = category.get('keypoints')
     if isinstance(given, list) and given:
         names = [str(name).strip() for name in given]
         if len(set(names)) != len(names) or not all(names):
             raise InputError(f'{place} names keypoints twice or not at all: {listed(names, 20)}')
         return names
-    count = count_keypoints(content)
+    name = category.get('name')
+    count = count_keypoints(content, name if isinstance(name, str) else None)
     if count == 17 and str(category.get('name')).lower() in ('person', 'people', 'human'):
         said.append(f"{place}: 17 keypoints of people without names are taken for COCO's")
         return list(coco_sigmas())
@@ -139,14 +189,20 @@ def _with_found_pictures(
     content: dict[str, Any], pictures: Pictures, place: Path, said: list[str]
 ) -> dict[str, Any]:
     """With file names that lead to pictures; images without one are left out."""
-    images, missing = [], list[str]()
+    images, missing, taken = [], list[str](), dict[str, Any]()
     near = str(place.relative_to(pictures.root).parent)
     words = place.stem.replace('_', '/').replace('-', '/')
     for image in content['images']:
         name = image.get('file_name') if isinstance(image, dict) else None
         if (found := pictures.find(name, f'{near}/{words}')) is None:
             missing.append(str(name))
+        elif found in taken:
+            raise InputError(
+                f'{place}: the pictures {taken[found]} and {name} both lead to '
+                f'{pictures.root / found}; correct their names, or take one of them out'
+            )
         else:
+            taken[found] = name
             images.append({**image, 'file_name': found})
     if not images:
         raise InputError(
@@ -160,21 +216,67 @@ def _with_found_pictures(
 
 
 def _checked(
-    content: dict[str, Any], count: int, number: Any, place: Path, root: Path, said: list[str]
+    content: dict[str, Any],
+    names: Sequence[str],
+    number: Any,
+    place: Path,
+    root: Path,
+    said: list[str],
 ) -> dict[str, Any]:
     """Mended and checked as in a run with ``--mend``; what was done about it is said."""
     files = image_files(content, root)
-    headers = [problem for file in files for problem in header_problems(file)]
-    pictures = Tally([*headers, *record_problems(content, count)])
-    content = with_pictures(content, pictures, root)
-    name = next((c.get('name') for c in content['categories'] if rules.id_of(c) == number), None)
-    tally = Tally(record_problems(content, count, category=name if number is not None else None))
+    pictures = Tally(problem for file in files for problem in header_problems(file))
+    content = _scaled(content, pictures, root, place, said)
+    content = without_images(content, pictures.of('unreadable-image'))
+    sizes = Tally(record_problems(content, len(names))).of('no-image-size')
+    content = with_pictures(content, Tally(sizes), root)
+    name = next(c.get('name') for c in content['categories'] if rules.id_of(c) == number)
+    category = name if isinstance(name, str) else None
+    tally = Tally(record_problems(content, len(names), category=category))
     content = mended(content, tally, number, by_option=True)
-    turned = pictures.of('exif-turned', 'image-size', 'no-image-size')
-    said += [f'{place}: {line}' for line in Tally([*turned, *tally]).said(by_option=True)]
-    left = Tally(record_problems(content, count))
-    refuse(left, place, count)
+    done = Tally([*pictures.of('exif-turned', 'unreadable-image'), *sizes, *tally])
+    said += [f'{place}: {line}' for line in done.said(by_option=True)]
+    refuse(Tally(record_problems(content, len(names))), place, len(names))
     return content
+
+
+def _scaled(
+    content: dict[str, Any], tally: Tally, root: Path, place: Path, said: list[str]
+) -> dict[str, Any]:
+    """With labels in the pixels of pictures that were made larger or smaller since.
+
+    An `InputError` says if a picture has another shape than recorded: its labels may lie anywhere.
+    """
+    scales = dict[Any, float]()
+    images = list(content['images'])
+    for problem in tally.of('image-size'):
+        image = images[problem.record]
+        header = upright_size(root / image['file_name'])
+        size = header[0] if header else (image['width'], image['height'])
+        across, down = (new / image[k] for new, k in zip(size, _SIDES, strict=True))
+        if abs(across / down - 1) > _SAME_SHAPE:
+            raise InputError(
+                f'{place}: {problem}; if the labels are right on the picture as it is shown, '
+                'upright, `mspn check --mend FILE` writes the right sizes for you'
+            )
+        scales[image['id']] = across
+        images[problem.record] = {**image, 'width': size[0], 'height': size[1]}
+    if not scales:
+        return content
+    said.append(f'{place}: {len(scales)} pictures have another size than recorded, labels scaled')
+    people = []
+    for person in content['annotations']:
+        if scale := scales.get(rules.id_of(person, 'image_id')):
+            person = dict(person)
+            with contextlib.suppress(KeyError, TypeError):  # what is wrong comes later
+                person['bbox'] = [value * scale for value in person['bbox']]
+                person['keypoints'] = [
+                    value if i % 3 == 2 else value * scale
+                    for i, value in enumerate(person['keypoints'])
+                ]
+                person['area'] = person['area'] * scale**2
+        people.append(person)
+    return {**content, 'images': images, 'annotations': people}
 
 
 def _merge(into: dict[str, Any], content: Mapping[str, Any]) -> None:
@@ -262,6 +364,7 @@ def _skeleton(
         alike = list(map(plain, names))
         partners = [mirror_of(name, alike) for name in alike]
         swaps = [alike.index(p) if p else i for i, p in enumerate(partners)]
+        swaps = [j if swaps[j] == i else i for i, j in enumerate(swaps)]  # of two alike neither
         pairs = [f'{names[i]} / {names[j]}' for i, j in enumerate(swaps) if i < j]
         said.append(f'mirror pairs, by the names: {listed(pairs) or "none"}; see metainfo.py')
     limbs = next(filter(None, (_limbs(s.content, len(names)) for s in label_sets)), None)
@@ -321,8 +424,8 @@ def nearest_limbs(content: Mapping[str, Any], count: int) -> list[tuple[int, int
     return limbs
 
 
-def metainfo_text(data: OwnData) -> str:
-    """The skeleton as MMPose's ``dataset_info``, a Python file to be read and corrected."""
+def metainfo(data: OwnData) -> dict[str, Any]:
+    """The skeleton as MMPose's ``dataset_info``."""
     names, swaps, limbs, sigmas = data.skeleton
     colours = dict(left=LEFT, right=RIGHT)
 
@@ -331,24 +434,48 @@ def metainfo_text(data: OwnData) -> str:
         blue_green_red = colours[sides.pop()] if len(sides) == 1 else MIDDLE
         return list(blue_green_red[::-1])
 
+    points = {
+        i: dict(name=name, id=i, color=colour(i), type='', swap=names[j] if j != i else '')
+        for i, (name, j) in enumerate(zip(names, swaps, strict=True))
+    }
+    links = {
+        i: dict(link=(names[a], names[b]), id=i, color=colour(a, b))
+        for i, (a, b) in enumerate(limbs)
+    }
+    return dict(
+        dataset_name=data.category,
+        keypoint_info=points,
+        skeleton_info=links,
+        joint_weights=[1.0] * len(names),
+        sigmas=[round(float(sigma), 4) for sigma in sigmas],
+    )
+
+
+def literal(value: Any) -> str:
+    """A value as Python in a config, where MMEngine replaces what stands in double braces."""
+    if isinstance(value, str):
+        return repr(value).replace('{', '\\x7b').replace('}', '\\x7d')
+    if isinstance(value, (list, tuple)):
+        inner = ', '.join(map(literal, value))
+        return f'[{inner}]' if isinstance(value, list) else f'({inner})'
+    return repr(value)
+
+
+def metainfo_text(data: OwnData) -> str:
+    """The skeleton as a Python file, to be read and corrected."""
+    info = metainfo(data)
     lines = [
-        '# Made by `mspn new`. To be looked through: swap names the mirror partner of a keypoint, '
-        'which',
-        '# flipped pictures need; a sigma is how far apart two careful people put a keypoint, as a '
-        'part of',
-        '# the size of the whole; links are for drawing.',
+        '# Made by `mspn new`. To be looked through: swap names the mirror partner of a keypoint,',
+        '# which flipped pictures need; a sigma is how far apart two careful people put it, as a',
+        '# part of the size of the whole; links are for drawing.',
         'dataset_info = dict(',
-        f'    dataset_name={data.category!r},',
-        '    keypoint_info={',
+        f'    dataset_name={literal(info["dataset_name"])},',
     ]
-    for i, name in enumerate(names):
-        swap = names[swaps[i]] if swaps[i] != i else ''
-        entry = f"name={name!r}, id={i}, color={colour(i)}, type='', swap={swap!r}"
-        lines.append(f'        {i}: dict({entry}),')
-    lines += ['    },', '    skeleton_info={']
-    for i, (a, b) in enumerate(limbs):
-        link = f'link=({names[a]!r}, {names[b]!r}), id={i}, color={colour(a, b)}'
-        lines.append(f'        {i}: dict({link}),')
-    values = [round(float(sigma), 4) for sigma in sigmas]
-    lines += ['    },', f'    joint_weights={[1.0] * len(names)},', f'    sigmas={values},', ')']
-    return '\n'.join(lines) + '\n'
+    for table in ('keypoint_info', 'skeleton_info'):
+        lines.append(f'    {table}={{')
+        for number, entry in info[table].items():
+            items = ', '.join(f'{key}={literal(value)}' for key, value in entry.items())
+            lines.append(f'        {number}: dict({items}),')
+        lines.append('    },')
+    lines += [f'    {key}={info[key]},' for key in ('joint_weights', 'sigmas')]
+    return '\n'.join([*lines, ')']) + '\n'

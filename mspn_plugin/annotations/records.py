@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
 from mspn.json_files import is_number, shown
+from mspn.poses import BODY, LARGEST
 
 _LARGEST = 2**31  # pixels on a side, and far above what any decoder reads
 _SLACK = 1.0  # COCO's own boxes and keypoints reach out of the image by up to a pixel
@@ -144,6 +145,16 @@ def person_problems(person: Any, sizes: Mapping[Any, Size], num_keypoints: int) 
             yield 'area', f'{_value(person, "area")}; expected pixels'
 
 
+def area_of(box: Sequence[float], size: Size) -> float:
+    """The area of a person as the evaluation takes it where none is given.
+
+    It is MMPose's part of the box, of what of it lies in the image.
+    """
+    (x, y, width, height), (right, bottom) = box, size
+    width, height = min(x + width, right) - max(x, 0), min(y + height, bottom) - max(y, 0)
+    return round(max(BODY * width * height, 1.0), 2)
+
+
 def is_area(value: Any) -> bool:
     """Whether an evaluation can divide by this."""
     return is_number(value) and value > 0
@@ -157,6 +168,8 @@ def _box_problems(box: Any, size: Size, person: Any, labelled: bool) -> Iterator
     x, y, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
     if box[2] <= 0 or box[3] <= 0:
         yield lost, f'{text}, which is empty'
+    elif box[2] > LARGEST * size[0] or box[3] > LARGEST * size[1]:
+        yield lost, f'{text}, which dwarfs the {size[0]}x{size[1]} image'
     # MMPose cuts a box at the last pixel and drops what is left without width or height.
     elif x >= size[0] - 1 or y >= size[1] - 1 or right <= 0 or bottom <= 0:
         yield lost, f'{text}, which is outside the {size[0]}x{size[1]} image'
@@ -192,7 +205,7 @@ def _keypoint_problems(person: dict[str, Any], size: Size, num_keypoints: int) -
         yield 'annotation-record', f'has num_keypoints {shown(count)}; expected a number from 0 on'
     elif count != len(labelled):
         # num_keypoints 0 makes the evaluation leave the person out.
-        kind = 'num-keypoints' if count and labelled else 'hidden-person'
+        kind = 'num-keypoints' if count else 'hidden-person'
         yield kind, f'has num_keypoints {count}, but {len(labelled)} labelled keypoints'
     if outside := [i for i, (x, y) in labelled.items() if not _is_in(x, y, size)]:
         text = f'has {len(outside)} keypoints outside the image of {size[0]}x{size[1]}, the first '

@@ -136,7 +136,7 @@ def _annotation_file(dataset: Mapping[str, Any]) -> Path:
 
 def _check_splits(cfg: Config, splits: tuple[str, ...], options: DataOptions) -> Any:
     """Which files of which loaders are replaced by mended ones, and what was said of them."""
-    replaced, said = [], list[str]()
+    replaced, said, categories = [], list[str](), dict[str, str]()
     for split in splits:
         if not (loader := cfg.get(f'{split}_dataloader')):
             continue
@@ -146,12 +146,18 @@ def _check_splits(cfg: Config, splits: tuple[str, ...], options: DataOptions) ->
             if path := evaluator.get('ann_file'):
                 _check_file(f'annotation file of the {split}_evaluator', path, REMEDY)
         for index, dataset in enumerate(plain_datasets(loader['dataset'])):
-            run_dataset = _RunDataset(split, dataset, cfg.model.head.get('num_keypoints', 17))
+            count = cfg.model.head.get('num_keypoints', 17)
+            run_dataset = _RunDataset(split, dataset, count, index)
             for key, path in run_dataset.check(options).items():
                 replaced.append((split, index, key, str(path)))
             said += run_dataset.said
+            if (name := run_dataset.category) is not None:
+                categories.setdefault(str(name), f'the {split}_dataloader')
             if run_dataset.kind in _COCO:
                 _check_evaluators(split, run_dataset, evaluators)
+    if len(categories) > 1:
+        names = ', '.join(f'{place} those of {name!r}' for name, place in categories.items())
+        raise InputError(f'loaders read people of different categories: {names}; give --category')
     return replaced, list(dict.fromkeys(said))
 
 
@@ -173,10 +179,11 @@ def _check_evaluators(split: str, run_dataset: _RunDataset, evaluators: list[Any
 class _RunDataset:
     """A data set of a loader, whose files are looked at one after the other."""
 
-    def __init__(self, split: str, dataset: dict[str, Any], num_keypoints: int) -> None:
+    def __init__(self, split: str, dataset: dict[str, Any], num_keypoints: int, index: int) -> None:
         self.split, self.dataset, self.num_keypoints = split, dataset, num_keypoints
         self.kind = str(dataset['type']).removeprefix('mmpose.')
         self.said: list[str] = []
+        self.index, self.category = index, None
         self.image_ids: set[Any] = set()
         self._remedy, self._boxes_lie = REMEDY, "MMPose links COCO's under person_detection_results"
         if self.kind == 'Coco2014Dataset':
@@ -266,6 +273,9 @@ class _RunDataset:
             category = category_of(content, options.category)
         except InputError as error:
             raise InputError(f'{place}: {error}') from error
+        self.category = next(
+            (c.get('name') for c in content['categories'] if rules.id_of(c) == category), None
+        )
         tally = left = problems(content)
         if options.mend and tally.count_of(BY_OPTION):
             pictures = tally.of(*OF_PICTURES)
@@ -324,7 +334,8 @@ class _RunDataset:
 
     def _write(self, source: Path, content: Any, options: DataOptions) -> Path:
         """Writes what takes the place of a file, into the work folder."""
-        path = options.folder.absolute() / f'{self.split}_{source.name}'
+        number = f'_{self.index}' if self.index else ''
+        path = options.folder.absolute() / f'{self.split}{number}_{source.name}'
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content).encode(), remedy='give another --work-dir')
         self.said.append(f'written, for the {self.split}_dataloader: {path}')

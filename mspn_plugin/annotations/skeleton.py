@@ -85,7 +85,8 @@ def _partner_problem(name: str, partner: str, partners: dict[str, str]) -> tuple
 
 def _is_mirrored(name: str, other: str) -> bool:
     """Whether a name is another with left for right."""
-    return _SIDE.sub(lambda side: _OTHER[side[0].lower()], name).lower() == other.lower() != name
+    mirrored = _SIDE.sub(lambda side: _OTHER[side[0].lower()], name).lower()
+    return mirrored == other.lower() != name.lower()
 
 
 def _number_problem(values: Any, count: int, lowest: float) -> tuple[str, str] | None:

@@ -24,7 +24,7 @@ from mspn.media import read_image
 from mspn.models import DETECTOR, POSE, weights_of
 from mspn.poses import Pose
 
-from ..annotations.own_data import OwnData, coco_sigmas, metainfo_text, own_data
+from ..annotations.own_data import OwnData, coco_sigmas, literal, metainfo, metainfo_text, own_data
 from ..checkpoints.files import read_state_dict, save_weights
 from ..checkpoints.take_over import plain, take_over
 
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--out: {out} is not empty; give a folder that is not there yet')
     if not out.absolute().parent.is_dir():
         raise InputError(f'--out: the folder {out.absolute().parent} does not exist; create it')
+    if odd := set(str(out.absolute())) & set('\'"\\{}\n'):
+        raise InputError(f'--out: a name with {odd.pop()!r} cannot stand in a config; give another')
     data = own_data(args.data, category=args.category, without=out, seed=args.seed)
     partial = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.absolute().parent))
     try:
@@ -88,7 +90,7 @@ def _write(data: OwnData, folder: Path) -> list[str]:
     (folder / 'config.py').write_text(config, encoding='utf-8')
     passes = max(8, min(30, 3000 // max(counts['train'][0], 1)))
     detector = _DETECTOR.format(
-        category=data.category, weights=DETECTOR, epochs=passes, plain=passes * 3 // 4
+        category=literal(data.category), weights=DETECTOR, epochs=passes, plain=passes * 3 // 4
     )
     (folder / 'detector.py').write_text(detector, encoding='utf-8')
     shared = _first_weights(data, folder)
@@ -142,7 +144,7 @@ def _first_weights(data: OwnData, folder: Path) -> list[str]:
 
 def contact_sheet(data: OwnData) -> np.ndarray:
     """Pictures with their labels drawn, ``(h, w, 3)`` uint8 BGR, some with the keypoints' names."""
-    meta = parse_pose_metainfo(_metainfo(data))
+    meta = parse_pose_metainfo(metainfo(data))
     tiles = []
     people = dict[str, list[Any]]()
     for content in data.sets.values():
@@ -160,11 +162,6 @@ def contact_sheet(data: OwnData) -> np.ndarray:
     rows = [tiles[i : i + 4] for i in range(0, len(tiles), 4)] or [[np.zeros((*_TILE[::-1], 3))]]
     blank = np.full((*_TILE[::-1], 3), 32, np.uint8)
     return np.vstack([np.hstack([*row, *[blank] * (len(rows[0]) - len(row))]) for row in rows])
-
-
-def _metainfo(data: OwnData) -> dict[str, Any]:
-    space: dict[str, Any] = Config.fromstring(metainfo_text(data), '.py').to_dict()
-    return space['dataset_info']
 
 
 def _tile(picture: np.ndarray, people: list[Any], meta: Any, *, with_names: bool) -> np.ndarray:
@@ -193,7 +190,7 @@ def _tile(picture: np.ndarray, people: list[Any], meta: Any, *, with_names: bool
     drawn = draw_people(picture, poses, meta, keypoint_thr=0.5, boxes=not with_names)
     if with_names:
         for index, (x, y) in enumerate(poses[0].keypoints):
-            if poses[0].scores[index]:
+            if poses[0].scores[index] and max(abs(x), abs(y)) < 2 * max(_TILE):
                 _write_name(drawn, meta['keypoint_id2name'][index], (int(x) + 4, int(y) + 3))
     tile = np.full((*_TILE[::-1], 3), 32, np.uint8)
     top, left = (_TILE[1] - drawn.shape[0]) // 2, (_TILE[0] - drawn.shape[1]) // 2
@@ -230,7 +227,7 @@ _DETECTOR = """\
 # Made by `mspn new`; `mspn train --detector` on this folder reads it.
 _base_ = ['mspn_plugin::own/rtmdet-lite0_1xb8_own-416x416.py']
 data_root = '{{{{ fileDirname }}}}/'
-dataset = dict(data_root=data_root, metainfo=dict(classes=({category!r},), palette=[(220, 20, 60)]))
+dataset = dict(data_root=data_root, metainfo=dict(classes=({category},), palette=[(220, 20, 60)]))
 train_dataloader = dict(dataset=dataset)
 val_dataloader = test_dataloader = dict(dataset=dataset)
 val_evaluator = test_evaluator = dict(ann_file=data_root + 'annotations/val.json')

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mspn.atomic_io import write_whole
-from mspn.errors import InputError
+from mspn.errors import InputError, listed
 
 from ..reports.page import page
 from ..reports.runs import load_run
@@ -19,6 +19,14 @@ def run(args: argparse.Namespace) -> None:
     if args.checkpoint and len(args.runs) > 1:
         raise InputError('--checkpoint is for a report of one run')
     runs = [load_run(given, args.checkpoint) for given in args.runs]
+    names = [run.skeleton.names for run in runs]
+    if names[0] != names[-1]:
+        raise InputError(
+            f'{args.runs[0]} has the keypoints {listed(names[0], 5)}, but {args.runs[-1]} has '
+            f'{listed(names[-1], 5)}; a comparison needs one skeleton'
+        )
+    if runs[0].truth != runs[-1].truth:
+        print('note: the two runs are evaluated on different labels')
     out: Path = args.out or runs[0].folder / 'report.html'
     if not out.absolute().parent.is_dir():
         raise InputError(f'--out: the folder {out.parent} does not exist; create it')

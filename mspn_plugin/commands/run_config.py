@@ -68,7 +68,11 @@ def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
         key, equals, value = option.partition('=')
         if not equals or not key:
             raise InputError(f'--cfg-options: {option!r} is no setting; expected KEY=VALUE')
-        settings[key] = new = DictAction._parse_iterable(value)
+        try:
+            settings[key] = new = DictAction._parse_iterable(value)
+        except (AssertionError, ValueError, IndexError) as error:
+            text = f'{option!r} has brackets or quotes that do not close'
+            raise InputError(f'--cfg-options: {text}; correct it') from error
         old: Any = dict(cfg.items())
         for part in key.split('.'):
             old = old.get(part) if isinstance(old, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
@@ -20,6 +21,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--out: the folder {args.out.parent} does not exist; create it first')
     args.config, checkpoint = with_weights(args.config, args.checkpoint)
     cfg = make_config(args)
+    if not args.work_dir:  # the records of a training there stay as they are
+        cfg.work_dir = str(Path(cfg.work_dir) / 'test')
     cfg.load_from = checkpoint
     with errors_end_the_run(cfg.work_dir):
         check_labels(cfg, args, ('test',))

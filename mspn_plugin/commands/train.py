@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mspn.atomic_io import write_whole
-from mspn.errors import InputError, MissingPackage, printable
+from mspn.errors import InputError, printable
 from mspn.models import known, weights_of
 
 from ..engine.bf16 import cpu_has_bf16
@@ -118,15 +118,19 @@ def run(args: argparse.Namespace) -> None:
     cfg = make_config(args)
     apply_options(cfg, args)
     with errors_end_the_run(cfg.work_dir):
-        check_labels(cfg, args, ('train',) if args.no_validate else ('train', 'val'))
+        splits = ('train',) if args.no_validate else ('train', 'val')
+        check_labels(cfg, args, (*splits, 'test') if args.report else splits)
         begin_where_told(cfg, args)
         cfg.command = shlex.join(['mspn', *args.given])
         if args.stop_after:
-            stop = dict(type='EarlyStoppingHook', monitor='coco/AP', rule='greater')
+            stop = dict(type='EarlyStoppingHook', monitor='coco/AP', rule='greater', min_delta=0)
             stop['patience'] = args.stop_after
             cfg.custom_hooks = [*cfg.get('custom_hooks', []), stop]
         train(cfg, quiet=not args.log)
-    if args.report and is_main_process() and cfg.get('val_evaluator'):
+    if args.report and get_world_size() > 1:
+        if is_main_process():
+            print(f'a report on it: mspn report {cfg.work_dir}')
+    elif args.report and cfg.get('val_evaluator'):
         write_report(cfg)
 
 
@@ -151,7 +155,7 @@ def write_report(cfg: Config) -> None:
         with quiet_terminal():
             text = page([load_run(cfg.work_dir)])
         write_whole(place, text.encode(), remedy='make room, then: mspn report')
-    except (InputError, MissingPackage) as error:
-        print(printable(f'no report: {error}'))
+    except Exception as error:  # whatever it is, the training has ended well
+        print(printable(f'no report: {type(error).__name__}: {error}'))
     else:
         print(f'a report on it: {place}')

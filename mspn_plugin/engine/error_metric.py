@@ -24,6 +24,8 @@ class CocoErrorMetric(CocoMetric):
         before = len(self.results)
         super().process(data_batch, data_samples)
         for (pred, _), sample in zip(self.results[before:], data_samples, strict=True):
+            if 'raw_ann_info' not in sample:  # of a detected box
+                continue
             truth = np.array(sample['raw_ann_info']['keypoints'], float).reshape(-1, 3)
             labelled = truth[:, 2] > 0
             points = np.asarray(pred['keypoints'], float).reshape(-1, 2)
@@ -33,8 +35,9 @@ class CocoErrorMetric(CocoMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """The ten numbers of COCO and the error."""
-        sums = np.array([pred.pop('error') for pred, _ in results], float).sum(axis=0)
+        errors = [pred.pop('error') for pred, _ in results if 'error' in pred]
         numbers: dict[str, float] = super().compute_metrics(results)
-        if not self.format_only:
-            numbers['error'] = float(sums[0] / max(sums[1], 1))
+        if errors and not self.format_only:
+            total, count = np.array(errors, float).sum(axis=0)
+            numbers['error'] = float(total / max(count, 1))
         return numbers

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 _EVERY = 0.5  # seconds between lines on a terminal, where they replace each other
 
@@ -64,8 +64,9 @@ class ProgressLine(Hook):
         self._shown = time.monotonic()
         done, total = runner.iter, runner.max_iters
         left = (self._shown - self._begin) / max(done - self._first, 1) * (total - done)
-        words = [f'epoch {runner.epoch}/{runner.max_epochs}'] if runner.max_epochs else []
-        words = words or [f'step {done}/{total}']
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        epoch = f'epoch {runner.epoch}/{runner.max_epochs}'
+        words = [epoch if by_epoch else f'step {done}/{total}']
         scalars = runner.message_hub.log_scalars
         for name, key in (('loss', 'train/loss'), ('accuracy', 'train/acc_pose')):
             with contextlib.suppress(KeyError, ValueError):

@@ -83,7 +83,7 @@ def match(
     """
     people, poses = dict[Any, list[Any]](), dict[Any, list[Any]]()
     for person in content['annotations']:
-        if person.get('num_keypoints') and not person.get('iscrowd'):
+        if any(person['keypoints'][2::3]) and not person.get('iscrowd'):
             people.setdefault(person['image_id'], []).append(person)
     for result in results:
         poses.setdefault(result['image_id'], []).append(result)
@@ -118,17 +118,18 @@ def _pair(
         same = similarities(other, points, sk.sigmas)
         mirrored = similarities(other, points[sk.mirrored], sk.sigmas)[sk.mirrored]
         foreign = np.vstack([foreign, same, mirrored])
-    elsewhere = np.nan_to_num(foreign).max(axis=0)
+    table = np.nan_to_num(np.stack([own, partner, np.nanmax(np.nan_to_num(foreign), axis=0)]))
+    nearest, near = table.argmax(axis=0), table.max(axis=0)  # of equal ones the own
     kinds: list[str | None] = []
-    for index, near in enumerate(own):
-        if np.isnan(near) or near >= _GOOD:
+    for index, which in enumerate(nearest):
+        if np.isnan(own[index]):
             kinds.append(None)
-        elif near >= _NEAR:
-            kinds.append(JITTER)
-        elif partner[index] >= _NEAR:
-            kinds.append(INVERSION)
+        elif near[index] < _NEAR:
+            kinds.append(MISS)
+        elif which:
+            kinds.append(INVERSION if which == 1 else SWAP)
         else:
-            kinds.append(SWAP if elsewhere[index] >= _NEAR else MISS)
+            kinds.append(None if near[index] >= _GOOD else JITTER)
     errors = np.linalg.norm(points - keypoints[:, :2], axis=1)
     errors = np.where(keypoints[:, 2] > 0, errors, np.nan)
     return Pair(person, result, float(oks), errors, kinds)
@@ -158,8 +159,9 @@ def error_kinds(
     """For each kind of error: how many keypoints, their part of all, and the AP without it.
 
     The kinds are those of Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance
-    Pose Estimation" (2017): jitter, near the right place; inversion, near the mirror partner;
-    swap, near the same keypoint of somebody else; miss, near nothing of the kind.
+    Pose Estimation" (2017), by what a keypoint is nearest to: jitter, its own place, but not well;
+    inversion, its mirror partner; swap, that keypoint or its partner of somebody else; miss, none
+    of them. To mend one is to put it where it is labelled; the paper leaves a part of the error.
     """
     labelled = sum(int(np.isfinite(pair.errors).sum()) for pair in pairs)
     table = {}
@@ -198,13 +200,17 @@ def keypoint_table(pairs: Sequence[Pair], skeleton: Skeleton) -> list[dict[str, 
 
 
 def ap_of_groups(
-    content: Mapping[str, Any], results: Sequence[dict[str, Any]], sigmas: np.ndarray
+    content: Mapping[str, Any],
+    results: Sequence[dict[str, Any]],
+    pairs: Sequence[Pair],
+    sigmas: np.ndarray,
 ) -> dict[str, list[tuple[str, int, float]]]:
     """AP of the people of some size, and of some number of labelled keypoints.
 
-    The others are left out of account as COCO's evaluation does with crowds.
+    The others are left out of account, and so are the poses that are meant for them.
     """
-    people = [p for p in content['annotations'] if p.get('num_keypoints') and not p.get('iscrowd')]
+    people = [p for p in content['annotations'] if any(p['keypoints'][2::3])]
+    people = [p for p in people if not p.get('iscrowd')]
     thirds = [round(len(sigmas) * part / 3) for part in (0, 1, 2, 3)]
     counts = [
         (f'{low + 1} to {high}', low + 0.5, high + 0.5)
@@ -216,14 +222,16 @@ def ap_of_groups(
     groups = dict[str, list[tuple[str, int, float]]]()
     for title, key, ranges in (
         ('size of the box, in pixels', lambda p: p['bbox'][2] * p['bbox'][3], sizes),
-        ('labelled keypoints', lambda p: p['num_keypoints'], counts),
+        ('labelled keypoints', lambda p: sum(v > 0 for v in p['keypoints'][2::3]), counts),
     ):
         groups[title] = []
         for name, low, high in ranges:
             ids = {p['id'] for p in people if low <= key(p) < high}
             rest = [{**p, 'iscrowd': int(p['id'] not in ids)} for p in content['annotations']]
             part = {**content, 'annotations': rest}
-            value = evaluate(part, results, sigmas)['AP'] if ids else -1.0
+            theirs = {id(pair.found) for pair in pairs if pair.truth['id'] not in ids}
+            ours = [result for result in results if id(result) not in theirs]
+            value = evaluate(part, ours, sigmas)['AP'] if ids else -1.0
             groups[title].append((name, len(ids), value))
     return groups
 

@@ -45,16 +45,21 @@ def _axes(width: float = 5.2, height: float = 2.6) -> tuple[Figure, Any]:
 
 
 def curve(
-    title: str, runs: Sequence[tuple[str, Mapping[float, float]]], *, log: bool = False
+    title: str,
+    runs: Sequence[tuple[str, Mapping[float, float]]],
+    *,
+    unit: str = 'epoch',
+    log: bool = False,
 ) -> str:
     """One number by epoch, of one run or two."""
     figure, axes = _axes()
     for (name, values), colour in zip(runs, COLOURS, strict=False):
         if values:
             style = dict(marker='o', markersize=3) if len(values) < 40 else {}
-            axes.plot([*values], [*values.values()], color=colour, label=name, lw=1.4, **style)
+            label = name.replace('$', r'\$')
+            axes.plot([*values], [*values.values()], color=colour, label=label, lw=1.4, **style)
     axes.set_title(title, fontsize=9, loc='left')
-    axes.set_xlabel('epoch', fontsize=8)
+    axes.set_xlabel(unit, fontsize=8)
     if log:
         axes.set_yscale('log')
     if len(runs) > 1:
@@ -82,7 +87,11 @@ def confidence_plot(groups: Sequence[tuple[str, Sequence[tuple[float, float, int
     figure, axes = _axes()
     for (name, values), colour in zip(groups, COLOURS, strict=False):
         axes.plot(
-            [v[0] for v in values], [v[1] for v in values], marker='o', color=colour, label=name
+            [v[0] for v in values],
+            [v[1] for v in values],
+            marker='o',
+            color=colour,
+            label=name.replace('$', r'\$'),
         )
     axes.set_xlabel('score of the keypoint', fontsize=8)
     axes.set_ylabel('median error, part of the box', fontsize=8)

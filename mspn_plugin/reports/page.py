@@ -59,7 +59,7 @@ class _Findings:
         self.pairs, self.alone = match(run.truth, run.results, skeleton)
         self.kinds = error_kinds(run.truth, run.results, self.pairs, sigmas)
         self.keypoints = keypoint_table(self.pairs, skeleton)
-        self.groups = ap_of_groups(run.truth, run.results, sigmas)
+        self.groups = ap_of_groups(run.truth, run.results, self.pairs, sigmas)
 
 
 def page(runs: Sequence[Run]) -> str:
@@ -100,7 +100,8 @@ def _summary(findings: Sequence[_Findings]) -> Iterator[str]:
     rows = [[key, *(_number(found.stats[key]) for found in findings)] for key in STATS]
     if len(findings) > 1:
         for row, key in zip(rows, STATS, strict=True):
-            row.append(f'{findings[1].stats[key] - findings[0].stats[key]:+.3f}')
+            first, second = (found.stats[key] for found in findings)
+            row.append('–' if -1 in (first, second) else f'{second - first:+.3f}')
     names = [found.run.name for found in findings]
     yield _table(['', *names, *(['difference'] if len(findings) > 1 else [])], rows)
     yield (
@@ -118,7 +119,8 @@ def _curves(findings: Sequence[_Findings]) -> Iterator[str]:
     rest = [key for key in keys if key.startswith('loss_')]
     for key in (*first, *rest):
         runs = [(found.run.name, found.run.curves.get(key, {})) for found in findings]
-        yield figures.curve(key, runs, log=key.startswith('loss'))
+        unit = findings[0].run.unit
+        yield figures.curve(key, runs, unit=unit, log=key.startswith('loss'))
     yield '</div>'
 
 
@@ -159,8 +161,9 @@ def _kinds(findings: Sequence[_Findings]) -> Iterator[str]:
             rows.append([kind, _MEANINGS[kind], *numbers, '–' if gain is None else f'{gain:+.3f}'])
         yield _table(['', 'the keypoint lies', 'number', 'of all', 'AP without', 'gain'], rows)
     yield (
-        '<p class="note">After Ronchi and Perona (2017): right from a keypoint similarity of 0.85 '
-        'on, jitter from 0.5.</p>'
+        '<p class="note">The kinds are those of Ronchi and Perona (2017): right from a keypoint '
+        'similarity of 0.85 on, jitter from 0.5. AP without: with each of them put where it is '
+        'labelled.</p>'
     )
 
 
@@ -187,12 +190,17 @@ def _people(findings: Sequence[_Findings]) -> Iterator[str]:
     yield f'<h2>The {min(_WORST, len(found.pairs))} people that are found worst'
     yield f'{" by " + html.escape(found.run.name) if len(findings) > 1 else ""}</h2>'
     yield '<p class="note">Left the labels, right what was found.</p><div class="people">'
+    gone = 0
     for pair in _worst(found):
         file = files[pair.truth['image_id']]
         if source := figures.person_picture(pair, found.run.images / file, meta):
             text = f'similarity {pair.similarity:.2f}, {html.escape(file)}'
             yield f'<figure><img src="{source}" alt=""><figcaption>{text}</figcaption></figure>'
+        else:
+            gone += 1
     yield '</div>'
+    if gone:
+        yield f'<p class="note">{gone} pictures cannot be read in {found.run.images}.</p>'
 
 
 def _data(findings: Sequence[_Findings]) -> Iterator[str]:

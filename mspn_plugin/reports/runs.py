@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ class Run:
     config: Config
     checkpoint: str
     folder: Path  # where predictions are kept
-    curves: dict[str, dict[float, float]] = field(default_factory=dict)  # value by epoch
+    curves: dict[str, dict[float, float]] = field(default_factory=dict)  # values by epoch
+    unit: str = 'epoch'  # or step
     truth: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
 
@@ -79,52 +81,77 @@ def find_run(given: str, checkpoint: str | None = None) -> tuple[Config, str, Pa
         raise InputError(
             f'{given} is no folder; give the work folder of a training, or one of `mspn new`'
         )
-    if (folder / 'metainfo.py').is_file() and (folder / 'config.py').is_file():
-        config, best = own_model(folder)
-        folder = folder / 'run'
-    else:
-        dumped = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime_ns)
-        if not dumped:
-            raise InputError(f'{folder} holds no config; give the work folder of a training')
-        config = str(dumped[-1])
-        best = ''
-        for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
-            found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
-            best = best or (str(found[-1]) if found else '')
-    if not (checkpoint or best):
-        raise InputError(f'{folder} holds no weights yet; a report needs some')
-    dumped = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime_ns)
+    if checkpoint and not Path(checkpoint).is_file():
+        raise InputError(f'the checkpoint {checkpoint} does not exist; give the path of a file')
+    is_own = (folder / 'metainfo.py').is_file() and (folder / 'config.py').is_file()
+    work = folder / 'run' if is_own else folder
+    dumped = sorted(work.glob('*.py'), key=lambda path: path.stat().st_mtime_ns)
+    if not dumped and not is_own:
+        raise InputError(f'{folder} holds no config; give the work folder of a training')
+    best = checkpoint or (own_model(folder)[1] if is_own else newest_weights(work))
+    if best is None:
+        raise InputError(f'{work} holds no weights yet; a report needs some')
+    config = folder / 'config.py' if is_own else dumped[-1]
     try:
-        cfg = Config.fromfile(dumped[-1] if dumped else config)
+        cfg = Config.fromfile(config)
+        record = Config.fromfile(dumped[-1]) if dumped else cfg
     except Exception as error:  # a config is a program
         raise InputError(f'{config} cannot be read as a config: {error}') from error
+    cfg.command, cfg.data_notes = record.get('command'), record.get('data_notes') or []
+    cfg.randomness = record.get('randomness') or {}
+    folder = work
     if not cfg.get('test_dataloader'):
         raise InputError(f'{config} has no test_dataloader, whose people a report is about')
-    return cfg, checkpoint or best, folder
+    return cfg, best, folder
 
 
-def curves_of(folder: Path) -> dict[str, dict[float, float]]:
-    """Every number that a training has recorded, by epoch; of a repeated step the later counts."""
-    curves, per_epoch, rows = dict[str, dict[float, float]](), 0.0, list[dict[str, Any]]()
+def curves_of(folder: Path) -> tuple[dict[str, dict[float, float]], str]:
+    """Every number that a training has recorded, by epoch or step, and which of the two.
+
+    A training that was resumed goes on where it was; one that began anew replaces what was there.
+    """
+    rows = list[dict[str, Any]]()
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        new = list[dict[str, Any]]()
         for line in path.read_text(encoding='utf-8', errors='replace').splitlines()[:_SCALARS]:
             with contextlib.suppress(json.JSONDecodeError):  # of a run killed while it wrote
                 if isinstance(record := json.loads(line), dict):
-                    rows.append(record)
+                    new.append(record)
+        first, again = (next((r['iter'] for r in p if 'iter' in r), 0) for p in (rows, new))
+        if again and again <= first:
+            rows = []
+        rows += new
+    steps = [(row['iter'], row['epoch']) for row in rows if row.get('iter') and row.get('epoch')]
+    length = _steps_of_an_epoch(steps)
+    curves = dict[str, dict[float, float]]()
     for row in rows:
-        if row.get('epoch') and row.get('iter'):
-            per_epoch = max(per_epoch, row['iter'] / row['epoch'])
-    for row in rows:
-        is_training = 'epoch' in row
         step = row.get('step', row.get('iter'))
         if not isinstance(step, (int, float)):
             continue
-        place = step / per_epoch if is_training and per_epoch else float(step)
+        place = step / length if length and 'epoch' in row else float(step)
         for key, value in row.items():
             if key not in ('epoch', 'iter', 'step', 'time', 'data_time', 'memory'):
                 if isinstance(value, (int, float)):
                     curves.setdefault(key, {})[place] = float(value)
-    return {key: dict(sorted(values.items())) for key, values in curves.items()}
+    unit = 'epoch' if length or not steps else 'step'
+    return {key: dict(sorted(values.items())) for key, values in curves.items()}, unit
+
+
+def _steps_of_an_epoch(steps: list[tuple[int, int]]) -> float:
+    """So many that each step lies in its epoch: (epoch - 1) n < step <= epoch n; 0 if unknown."""
+    if not steps or max(epoch for _, epoch in steps) == 1:  # or all of it is one, by iterations
+        return float(max((step for step, _ in steps), default=0)) if len(steps) == 1 else 0.0
+    least = max(step / epoch for step, epoch in steps)
+    most = min((step - 1) / (epoch - 1) for step, epoch in steps if epoch > 1)
+    return float(max(least, int(most)))
+
+
+def newest_weights(folder: Path) -> str | None:
+    """The best weights in a work folder, or else the newest."""
+    for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
+        if found := sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns):
+            return str(found[-1])
+    return None
 
 
 def load_run(given: str, checkpoint: str | None = None) -> Run:
@@ -132,16 +159,19 @@ def load_run(given: str, checkpoint: str | None = None) -> Run:
     cfg, weights, folder = find_run(given, checkpoint)
     place = Path(given).resolve()
     name = place.parent.name if place.name == 'run' else place.name
-    run = Run(name, cfg, weights, folder, curves_of(folder))
+    run = Run(name, cfg, weights, folder, *curves_of(folder))
     place = Path(run.dataset.get('data_root') or '.') / run.dataset.get('ann_file', '')
     truth = _evaluators(cfg)[0].get('ann_file') or place
     run.truth = read_json(Path(truth), 'the label file', expected='a COCO keypoint file')
-    stem = f'{Path(weights).stem}-{Path(weights).stat().st_mtime_ns}'
-    place = folder / 'predictions' / stem
-    file = place.with_name(f'{stem}.keypoints.json')
+    stamps = [Path(path).stat().st_mtime_ns for path in (weights, truth)]
+    boxes = run.dataset.get('bbox_file')
+    stamps += [Path(boxes).stat().st_mtime_ns] if boxes and Path(boxes).is_file() else []
+    known = f'{stamps}{cfg.test_dataloader}{cfg.test_evaluator}{cfg.model}'
+    stem = f'{Path(weights).stem}-{hashlib.sha256(known.encode()).hexdigest()[:12]}'
+    file = folder / 'predictions' / f'{stem}.json'
     if not file.is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _predict(run, place)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _predict(run, file)
     run.results = read_json(file, 'the predictions', expected='COCO results')
     return run
 
@@ -151,17 +181,17 @@ def _evaluators(cfg: Config) -> list[Any]:
     return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
 
 
-def _predict(run: Run, place: Path) -> None:
+def _predict(run: Run, file: Path) -> None:
     """Evaluates the weights, and keeps what they predict."""
     cfg = run.config.copy()
-    cfg.load_from, cfg.resume, cfg.work_dir = run.checkpoint, False, str(place.parent)
+    cfg.load_from, cfg.resume, cfg.work_dir = run.checkpoint, False, str(file.parent)
     cfg.launcher = 'none'
     evaluators = (
         cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     )
     for evaluator in evaluators:
         if str(evaluator.get('type')).startswith('Coco'):
-            evaluator.outfile_prefix = str(place)
+            evaluator.outfile_prefix = str(file.with_suffix('.partial'))
             break
     else:
         raise MissingPackage('a report needs a run that is evaluated with CocoMetric')
@@ -171,3 +201,4 @@ def _predict(run: Run, place: Path) -> None:
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [hook for hook in hooks if hook['type'] != 'EarlyStoppingHook']
     Runner.from_cfg(cfg).test()
+    file.with_name(f'{file.stem}.partial.keypoints.json').replace(file)

@@ -209,7 +209,8 @@ def test_groups_count_others_neither_as_found_nor_as_missed():
     few = person(2, 2, flags=(2, 0, 0, 0))
     large = person(3, 3)
     poses = [found(PLACES, n) for n in (1, 3)] + [found(PLACES + 300, 2, score=0.5)]
-    groups = ap_of_groups(content(small, few, large), poses, SIGMAS)
+    data = content(small, few, large)
+    groups = ap_of_groups(data, poses, match(data, poses, SKELETON)[0], SIGMAS)
     sizes = {name: (count, ap) for name, count, ap in groups['size of the box, in pixels']}
     assert sizes['up to 64 x 64'] == (1, pytest.approx(1)) and sizes['larger'] == (0, -1)
     assert sizes['to 128 x 128'][0] == 2 and 0.3 < sizes['to 128 x 128'][1] < 0.7
@@ -223,3 +224,34 @@ def test_without_any_pose():
     pairs, alone = match(data, [], SKELETON)
     assert not pairs and len(alone) == 1
     assert error_kinds(data, [], pairs, SIGMAS)['jitter'] == dict(count=0, part=0.0)
+
+
+def test_people_of_other_groups_do_not_count_against_a_group():
+    people, poses = [], []
+    for number in range(1, 21):
+        is_small = number % 2
+        size = dict(area=900.0, bbox=[50, 40, 40, 40]) if is_small else {}
+        people.append(person(number, number, **size))
+        points = PLACES if is_small else PLACES + off(0, 0.3) * np.array([1, 0])
+        poses.append(found(points, number, score=1 - number / 100))
+    data = content(*people)
+    groups = ap_of_groups(data, poses, match(data, poses, SKELETON)[0], SIGMAS)
+    rows = {name: ap for name, _, ap in groups['size of the box, in pixels']}
+    assert rows['up to 64 x 64'] == pytest.approx(1) and rows['to 128 x 128'] < 0.1
+
+
+def test_what_a_keypoint_is_nearest_to_counts():
+    near = Skeleton(['left_eye', 'right_eye'], np.array([1, 0]), np.array([0.06, 0.06]))
+    eyes = dict(person(1), keypoints=[100, 50, 2, 108, 50, 2], num_keypoints=2)
+    exchanged = found([(108, 50), (100, 50)])
+    ((pair,), _) = match(content(eyes), [exchanged], near)
+    assert pair.kinds == ['inversion', 'inversion']
+    ((pair,), _) = match(content(eyes), [found([(100, 50), (108, 50)])], near)
+    assert pair.kinds == [None, None]
+
+
+def test_labels_without_num_keypoints():
+    people = [dict(person(1)), dict(person(2, 2, flags=(0, 0, 0, 0)), num_keypoints=3)]
+    people[0].pop('num_keypoints')
+    pairs, alone = match(content(*people), [found(PLACES)], SKELETON)
+    assert len(pairs) == 1 and not alone
