@@ -114,6 +114,7 @@ def test_labels_of_ones_own(tmp_path, monkeypatch, capsys):
         with DefaultScope.overwrite_default_scope('mmpose'):
             cli.main([verb, *arguments, *short])
         assert Path(next(written)).exists(), command
+        assert 'no report' not in capsys.readouterr().out
     assert next(written, None) is None
     for line in blocks('docs/own-data.md', 'python')[0].splitlines():
         exec(line, {})

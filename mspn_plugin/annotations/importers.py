@@ -210,7 +210,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_YAML:
             raise InputError(f'{path} has more than {_MOST_YAML:,} bytes; expected a data.yaml')
-        content = yaml.load(path.read_text(encoding='utf-8-sig'), _Loader)  # noqa: S506  a safe one
+        loader = _Loader(path.read_text(encoding='utf-8-sig'))
+        try:
+            content = loader.get_single_data()
+        finally:
+            loader.dispose()
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

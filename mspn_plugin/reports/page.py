@@ -218,9 +218,10 @@ def _how(findings: Sequence[_Findings]) -> Iterator[str]:
     rows = []
     for found in findings:
         cfg = found.run.config
+        seed = dict(cfg.get('randomness') or {}).get('seed')
         rows += [
             ['command', cfg.get('command') or 'not recorded'],
-            ['seed', dict(cfg.get('randomness') or {}).get('seed', 'none was set')],
+            ['seed', 'none was set' if seed is None else seed],
             ['weights', Path(found.run.checkpoint).name],
         ]
     packages = ('torch', 'mmengine', 'mmpose', 'numpy')

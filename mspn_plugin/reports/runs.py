@@ -98,7 +98,7 @@ def find_run(given: str, checkpoint: str | None = None) -> tuple[Config, str, Pa
     except Exception as error:  # a config is a program
         raise InputError(f'{config} cannot be read as a config: {error}') from error
     cfg.command, cfg.data_notes = record.get('command'), record.get('data_notes') or []
-    cfg.randomness = record.get('randomness') or {}
+    cfg.randomness = record.get('randomness') or dict(seed=None)
     folder = work
     if not cfg.get('test_dataloader'):
         raise InputError(f'{config} has no test_dataloader, whose people a report is about')

@@ -16,7 +16,7 @@ from mspn import predict_command
 from mspn.detections import Detections
 from mspn.media import IMAGE_SUFFIXES, decode, open_media, read_image
 from mspn_plugin import get_config
-from mspn_plugin.annotations.image_files import decoding_problems
+from mspn_plugin.annotations.image_files import ImageFile, decoding_problems
 from mspn_plugin.annotations.records import UNKNOWN
 from mspn_plugin.apis import infer_people
 
@@ -51,7 +51,7 @@ def test_pixels_or_a_sentence(data, path, contents, trial):
     content = data.draw(st.one_of(mutated_bytes(whole), st.just(whole), st.binary(max_size=99)))
     path.write_bytes(content)
     pixels = trial(decode, path, 'image 0')
-    problems = decoding_problems(('image 0', path, UNKNOWN))
+    problems = decoding_problems(ImageFile('image 0', path, UNKNOWN))
     unreadable = any(problem.kind == 'unreadable-image' for problem in problems)
     assert (pixels is None) == (read_image(path) is None) == unreadable
     if pixels is not None:

@@ -88,4 +88,4 @@ def test_other_models_need_a_detector_of_their_own(light_models, tmp_path, capsy
     assert 'people in 2 images' in capsys.readouterr().out
     monkeypatch.setattr('mspn.predict_command.names_of', lambda meta: ['left_fin', 'right_fin'])
     error = sentence(capsys, cli.main, [*command, '--model', str(light_models[0]), '--overwrite'])
-    assert 'left_fin, right_fin' in error and '--whole-image if one of them' in error
+    assert 'left_fin, right_fin' in error and '--whole-image if one' in error

@@ -106,7 +106,7 @@ def test_wrong_files(run, given):
     for text, words in [
         ('[{', 'cannot be read as JSON'),
         ('[1, 2]', 'not a COCO annotation file'),
-        ('{"images": [1], "annotations": [], "categories": []}', 'image record 0 is 1'),
+        ('{"images": [1], "annotations": [], "categories": [{"id": 1}]}', 'image record 0 is 1'),
         (good.replace('"image_id"', '"image"'), 'annotation 400 lacks image_id'),
         (json.dumps(content('val2014', [3, 41, 43])), 'share the ids of 1 images, such as 3'),
     ]:
