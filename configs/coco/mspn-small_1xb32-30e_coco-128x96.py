@@ -1,7 +1,7 @@
 # The first half of the training of mspn-small: at 128x96 a step takes half the time, broad targets
 # are learned sooner than narrow ones, and hard keypoints can wait. docs/small-models.md has the
 # figures behind it.
-_base_ = './mspn-small_1xb32-60e_coco-192x144.py'
+_base_ = './mspn-small_1xb32-40e_coco-192x144.py'
 
 codec = dict(
     type='MultiLevelHeatmap',

@@ -5,7 +5,7 @@ codec = dict(
     type='MultiLevelHeatmap',
     input_size=(192, 144),
     heatmap_size=(48, 36),
-    kernel_sizes=(11, 9, 7, 5, 5),
+    kernel_sizes=(15, 13, 11, 9, 7),
     refine='gradient_sign',
 )
 crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]

@@ -1,6 +1,6 @@
 # mspn-small for labels of one's own: what `mspn new` writes inherits from here. It starts from the
 # weights that ship, which have learned from people; the sizes are those of upright people.
-_base_ = '../coco/mspn-small_1xb32-60e_coco-192x144.py'
+_base_ = '../coco/mspn-small_1xb32-40e_coco-192x144.py'
 
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
