@@ -108,7 +108,9 @@ def read_labels(data: Path, *, without: Path | None = None) -> tuple[list[LabelS
     root = data if data.is_dir() else data.parent
     pictures = Pictures(root, without=without)
     if not len(pictures):
-        raise InputError(f'{root} holds no pictures; give the folder that holds both labels and pictures')
+        raise InputError(
+            f'{root} holds no pictures; give the folder that holds both labels and pictures'
+        )
     if data.is_dir():
         if yamls := [p for p in sorted(data.glob('*.y*ml')) if p.suffix in ('.yaml', '.yml')]:
             for path in yamls:

@@ -17,7 +17,7 @@ from mspn.drawing import draw_people
 from mspn.media import read_image
 from mspn.poses import Pose
 
-from .analysis import KINDS, Pair
+from .analysis import KINDS
 
 COLOURS = ('#1f6fb2', '#d9822b')  # of a run, and of the one it is compared with
 _KIND_COLOURS = dict(zip(KINDS, ('#f2c14e', '#d1495b', '#8f5fb8', '#5b6770'), strict=True))
@@ -101,12 +101,14 @@ def confidence_plot(groups: Sequence[tuple[str, Sequence[tuple[float, float, int
     return _svg(figure)
 
 
-def person_picture(pair: Pair, image: Path, meta: Mapping[str, Any]) -> str | None:
+def person_picture(
+    truth: Mapping[str, Any], found: Mapping[str, Any] | None, image: Path, meta: Mapping[str, Any]
+) -> str | None:
     """The truth and what was found, side by side, as the address of a JPEG in the page."""
     picture = read_image(image)
     if picture is None:
         return None
-    x, y, w, h = pair.truth['bbox']
+    x, y, w, h = truth['bbox']
     x1, y1 = max(int(x - _MARGIN * w), 0), max(int(y - _MARGIN * h), 0)
     part = picture[y1 : int(y + (1 + _MARGIN) * h) + 1, x1 : int(x + (1 + _MARGIN) * w) + 1]
     if not part.size:
@@ -114,14 +116,17 @@ def person_picture(pair: Pair, image: Path, meta: Mapping[str, Any]) -> str | No
     scale = _SIZE / max(part.shape[:2])
     part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     sides = []
-    for record in (pair.truth, pair.found):
+    for record in (truth, found):
+        if record is None:
+            sides.append(part)
+            continue
         points = np.array(record['keypoints'], np.float32).reshape(-1, 3)
         scores = points[:, 2]
-        if record is pair.truth:
+        if record is truth:
             scores = np.where(scores > 0, np.float32(1.3), np.float32(0))
         places = (points[:, :2] - (x1, y1)) * scale
         pose = Pose(places.astype(np.float32), scores, np.array([0, 0, *part.shape[1::-1]]))
-        thr = 0.5 if record is pair.truth else _SEEN
+        thr = 0.5 if record is truth else _SEEN
         sides.append(draw_people(part, [pose], meta, keypoint_thr=thr))
     both = np.hstack([sides[0], np.full((part.shape[0], 4, 3), 255, np.uint8), sides[1]])
     _, data = cv2.imencode('.jpg', both, [cv2.IMWRITE_JPEG_QUALITY, 80])

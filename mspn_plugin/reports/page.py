@@ -18,7 +18,6 @@ from . import figures
 from .analysis import (
     KINDS,
     STATS,
-    Pair,
     ap_of_groups,
     confidence,
     error_kinds,
@@ -179,22 +178,25 @@ def _groups(findings: Sequence[_Findings]) -> Iterator[str]:
         yield _table([title, 'people', *(f'AP {name}' for name in names)], rows)
 
 
-def _worst(found: _Findings) -> list[Pair]:
-    return sorted(found.pairs, key=lambda pair: pair.similarity)[:_WORST]
+def _worst(found: _Findings) -> list[tuple[dict[str, Any], dict[str, Any] | None, str]]:
+    """People, what was found, and a caption: the worst that were found, or else who was not."""
+    pairs = sorted(found.pairs, key=lambda pair: pair.similarity)
+    people: list[Any] = [(p.truth, p.found, f'similarity {p.similarity:.2f}') for p in pairs]
+    return [*people[:_WORST], *((truth, None, 'not found') for truth in found.alone)][:_WORST]
 
 
 def _people(findings: Sequence[_Findings]) -> Iterator[str]:
     found = findings[-1]
     meta = parse_pose_metainfo(skeleton_of_dataset(found.run.dataset))
     files = {image['id']: image['file_name'] for image in found.run.truth['images']}
-    yield f'<h2>The {min(_WORST, len(found.pairs))} people that are found worst'
+    yield f'<h2>The {len(_worst(found))} people that are found worst'
     yield f'{" by " + html.escape(found.run.name) if len(findings) > 1 else ""}</h2>'
     yield '<p class="note">Left the labels, right what was found.</p><div class="people">'
     gone = 0
-    for pair in _worst(found):
-        file = files[pair.truth['image_id']]
-        if source := figures.person_picture(pair, found.run.images / file, meta):
-            text = f'similarity {pair.similarity:.2f}, {html.escape(file)}'
+    for truth, pose, what in _worst(found):
+        file = files[truth['image_id']]
+        if source := figures.person_picture(truth, pose, found.run.images / file, meta):
+            text = f'{what}, {html.escape(file)}'
             yield f'<figure><img src="{source}" alt=""><figcaption>{text}</figcaption></figure>'
         else:
             gone += 1
