@@ -57,7 +57,11 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
     add('--work-dir', help='folder for logs and results (default: work_dirs/<config>)')
     add('--data-root', metavar='FOLDER', help="the data set in COCO's layout, not the config's")
-    _label_options(parser)
+    add('--category', metavar='NAME', help='the one to read, if a file has several with keypoints')
+    what = 'write copies of label files with what cannot be right corrected, and use those'
+    flag('--mend', help=what)
+    what = 'go on in spite of problems of these kinds'
+    add('--allow', nargs='+', default=[], choices=['units', 'keypoint-order'], help=what)
     flag('--gt-boxes', help='evaluate with the annotated boxes instead of those of a detector')
     flag('--blank-bad-images', help='evaluate black images for unreadable ones, instead of failing')
     add('--cfg-options', **_OVERRIDES)
@@ -65,16 +69,6 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add('--launcher', choices=launchers, default='none', help='what started the processes')
     # torch.distributed.launch passes it, torchrun sets the environment variable instead.
     add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
-def _label_options(parser: argparse._ActionsContainer) -> None:
-    """Adds what says how labels are read."""
-    add, flag = _adders(parser)
-    add('--category', metavar='NAME', help='the one to read, if a file has several with keypoints')
-    what = 'write copies of label files with what cannot be right corrected, and use those'
-    flag('--mend', help=what)
-    what = 'go on in spite of problems of these kinds: units, keypoint-order'
-    add('--allow', nargs='+', default=[], choices=['units', 'keypoint-order'], help=what)
 
 
 def _train(parser: argparse.ArgumentParser) -> None:

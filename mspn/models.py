@@ -22,6 +22,8 @@ POSE = 'mspn-small'
 DETECTOR = 'rtmdet-lite0-person'
 WEIGHTS = Path(__file__).resolve().parent / 'weights'
 
+# Of a folder of `mspn new`: the config, the work folder, and the option that trains it.
+_OWN = dict(pose=('config.py', 'run', ''), detector=('detector.py', 'run-detector', ' --detector'))
 _DETECTORS = 'https://download.openmmlab.com/mmpose/v1/projects/rtmpose/'
 _OF_OPENMMLAB = 'OpenMMLab, Apache-2.0'
 _OURS = 'this package, Apache-2.0'
@@ -116,21 +118,21 @@ def own_model(folder: Path, kind: str = 'pose') -> tuple[str, str]:
     Raises:
         InputError: It is no such folder, or there are no weights yet.
     """
-    option = ' --detector' if kind == 'detector' else ''
-    config, run = (
-        (folder / 'detector.py', folder / 'run-detector')
-        if kind == 'detector'
-        else (folder / 'config.py', folder / 'run')
-    )
+    name, run, option = _OWN[kind]
+    config, work = folder / name, folder / run
     if not config.is_file():
-        raise InputError(
-            f'{folder} holds no {config.name}; give a folder that `mspn new` has written'
-        )
-    found = sorted(run.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
-    found = found or sorted(run.glob('epoch_*.pth'), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise InputError(f'{run} holds no weights yet; train them: mspn train {folder}{option}')
-    return str(config), str(found[-1])
+        raise InputError(f'{folder} holds no {name}; give a folder that `mspn new` has written')
+    if (weights := newest_weights(work)) is None:
+        raise InputError(f'{work} holds no weights yet; train them: mspn train {folder}{option}')
+    return str(config), weights
+
+
+def newest_weights(folder: Path) -> str | None:
+    """The best weights in the work folder of a training, or else the newest."""
+    for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
+        if found := sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns):
+            return str(found[-1])
+    return None
 
 
 def find_model(name: str, kind: str) -> list[str]:

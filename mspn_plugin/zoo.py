@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mspn.errors import InputError
 
@@ -54,3 +56,12 @@ def get_config(name: str) -> str:
     if len(fitting) > 1:
         raise InputError(f'{len(fitting)} configs fit {name!r}: {", ".join(fitting)}')
     return str(paths[fitting[0]])
+
+
+def tables(node: Any) -> Iterator[dict[str, Any]]:
+    """Every table inside a part of a config, the outer ones first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for inner in node if isinstance(node, (list, tuple)) else ():
+        yield from tables(inner)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
+from runs import NO_WORKERS
 from synthetic_people import make_synthetic_people
 
 from mspn_plugin import get_config
@@ -156,6 +157,4 @@ def quick() -> list[str]:
     """Options that make a training of the tiny model last seconds, and repeatable."""
     options = ['train_dataloader.batch_size=4', 'log_processor.window_size=1', 'randomness.seed=0']
     options += [f'default_hooks.{hook}.interval=1' for hook in ('logger', 'checkpoint')]
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        options += [f'{loader}.num_workers=0', f'{loader}.persistent_workers=False']
-    return options
+    return options + NO_WORKERS

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmpose.registry import MODELS
 from own_labels import cvat
+from runs import NO_WORKERS
 
 from mspn import cli
 from mspn_plugin import get_config
@@ -90,9 +91,7 @@ def test_deployment(place, monkeypatch, capsys):
     assert 'left_shoulder' in capsys.readouterr().out
 
 
-SHORT = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
-SHORT += [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')]
-SHORT += [f'{loader}_dataloader.persistent_workers=False' for loader in ('train', 'val', 'test')]
+SHORT = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', *NO_WORKERS]
 
 
 @pytest.mark.slow
@@ -110,7 +109,7 @@ def test_labels_of_ones_own(tmp_path, monkeypatch, capsys):
         mspn, verb, *arguments = shlex.split(command)
         assert mspn == 'mspn'
         short = ['--amp', 'none', '--cfg-options', *SHORT] if verb == 'train' else []
-        short = ['--cfg-options', *SHORT[4:5], *SHORT[7:]] if verb == 'test' else short
+        short = ['--cfg-options', *NO_WORKERS[4:]] if verb == 'test' else short
         with DefaultScope.overwrite_default_scope('mmpose'):
             cli.main([verb, *arguments, *short])
         assert Path(next(written)).exists(), command

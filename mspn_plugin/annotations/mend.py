@@ -137,7 +137,7 @@ def _person(
         if 'iscrowd' in kinds:
             person['iscrowd'] = int(str(person['iscrowd']).strip().lower() in ('1', 'true'))
         if {'hidden-person', 'num-keypoints'} & kinds:
-            person['num_keypoints'] = sum(flag > 0 for flag in person['keypoints'][2::3])
+            person['num_keypoints'] = rules.count_labelled(person['keypoints'])
     box = rules.usable_box(person, size)
     if box and (person.get('area') is None or (by_option and not rules.is_area(person['area']))):
         person['area'] = rules.area_of(box, size)

@@ -18,7 +18,6 @@ import numpy as np
 from mspn.drawing import LEFT, MIDDLE, RIGHT
 from mspn.errors import InputError, listed
 
-from ..checkpoints.take_over import plain
 from . import records as rules
 from .image_files import header_problems, upright_size
 from .importers import LabelSet, Pictures, read_labels
@@ -26,7 +25,7 @@ from .keypoint_file import category_of, count_keypoints, image_files, record_pro
 from .mend import mended, with_pictures, without_images
 from .problems import Tally
 from .run_data import skeleton_of_dataset
-from .skeleton import mirror_of, side_of, skeleton_problems
+from .skeleton import mirror_of, plain, side_of, skeleton_problems
 
 DEFAULT_SIGMA = 0.067  # the mean of COCO's seventeen
 _PART = 0.2  # of the pictures, for validation, if nobody has divided them
@@ -228,11 +227,12 @@ def _checked(
     pictures = Tally(problem for file in files for problem in header_problems(file))
     content = _scaled(content, pictures, root, place, said)
     content = without_images(content, pictures.of('unreadable-image'))
-    sizes = Tally(record_problems(content, len(names))).of('no-image-size')
-    content = with_pictures(content, Tally(sizes), root)
     name = next(c.get('name') for c in content['categories'] if rules.id_of(c) == number)
     category = name if isinstance(name, str) else None
     tally = Tally(record_problems(content, len(names), category=category))
+    if sizes := tally.of('no-image-size'):
+        content = with_pictures(content, Tally(sizes), root)
+        tally = Tally(record_problems(content, len(names), category=category))
     content = mended(content, tally, number, by_option=True)
     done = Tally([*pictures.of('exif-turned', 'unreadable-image'), *sizes, *tally])
     said += [f'{place}: {line}' for line in done.said(by_option=True)]
@@ -299,7 +299,7 @@ def _merge(into: dict[str, Any], content: Mapping[str, Any]) -> None:
             bbox=person['bbox'],
             area=person.get('area') or 0,
             iscrowd=int(person.get('iscrowd') or 0),
-            num_keypoints=sum(flag > 0 for flag in points[2::3]),
+            num_keypoints=rules.count_labelled(points),
             keypoints=points,
         )
         into['annotations'].append(kept)

@@ -10,6 +10,8 @@ from typing import Any, TypeGuard
 from mspn.json_files import is_number, shown
 from mspn.poses import BODY, LARGEST
 
+from .skeleton import plain
+
 _LARGEST = 2**31  # pixels on a side, and far above what any decoder reads
 _SLACK = 1.0  # COCO's own boxes and keypoints reach out of the image by up to a pixel
 _MPII = ('image', 'center', 'scale', 'joints', 'joints_vis')
@@ -43,6 +45,11 @@ def usable_box(person: Any, size: Size) -> list[float] | None:
     return None if {'bad-box', 'no-person-label'} & problems else list(box)
 
 
+def count_labelled(keypoints: Sequence[float]) -> int:
+    """How many keypoints of x, y, visibility are labelled."""
+    return sum(flag > 0 for flag in keypoints[2::3])
+
+
 def _value(record: dict[str, Any], key: str) -> str:
     return f'has the {key} {shown(record[key])}' if key in record else f'lacks {key}'
 
@@ -69,7 +76,7 @@ def file_name_problem(name: Any) -> str | None:
 
 def name_problems(theirs: list[Any], ours: list[str]) -> Iterator[Found]:
     """What is wrong with the names of a category's keypoints, if there are some to compare with."""
-    a, b = ([str(n).lower().replace(' ', '_').replace('-', '_') for n in g] for g in (theirs, ours))
+    a, b = ([plain(str(name)) for name in names] for names in (theirs, ours))
     if ours and a != b:
         kind = 'keypoint-order' if sorted(a) == sorted(b) else 'keypoint-names'
         yield kind, f'has the keypoints {shown(theirs, 200)}; the skeleton has {shown(ours, 200)}'

@@ -119,19 +119,30 @@ def check_data(
     replaced, said = done[0] or ([], [])
     for split, index, key, path in replaced:
         datasets = list(plain_datasets(cfg[f'{split}_dataloader']['dataset']))
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         if key == 'ann_file':
-            old = os.path.realpath(_annotation_file(datasets[index]))
-            for evaluator in evaluators:
+            old = os.path.realpath(annotation_file(datasets[index]))
+            for evaluator in evaluators_of(cfg, split):
                 if evaluator.get(key) and os.path.realpath(evaluator[key]) == old:
                     evaluator[key] = path
         datasets[index][key] = path
     return said
 
 
-def _annotation_file(dataset: Mapping[str, Any]) -> Path:
+def evaluators_of(cfg: Config, split: str) -> list[Any]:
+    """The evaluators of ``'train'``, ``'val'`` or ``'test'``, of which a config may name one."""
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def annotation_file(dataset: Mapping[str, Any]) -> Path:
+    """The label file of a data set config."""
     return Path(dataset.get('data_root') or '.') / dataset.get('ann_file', '')
+
+
+def image_folder(dataset: Mapping[str, Any]) -> Path:
+    """The folder that the file names in a data set's label file start from."""
+    prefix = dict(dataset.get('data_prefix') or {}).get('img', '')
+    return Path(dataset.get('data_root') or '.') / prefix
 
 
 def _check_splits(cfg: Config, splits: tuple[str, ...], options: DataOptions) -> Any:
@@ -140,8 +151,7 @@ def _check_splits(cfg: Config, splits: tuple[str, ...], options: DataOptions) ->
     for split in splits:
         if not (loader := cfg.get(f'{split}_dataloader')):
             continue
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+        evaluators = evaluators_of(cfg, split)
         for evaluator in evaluators:
             if path := evaluator.get('ann_file'):
                 _check_file(f'annotation file of the {split}_evaluator', path, REMEDY)
@@ -165,7 +175,7 @@ def _check_evaluators(split: str, run_dataset: _RunDataset, evaluators: list[Any
     """The evaluators must know the images whose people the model is given."""
     for evaluator in evaluators:
         truth = evaluator.get('ann_file')
-        place = _annotation_file(run_dataset.dataset)
+        place = annotation_file(run_dataset.dataset)
         if not truth or os.path.realpath(truth) == os.path.realpath(place):
             continue
         known = {rules.id_of(image) for image in read_keypoint_file(Path(truth))['images']}
@@ -197,8 +207,8 @@ class _RunDataset:
         if not root.is_dir():
             raise InputError(f'the data root {root} does not exist; {self._remedy}')
         names = self._check_skeleton()
-        place, new = _annotation_file(self.dataset), dict[str, Path]()
-        prefix = root / dict(self.dataset.get('data_prefix') or {}).get('img', '')
+        place, new = annotation_file(self.dataset), dict[str, Path]()
+        prefix = image_folder(self.dataset)
         if self.kind == 'MegviiMpiiDataset':
             people = check_mpii_annotations(place, self.num_keypoints)
             self._check_folders(prefix, [person['image'] for person in people], place)
@@ -318,7 +328,7 @@ class _RunDataset:
                 kept.append(dict(image_id=number, category_id=1, bbox=box, score=score))
         counts = (
             (found.other_categories, 'of other categories than 1'),
-            (elsewhere, f'of images that {_annotation_file(self.dataset)} does not list'),
+            (elsewhere, f'of images that {annotation_file(self.dataset)} does not list'),
             (beside, 'outside their images'),
         )
         left = ', '.join(f'{count:,} {what}' for count, what in counts if count)

@@ -28,6 +28,11 @@ def mirror_of(name: str, names: Iterable[str]) -> str | None:
     return next((other for other in names if _is_mirrored(name, other)), None)
 
 
+def plain(name: str) -> str:
+    """A keypoint's name as it is compared: small letters, and underscores between words."""
+    return name.lower().replace(' ', '_').replace('-', '_')
+
+
 def keypoint_names(skeleton: Mapping[str, Any]) -> list[str]:
     """Names of the keypoints in the order of their numbers."""
     info = skeleton.get('keypoint_info')

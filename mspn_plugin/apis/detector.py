@@ -25,7 +25,7 @@ from mspn.poses import check_thresholds, usable_boxes
 from ..checkpoints.architecture import differences
 from ..checkpoints.files import read_checkpoint, weights_in
 from ..checkpoints.match import check_beside_weights
-from ..zoo import get_config
+from ..zoo import get_config, tables
 
 # Buffers that a network computes anew, or that official files have in one version and not in
 # another. No prediction depends on a file having them.
@@ -146,21 +146,12 @@ def read_detector_config(config: str | Path) -> Config:
             f'{path} describes no MMDet detector; the config and weights of the detector come '
             'before those of the pose model'
         )
-    _drop_scope(cfg._cfg_dict)
+    # `_base_ = 'mspn_plugin::...'` leaves this package's scope on every table. It leads to MMPose's
+    # registries, in which there is nothing of MMDet's.
+    for table in tables(cfg._cfg_dict):
+        if table.get('_scope_') == 'mspn_plugin':
+            del table['_scope_']
     return cfg
-
-
-def _drop_scope(node: Any) -> None:
-    """Takes out this package's scope, which ``_base_ = 'mspn_plugin::...'`` leaves on every table.
-
-    It leads to MMPose's registries, in which there is nothing of MMDet's.
-    """
-    if isinstance(node, dict):
-        if node.get('_scope_') == 'mspn_plugin':
-            del node['_scope_']
-        node = list(node.values())
-    for inner in node if isinstance(node, (list, tuple)) else ():
-        _drop_scope(inner)
 
 
 def _shipped_config(name: str) -> Path | None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mspn.errors import InputError
 
+from ..annotations.skeleton import plain
 from .match import is_prediction
 
 
@@ -44,8 +45,3 @@ def take_over(
             raise InputError(f'the weights are of another model: {name} does not fit')
         filled[name] = new
     return filled
-
-
-def plain(name: str) -> str:
-    """A keypoint's name as it is compared: small letters, and underscores between words."""
-    return name.strip().lower().replace(' ', '_').replace('-', '_')

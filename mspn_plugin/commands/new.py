@@ -25,8 +25,9 @@ from mspn.models import DETECTOR, POSE, weights_of
 from mspn.poses import Pose
 
 from ..annotations.own_data import OwnData, coco_sigmas, literal, metainfo, metainfo_text, own_data
+from ..annotations.skeleton import plain
 from ..checkpoints.files import read_state_dict, save_weights
-from ..checkpoints.take_over import plain, take_over
+from ..checkpoints.take_over import take_over
 
 _SHAPES = ((0.8, '192x144'), (1.25, '160x160'), (math.inf, '144x192'))  # of boxes up to this
 _TILE = 320, 240  # width and height in the contact sheet
@@ -153,8 +154,8 @@ def contact_sheet(data: OwnData) -> np.ndarray:
             if person['num_keypoints']:
                 people.setdefault(names[person['image_id']], []).append(person)
     numbers = np.linspace(0, len(people) - 1, min(_SHOWN, len(people))).astype(int)
-    chosen = [sorted(people)[number] for number in numbers]
-    for number, name in enumerate(chosen):
+    names_of_pictures = sorted(people)
+    for number, name in enumerate(names_of_pictures[index] for index in numbers):
         picture = read_image(data.root / name)
         if picture is None:
             continue

@@ -25,7 +25,7 @@ from mspn.errors import InputError, printable
 from mspn.models import weights_of
 
 from ..annotations.run_data import DataOptions, check_data
-from ..zoo import get_config
+from ..zoo import get_config, tables
 
 # Those of torch's DataLoader, and those that MMEngine adds.
 _LOADER_SETTINGS = set(inspect.signature(DataLoader).parameters)
@@ -88,23 +88,14 @@ def override(cfg: Config, options: Sequence[str] | None, name: str) -> None:
         raise InputError(f'--cfg-options do not fit {name}: {error}') from error
 
 
-def _tables(node: Any) -> Iterator[dict[str, Any]]:
-    """Every table inside a part of a config."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    for inner in node if isinstance(node, (list, tuple)) else ():
-        yield from _tables(inner)
-
-
 def _set_data_root(cfg: Config, new: str) -> None:
     """Sets the root of all data sets, and moves the files along that are named with the old one."""
     cfg.data_root = new
     for split in _SPLITS:
-        tables = [*_tables(cfg.get(f'{split}_dataloader'))]
-        roots = {f'{table["data_root"]}/' for table in tables if table.get('data_root')}
+        in_loader = [*tables(cfg.get(f'{split}_dataloader'))]
+        roots = {f'{table["data_root"]}/' for table in in_loader if table.get('data_root')}
         roots = {root.replace('//', '/') for root in roots}
-        for table in [*tables, *_tables(cfg.get(f'{split}_evaluator'))]:
+        for table in [*in_loader, *tables(cfg.get(f'{split}_evaluator'))]:
             if 'data_root' in table:
                 table['data_root'] = new
             for key, old in itertools.product(_FILES, roots):
@@ -116,7 +107,7 @@ def _guard_images(cfg: Config, option: str, splits: Sequence[str], **settings: A
     guards = [
         table
         for split in splits
-        for table in _tables(cfg.get(f'{split}_dataloader'))
+        for table in tables(cfg.get(f'{split}_dataloader'))
         if str(table.get('type')).endswith('GuardedLoading')
     ]
     if not guards:
@@ -187,7 +178,7 @@ def make_config(args: argparse.Namespace) -> Config:
     if args.data_root:
         _set_data_root(cfg, f'{Path(args.data_root)}/')
     if args.gt_boxes:
-        for table in _tables([cfg.get(f'{split}_dataloader') for split in ('val', 'test')]):
+        for table in tables([cfg.get(f'{split}_dataloader') for split in ('val', 'test')]):
             if 'bbox_file' in table:
                 table['bbox_file'] = None
     override(cfg, args.cfg_options, args.config)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
+from ..annotations.records import count_labelled, is_labelled
 from ..compat.coco_api.xtcocotools.cocoeval import COCOeval
 
 JITTER, INVERSION, SWAP, MISS = KINDS = ('jitter', 'inversion', 'swap', 'miss')
@@ -83,7 +84,7 @@ def match(
     """
     people, poses = dict[Any, list[Any]](), dict[Any, list[Any]]()
     for person in content['annotations']:
-        if any(person['keypoints'][2::3]) and not person.get('iscrowd'):
+        if is_labelled(person) and not person.get('iscrowd'):
             people.setdefault(person['image_id'], []).append(person)
     for result in results:
         poses.setdefault(result['image_id'], []).append(result)
@@ -209,8 +210,7 @@ def ap_of_groups(
 
     The others are left out of account, and so are the poses that are meant for them.
     """
-    people = [p for p in content['annotations'] if any(p['keypoints'][2::3])]
-    people = [p for p in people if not p.get('iscrowd')]
+    people = [p for p in content['annotations'] if is_labelled(p) and not p.get('iscrowd')]
     thirds = [round(len(sigmas) * part / 3) for part in (0, 1, 2, 3)]
     counts = [
         (f'{low + 1} to {high}', low + 0.5, high + 0.5)
@@ -222,7 +222,7 @@ def ap_of_groups(
     groups = dict[str, list[tuple[str, int, float]]]()
     for title, key, ranges in (
         ('size of the box, in pixels', lambda p: p['bbox'][2] * p['bbox'][3], sizes),
-        ('labelled keypoints', lambda p: sum(v > 0 for v in p['keypoints'][2::3]), counts),
+        ('labelled keypoints', lambda p: count_labelled(p['keypoints']), counts),
     ):
         groups[title] = []
         for name, low, high in ranges:

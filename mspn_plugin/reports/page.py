@@ -189,11 +189,11 @@ def _people(findings: Sequence[_Findings]) -> Iterator[str]:
     found = findings[-1]
     meta = parse_pose_metainfo(skeleton_of_dataset(found.run.dataset))
     files = {image['id']: image['file_name'] for image in found.run.truth['images']}
-    yield f'<h2>The {len(_worst(found))} people that are found worst'
+    worst, gone = _worst(found), 0
+    yield f'<h2>The {len(worst)} people that are found worst'
     yield f'{" by " + html.escape(found.run.name) if len(findings) > 1 else ""}</h2>'
     yield '<p class="note">Left the labels, right what was found.</p><div class="people">'
-    gone = 0
-    for truth, pose, what in _worst(found):
+    for truth, pose, what in worst:
         file = files[truth['image_id']]
         if source := figures.person_picture(truth, pose, found.run.images / file, meta):
             text = f'{what}, {html.escape(file)}'

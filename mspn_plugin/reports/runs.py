@@ -17,9 +17,15 @@ from mmengine.runner import Runner
 
 from mspn.errors import InputError, MissingPackage
 from mspn.json_files import read_json
-from mspn.models import own_model
+from mspn.models import newest_weights, own_model
 
-from ..annotations.run_data import plain_datasets, skeleton_of_dataset
+from ..annotations.run_data import (
+    annotation_file,
+    evaluators_of,
+    image_folder,
+    plain_datasets,
+    skeleton_of_dataset,
+)
 from ..annotations.skeleton import keypoint_names
 from .analysis import Skeleton
 
@@ -48,8 +54,7 @@ class Run:
     @property
     def images(self) -> Path:
         """The folder that file names of the labels start from."""
-        prefix = dict(self.dataset.get('data_prefix') or {}).get('img', '')
-        return Path(self.dataset.get('data_root') or '.') / prefix
+        return image_folder(self.dataset)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -99,10 +104,9 @@ def find_run(given: str, checkpoint: str | None = None) -> tuple[Config, str, Pa
         raise InputError(f'{config} cannot be read as a config: {error}') from error
     cfg.command, cfg.data_notes = record.get('command'), record.get('data_notes') or []
     cfg.randomness = record.get('randomness') or dict(seed=None)
-    folder = work
     if not cfg.get('test_dataloader'):
         raise InputError(f'{config} has no test_dataloader, whose people a report is about')
-    return cfg, best, folder
+    return cfg, best, work
 
 
 def curves_of(folder: Path) -> tuple[dict[str, dict[float, float]], str]:
@@ -146,22 +150,14 @@ def _steps_of_an_epoch(steps: list[tuple[int, int]]) -> float:
     return float(max(least, int(most)))
 
 
-def newest_weights(folder: Path) -> str | None:
-    """The best weights in a work folder, or else the newest."""
-    for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
-        if found := sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns):
-            return str(found[-1])
-    return None
-
-
 def load_run(given: str, checkpoint: str | None = None) -> Run:
     """A run with its predictions, which are made now unless they are there for these weights."""
     cfg, weights, folder = find_run(given, checkpoint)
     place = Path(given).resolve()
     name = place.parent.name if place.name == 'run' else place.name
     run = Run(name, cfg, weights, folder, *curves_of(folder))
-    place = Path(run.dataset.get('data_root') or '.') / run.dataset.get('ann_file', '')
-    truth = _evaluators(cfg)[0].get('ann_file') or place
+    judge: Any = next(iter(evaluators_of(cfg, 'test')), {})
+    truth = judge.get('ann_file') or annotation_file(run.dataset)
     run.truth = read_json(Path(truth), 'the label file', expected='a COCO keypoint file')
     stamps = [Path(path).stat().st_mtime_ns for path in (weights, truth)]
     boxes = run.dataset.get('bbox_file')
@@ -176,20 +172,12 @@ def load_run(given: str, checkpoint: str | None = None) -> Run:
     return run
 
 
-def _evaluators(cfg: Config) -> list[Any]:
-    evaluators = cfg.get('test_evaluator') or {}
-    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
-
-
 def _predict(run: Run, file: Path) -> None:
     """Evaluates the weights, and keeps what they predict."""
     cfg = run.config.copy()
     cfg.load_from, cfg.resume, cfg.work_dir = run.checkpoint, False, str(file.parent)
     cfg.launcher = 'none'
-    evaluators = (
-        cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    )
-    for evaluator in evaluators:
+    for evaluator in evaluators_of(cfg, 'test'):
         if str(evaluator.get('type')).startswith('Coco'):
             evaluator.outfile_prefix = str(file.with_suffix('.partial'))
             break

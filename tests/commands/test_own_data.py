@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from mmpose.registry import METRICS, MODELS
 from mmpose.visualization import PoseLocalVisualizer
 from own_labels import cvat
-from runs import Line, train_on
+from runs import NO_WORKERS, Line, sentence, train_on
 
 from mspn import cli
 from mspn.models import POSE, weights_of
@@ -27,11 +27,7 @@ from mspn_plugin.checkpoints.take_over import take_over
 from mspn_plugin.commands import new
 from mspn_plugin.commands.run_config import read_config
 
-QUICK = [
-    '--cfg-options',
-    *(f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')),
-    *(f'{loader}_dataloader.persistent_workers=False' for loader in ('train', 'val', 'test')),
-]
+QUICK = ['--cfg-options', *NO_WORKERS]
 SHORT = [*QUICK, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'randomness.seed=0']
 SHORT += ['default_hooks.checkpoint.interval=1', 'train_dataloader.batch_size=8']
 
@@ -40,13 +36,6 @@ def mspn(*words):
     PoseLocalVisualizer._instance_dict.clear()  # a new process would have none
     with DefaultScope.overwrite_default_scope('mmpose'):
         cli.main([str(word) for word in words])
-
-
-def refused(capsys, *words):
-    with pytest.raises(SystemExit) as end:
-        mspn(*words)
-    assert end.value.code == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 @pytest.fixture(scope='module')
@@ -111,18 +100,18 @@ def test_the_number_of_epochs_fits_the_data():
 def test_a_folder_that_is_there_and_one_that_fails_stay_as_they_are(
     fish, labels, tmp_path, capsys, monkeypatch
 ):
-    assert 'is not empty; give a folder' in refused(capsys, 'new', labels, '--out', fish)
-    words = refused(capsys, 'new', labels, '--out', tmp_path / 'no' / 'x')
+    assert 'is not empty; give a folder' in sentence(capsys, mspn, 'new', labels, '--out', fish)
+    words = sentence(capsys, mspn, 'new', labels, '--out', tmp_path / 'no' / 'x')
     assert 'no does not exist; create it' in words
     (tmp_path / 'empty').mkdir()
-    words = refused(capsys, 'new', tmp_path / 'empty', '--out', tmp_path / 'x')
+    words = sentence(capsys, mspn, 'new', tmp_path / 'empty', '--out', tmp_path / 'x')
     assert 'holds no pictures' in words
 
     def fail(data, folder):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(new, '_first_weights', fail)
-    words = refused(capsys, 'new', labels, '--out', tmp_path / 'x')
+    words = sentence(capsys, mspn, 'new', labels, '--out', tmp_path / 'x')
     assert 'x cannot be written (No space left on device)' in words
     assert [path.name for path in tmp_path.iterdir()] == ['empty']
 
@@ -191,7 +180,7 @@ def test_two_runs_are_compared(trained, tmp_path, capsys):
         ('3 runs are given', [folder] * 3),
         ('holds no config', [tmp_path]),
     ):
-        assert words in refused(capsys, 'report', *given)
+        assert words in sentence(capsys, mspn, 'report', *given)
 
 
 def test_the_folder_is_a_model(trained, labels, tmp_path, capsys):
@@ -204,7 +193,7 @@ def test_the_folder_is_a_model(trained, labels, tmp_path, capsys):
     assert 'left_fin' in str(facts.custom_metadata_map)
     pictures = labels / 'images' / 'default'
     one = next(pictures.iterdir())
-    said = refused(capsys, 'predict', one, '--model', folder, '--out', tmp_path / 'a')
+    said = sentence(capsys, mspn, 'predict', one, '--model', folder, '--out', tmp_path / 'a')
     assert 'mspn train FOLDER --detector' in said and '--whole-image' in said
     for number, model in enumerate((folder, tmp_path / 'fish.onnx')):
         out = tmp_path / f'found{number}'
@@ -218,14 +207,13 @@ def test_a_detector_of_its_own(trained, labels, tmp_path, capsys):
     folder = tmp_path / 'fish'
     shutil.copytree(trained[0], folder, symlinks=True)
     options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'randomness.seed=0']
-    options += [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val')]
-    options += [f'{loader}_dataloader.persistent_workers=False' for loader in ('train', 'val')]
+    options += NO_WORKERS[:4]
     mspn('train', folder, '--detector', '--amp', 'none', '--cfg-options', *options)
     assert list((folder / 'run-detector').glob('*.pth'))
     one = next((labels / 'images' / 'default').iterdir())
     mspn('predict', one, '--model', folder, '--bbox-thr', 0, '--out', tmp_path / 'found')
     assert (tmp_path / 'found' / 'predictions.json').is_file()
-    words = refused(capsys, 'train', labels, '--detector')
+    words = sentence(capsys, mspn, 'train', labels, '--detector')
     assert 'is no folder that `mspn new` has written' in words
 
 
@@ -235,8 +223,8 @@ def test_a_folder_before_its_training(fish, tmp_path, capsys):
     shutil.rmtree(folder / 'run', ignore_errors=True)
     one = next((folder / 'images').iterdir())
     for words in (['test', folder], ['predict', one, '--model', folder], ['report', folder]):
-        assert f'no weights yet; train them: mspn train {folder}' in refused(capsys, *words)
-    assert 'holds no config.py' in refused(capsys, 'predict', one, '--model', tmp_path)
+        assert f'no weights yet; train them: mspn train {folder}' in sentence(capsys, mspn, *words)
+    assert 'holds no config.py' in sentence(capsys, mspn, 'predict', one, '--model', tmp_path)
 
 
 def test_of_equal_aps_the_smaller_error_is_the_best(tmp_path):

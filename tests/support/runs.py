@@ -14,6 +14,12 @@ SMALL = [
     *(f'model.{part}.unit_channels=8' for part in ('backbone', 'neck', 'head')),
 ]
 """Options for a network of a few thousand weights."""
+NO_WORKERS = [
+    f'{loader}_dataloader.{setting}'
+    for loader in ('train', 'val', 'test')
+    for setting in ('num_workers=0', 'persistent_workers=False')
+]
+"""Options for loaders that stay in this process."""
 
 
 def sentence(capsys, call, *arguments, **options):
