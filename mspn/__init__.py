@@ -10,6 +10,7 @@ a photograph, with the models that ship::
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
@@ -18,6 +19,9 @@ from .version import __version__
 if TYPE_CHECKING:
     from .runtime import People, Predictor
     from .runtime.predictor import predict
+
+# ONNX Runtime, from 1.29 on, reports its use to its makers unless this is set before its import.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 __all__ = ['InputError', 'People', 'Predictor', '__version__', 'predict']
 

@@ -113,6 +113,13 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     add('--boxes', type=Path, metavar='FILE', help=what)
     flag('--whole-image', help='one person fills each image')
     predict_options(parser)
+    add, _ = _adders(parser)
+    what = 'ray: very many pictures on a cluster or on every core here, into Parquet files'
+    add('--engine', choices=['local', 'ray'], default='local', help=what)
+    what = 'pictures in a Parquet file of the output, with ray (1000)'
+    add('--shard-size', type=positive, default=1000, metavar='N', help=what)
+    what = 'processes, with ray (default: one per core, or per GPU)'
+    add('--workers', type=positive, metavar='N', help=what)
     parser.set_defaults(settle=_settle_models)
 
 
@@ -216,6 +223,27 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     flag('--overwrite', help='replace DST if it exists')
 
 
+def _serve(parser: argparse.ArgumentParser) -> None:
+    add, _ = _adders(parser)
+    what = 'pose models, ONNX files of `mspn export`; the first is the default (mspn-small)'
+    add('--model', nargs='+', metavar='FILE', help=what)
+    add('--detector', metavar='FILE', help='an ONNX file too (default: the one that ships)')
+    what = 'the address to listen at (127.0.0.1: from this machine only)'
+    add('--host', default='127.0.0.1', metavar='ADDRESS', help=what)
+    add('--port', type=_number(int, 0, 65535, 'a port'), default=8000, metavar='N', help='(8000)')
+    add('--page', action=_SWITCH, default=True, help='a page to try it, beside the service')
+    add('--device', help='cpu, cuda or cuda:N (cpu)')
+    above_0 = _number(float, 1e-3, 1e9, 'a number above 0')
+    for name, kind, default, what in (
+        ('mb', above_0, 20.0, 'megabytes of a request'),
+        ('megapixels', above_0, 40.0, 'of all pictures of a request, decoded'),
+        ('pictures', positive, 16, 'in a request'),
+        ('people', positive, 200, 'in a picture'),
+        ('seconds', above_0, 30.0, 'until a request is answered'),
+    ):
+        add(f'--max-{name}', type=kind, default=default, metavar='N', help=f'{what} ({default:g})')
+
+
 def _models(parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -268,6 +296,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]]
     'check': ('check a COCO keypoint data set', _check, 'mspn_plugin.commands.check'),
     'convert': ('convert foreign MSPN weights', _convert, 'mspn_plugin.commands.convert'),
     'export': ('write a model as one ONNX file', _export, 'mspn_plugin.commands.export'),
+    'serve': ('answer over HTTP, and on a page in the browser', _serve, 'mspn.serve.command'),
     'models': ('list the models that have names', _models, 'mspn.models'),
     'doctor': ('say what is missing here, and how to mend it', _doctor, 'mspn.doctor'),
     'make_coco2014_split': (

@@ -37,19 +37,26 @@ def read_json(path: Path, what: str, *, expected: str, remedy: str = '', mark: b
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(f'{name} has {size:,} bytes; expected at most {MAX_BYTES:,}; split it')
-        text = path.read_text(encoding='utf-8-sig' if mark else 'utf-8')
+        content = path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise InputError(f'{name} cannot be read ({error}); {expected}') from error
+    return parse_json(content, name, expected=expected, mark=mark)
+
+
+def parse_json(content: bytes, name: str, *, expected: str, mark: bool = False) -> Any:
+    """What JSON in UTF-8 holds; ``name`` and ``expected`` are parts of an `InputError`."""
+    try:
+        text = content.decode('utf-8-sig' if mark else 'utf-8')
         with no_garbage_collection():
-            content = json.loads(text, object_pairs_hook=_object)
-            _check_depth(content)
-    except InputError:
-        raise
+            parsed = json.loads(text, object_pairs_hook=_object)
+            _check_depth(parsed)
     except UnicodeDecodeError as error:
         raise InputError(f'{name} is not UTF-8 text ({error}); {expected}') from error
-    except (OSError, ValueError, MemoryError, RecursionError) as error:
+    except (ValueError, MemoryError, RecursionError) as error:
         deep = f'it is nested more than {MAX_DEPTH} levels deep'
         reason = deep if isinstance(error, RecursionError) else str(error) or type(error).__name__
         raise InputError(f'{name} cannot be read as JSON ({reason}); {expected}') from error
-    return content
+    return parsed
 
 
 def shown(value: Any, length: int = 60) -> str:

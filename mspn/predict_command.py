@@ -37,6 +37,10 @@ _WINDOW = 'poses'
 
 def run(args: argparse.Namespace) -> None:
     """Checks what was given, goes through it, and says where the results are."""
+    if getattr(args, 'engine', 'local') == 'ray':  # the scripts in tools/ have no such option
+        from .cluster import run as run_on_cluster
+
+        return run_on_cluster(args)
     job = _Job(args)
     # A job that its queue ends finishes its files and names them.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -4,5 +4,6 @@ from ..poses import People, Pose
 from .detector import DetectorModel
 from .pose import PoseModel
 from .predictor import Predictor
+from .shared import SharedPredictor
 
-__all__ = ['DetectorModel', 'People', 'Pose', 'PoseModel', 'Predictor']
+__all__ = ['DetectorModel', 'People', 'Pose', 'PoseModel', 'Predictor', 'SharedPredictor']

@@ -59,15 +59,15 @@ class Predictor:
     ) -> None:
         where: Any = dict(device=device, threads=threads)
         file = onnx_file(SHIPPED[0]) if pose is None else pose
-        self._pose = PoseModel(file, batch_size=batch_size, score_thr=score_thr, **where)
+        self.pose = PoseModel(file, batch_size=batch_size, score_thr=score_thr, **where)
         check_thresholds(score_thr=box_thr, nms_thr=nms_thr)
         self._options = where | dict(score_thr=box_thr, nms_thr=nms_thr)
         self._loading = threading.Lock()
         self._detector: DetectorModel | None = None
         if detector is not None:
             self._detector = DetectorModel(detector, **self._options)
-        self._oks_thr = oks_thr
-        self.meta = self._pose.meta
+        self.oks_thr = oks_thr
+        self.meta = self.pose.meta
 
     def predict(self, picture: Image, boxes: Any = None, *, scores: Any = None) -> People:
         """Finds the people in one picture, a path or pixels ``(h, w, 3)`` uint8 BGR.
@@ -83,11 +83,11 @@ class Predictor:
                 detector for what the model's keypoints are.
         """
         if boxes is not None:
-            return People(self._pose.predict(picture, boxes, scores=scores), self.meta)
+            return People(self.pose.predict(picture, boxes, scores=scores), self.meta)
         frame = _read(0, picture)
         (found, marks), *_ = self.detect([frame])
-        poses = self._pose.predict(frame.pixels, found, scores=marks)
-        return People(distinct(poses, self.meta['sigmas'], self._oks_thr), self.meta)
+        poses = self.pose.predict(frame.pixels, found, scores=marks)
+        return People(distinct(poses, self.meta['sigmas'], self.oks_thr), self.meta)
 
     def predict_many(self, pictures: Iterable[Image], boxes: Any = None) -> Iterator[People]:
         """Finds the people in pictures, which share batches; no more of them are in memory.
@@ -102,7 +102,7 @@ class Predictor:
         """
         if boxes is not None and not isinstance(boxes, str):
             items = (Item(picture, own) for picture, own in zip(pictures, boxes, strict=True))
-            found: Iterator[tuple[Any, list[Pose]]] = self._pose.stream(items)
+            found: Iterator[tuple[Any, list[Pose]]] = self.pose.stream(items)
         else:
             found = self._in_frames(ahead(_read, enumerate(pictures), AHEAD), boxes)
         return (People(poses, self.meta) for _, poses in found)
@@ -147,8 +147,8 @@ class Predictor:
             find = whole_images
         else:
             raise InputError(f"boxes is {boxes!r}; expected numbers or '{WHOLE_IMAGE}'")
-        options |= dict(find_batch=_AT_ONCE, oks_thr=self._oks_thr)
-        return people_in_frames(frames, find, self._pose, **options)
+        options |= dict(find_batch=_AT_ONCE, oks_thr=self.oks_thr)
+        return people_in_frames(frames, find, self.pose, **options)
 
 
 def _read(index: int, picture: Image) -> Frame:

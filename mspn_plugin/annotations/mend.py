@@ -130,7 +130,7 @@ def _person(
     person: dict[str, Any], kinds: set[str], sizes: Mapping[Any, rules.Size], *, by_option: bool
 ) -> dict[str, Any]:
     person = dict(person)
-    size = sizes.get(person.get('image_id'), rules.UNKNOWN)
+    size = sizes.get(rules.id_of(person, 'image_id'), rules.UNKNOWN)
     if by_option:
         if {'bad-box', 'lost-person'} & kinds and not {'bad-keypoints', 'keypoint-count'} & kinds:
             person['bbox'] = box_of_keypoints(person['keypoints'], size) or [0, 0, 0, 0]

@@ -70,7 +70,8 @@ def write_data_set(data: OwnData, folder: Path) -> None:
         for image in content['images']:
             link = folder / 'images' / image['file_name']
             link.parent.mkdir(parents=True, exist_ok=True)
-            _link((data.root / image['file_name']).absolute(), link)
+            if not link.is_symlink() and not link.exists():  # a picture may be of both sets
+                _link((data.root / image['file_name']).absolute(), link)
     (folder / 'metainfo.py').write_text(metainfo_text(data), encoding='utf-8')
     cv2.imwrite(str(folder / 'labels.jpg'), contact_sheet(data))
 

@@ -1,0 +1,163 @@
+"""Pictures on a cluster: a local Ray, whose workers are killed; nothing is lost or done twice."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+import mspn
+from mspn.cli import main
+
+pa = pytest.importorskip('pyarrow')
+pytest.importorskip('ray')
+from pyarrow import parquet  # noqa: E402
+
+MSPN = Path(sys.executable).with_name('mspn')
+PHOTOS = Path(__file__).parents[2] / 'examples' / 'photos'
+pytestmark = pytest.mark.slow
+
+
+def start(source, out, *options):
+    command = [MSPN, 'predict', source, '--engine', 'ray', '--out', out, '--workers', '2', *options]
+    environment = {key: value for key, value in os.environ.items() if key != 'RAY_ADDRESS'}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment | {'OMP_NUM_THREADS': '1'}, **pipes)
+
+
+def done(source, out, *options):
+    process = start(source, out, *options)
+    printed, said = process.communicate(timeout=300)
+    assert 'Traceback' not in said, said
+    return process.returncode, printed, said
+
+
+def rows(out):
+    """All rows, by the picture."""
+    found = parquet.read_table(out).to_pylist()
+    assert len({row['path'] for row in found}) == len(found)
+    return {row['path']: row for row in found}
+
+
+def same(row, people):
+    assert (row['error'], len(row['people'])) == (None, len(people))
+    for found, person in zip(row['people'], people, strict=True):
+        points = np.reshape(found['keypoints'], (-1, 3))
+        assert np.abs(points[:, :2] - person.keypoints).max() < 0.1
+        assert found['score'] == pytest.approx(person.score, abs=1e-3)
+        assert found['box'] == pytest.approx(person.box.tolist(), abs=0.1)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """60 pictures, of which three cannot be used."""
+    source = tmp_path / 'source'
+    (source / 'deep').mkdir(parents=True)
+    for number in range(57):
+        photo = PHOTOS / ('astronaut.jpg' if number % 3 == 0 else 'cameraman.jpg')
+        shutil.copy(photo, source / ('deep' if number % 2 else '.') / f'{number:03d}.jpg')
+    (source / 'text.jpg').write_text('no picture')
+    (source / 'empty.png').touch()
+    cv2.imwrite(str(source / 'long.png'), np.zeros((2, 33_000, 3), np.uint8))
+    (source / '.hidden.jpg').write_text('hidden')
+    (source / 'notes.txt').write_text('not a picture')
+    return source
+
+
+def test_workers_that_die_lose_nothing(many, tmp_path):
+    out = tmp_path / 'out'
+    process = start(many, out, '--shard-size', '4')
+    killed, end = set(), time.monotonic() + 120
+    while len(killed) < 2 and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.1)
+        with contextlib.suppress(psutil.Error):
+            family = psutil.Process(process.pid).children(recursive=True)
+            workers = [p for p in family if 'MapWorker' in ''.join(p.cmdline()[:1])]
+            if (fresh := [p for p in workers if p.pid not in killed]) and list(out.glob('part-*')):
+                fresh[0].send_signal(signal.SIGKILL)
+                killed.add(fresh[0].pid)
+                time.sleep(2)
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert len(killed) == 2
+    found = rows(out)
+    assert len(found) == 60 and len(list(out.glob('part-*'))) == 15
+    same(found['000.jpg'], mspn.predict(PHOTOS / 'astronaut.jpg'))
+    same(found['deep/001.jpg'], mspn.predict(PHOTOS / 'cameraman.jpg'))
+    bad = {path: row['error'] for path, row in found.items() if row['error']}
+    assert set(bad) == {'text.jpg', 'empty.png', 'long.png'}
+    assert '33000x2' in bad['long.png'] and 'cannot be read' in bad['text.jpg']
+    assert '3 could not be used' in printed
+
+    # Again: nothing is done.
+    before = {file: file.stat().st_mtime_ns for file in out.iterdir()}
+    code, printed, _ = done(many, out, '--shard-size', '4')
+    assert code == 0 and '15 shards, of which 15 are done' in printed
+    assert {file: file.stat().st_mtime_ns for file in out.iterdir()} == before
+
+    # A shard that is gone, and new pictures: only those.
+    (out / 'part-000003.parquet').unlink()
+    shutil.copy(PHOTOS / 'astronaut.jpg', many / 'new.jpg')
+    code, printed, _ = done(many, out, '--shard-size', '4')
+    assert code == 0 and '16 shards, of which 14 are done' in printed
+    again = rows(out)
+    assert set(again) == {*found, 'new.jpg'}
+    kept = {file: file.stat().st_mtime_ns for file in before if file.name.startswith('part')}
+    kept = {file for file, when in kept.items() if when == before[file]}
+    assert len(kept) == 14
+
+    # Other settings would make a mixture.
+    code, _, said = done(many, out, '--bbox-thr', '0.7')
+    assert code == 2 and 'other settings (bbox_thr)' in said
+
+
+def test_pictures_in_parquet(tmp_path):
+    source, out = tmp_path / 'source', tmp_path / 'out'
+    source.mkdir()
+    contents = [(PHOTOS / name).read_bytes() for name in ('astronaut.jpg', 'cameraman.jpg')]
+    plain = pa.table(dict(id=['a', 'b', 'c'], jpeg=[*contents, b'nothing']))
+    parquet.write_table(plain, source / 'plain.parquet', row_group_size=2)
+    images = [dict(bytes=content, path=f'{i}.jpg') for i, content in enumerate(contents)]
+    parquet.write_table(pa.table(dict(image=images)), source / 'nested.parquet')
+    parquet.write_table(pa.table(dict(number=[1, 2])), source / 'numbers.parquet')
+    (source / 'broken.parquet').write_bytes(b'PAR1 and nothing')
+    code, printed, said = done(source, out, '--whole-image')
+    assert code == 0, said
+    found = rows(out)
+    assert '4 shards' in printed and '3 could not be used' in printed
+    whole = mspn.predict(PHOTOS / 'astronaut.jpg', 'whole_image')
+    for path in ('plain.parquet#a', 'nested.parquet#0.jpg'):
+        same(found[path], whole)
+    assert found['plain.parquet#c']['error'] and 'no column' in found['numbers.parquet']['error']
+    assert found['broken.parquet']['error']
+    table = parquet.read_table(out / 'part-000000.parquet')
+    assert b'left_shoulder' in table.schema.metadata[b'mspn']
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (['{photos}'], 'needs --out'),
+        (['{photos}', '--out', '{out}', '--track'], '--track is not for --engine ray'),
+        (['{photos}', '--out', '{out}', '--no-json'], '--json is not for --engine ray'),
+        (['{out}/absent', '--out', '{out}'], 'cannot be listed'),
+        (['{tmp}', '--out', '{out}'], 'neither pictures nor Parquet'),
+        (['nowhere://bucket/a', '--out', '{out}'], 'cannot be reached'),
+        (['{photos}', '--out', '{out}', '--model', 'absent.onnx'], 'absent.onnx does not exist'),
+    ],
+)
+def test_what_cannot_be_done(tmp_path, capsys, options, expected):
+    (tmp_path / 'empty').mkdir()
+    names = dict(photos=PHOTOS, out=tmp_path / 'out', tmp=tmp_path / 'empty')
+    with pytest.raises(SystemExit) as ended:
+        main(['predict', *(option.format(**names) for option in options), '--engine', 'ray'])
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
