@@ -65,7 +65,7 @@ def draw_people(
         InputError: The image is not of that kind, or ``meta`` is for other keypoints.
     """
     picture = decode(image, 'the image').copy()
-    skeleton, limits = _skeleton(meta), np.array(picture.shape[1::-1])
+    skeleton, limits = skeleton_of(meta), np.array(picture.shape[1::-1])
     figures = [_figure(person, limits, keypoint_thr, len(skeleton[2])) for person in people]
     order = [i for i, person in enumerate(people) if person.score >= person_thr]
     order.sort(key=lambda index: -figures[index].size)
@@ -114,7 +114,7 @@ def limb_colour(start: int, end: int, meta: Mapping[str, Any]) -> Colour:
     return MIDDLE if left == right else LEFT if left else RIGHT
 
 
-def _skeleton(meta: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def skeleton_of(meta: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The limbs' ends ``(L, 2)``, and the colours of limbs ``(L, 3)`` and joints ``(K, 3)``."""
     links = np.array(meta['skeleton_links'], int).reshape(-1, 2)
     if any(name.startswith(_SIDES) for name in meta['keypoint_name2id']):

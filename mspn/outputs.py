@@ -132,7 +132,7 @@ class CsvFile(_GrowingFile):
 
 
 class VideoFile(_GrowingFile):
-    """A video without sound, ``.mp4``, or ``.webm`` for a browser; it plays if the run ended early.
+    """A video ``.mp4`` without sound, which plays even if the run ended early.
 
     The format needs even numbers of pixels, so the last column or row of others is left out.
 
@@ -145,10 +145,8 @@ class VideoFile(_GrowingFile):
         self._rate, self._size, self._pixels = frame_rate, size, f'{size[0]}x{size[1]}'
 
     def __enter__(self) -> VideoFile:
-        self.count, code = 0, 'VP80' if self.path.suffix == '.webm' else 'mp4v'
-        self._writer = cv2.VideoWriter(
-            str(self.partial), cv2.VideoWriter.fourcc(*code), self._rate, self._size
-        )
+        self.count, code = 0, cv2.VideoWriter.fourcc(*'mp4v')
+        self._writer = cv2.VideoWriter(str(self.partial), code, self._rate, self._size)
         if not self._writer.isOpened():
             raise InputError(
                 f'no video of {self._pixels} pixels can be written to {self.partial}; expected a '

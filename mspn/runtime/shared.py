@@ -23,7 +23,7 @@ _DETECTED_AT_ONCE = 8  # pictures
 
 class _Asked(NamedTuple):
     pixels: np.ndarray
-    boxes: Any
+    boxes: Any  # of the detector if absent
     box_thr: float
     most: int
     answer: Future[People]
@@ -48,6 +48,7 @@ class SharedPredictor:
         self.meta = self.predictor.meta
         self._wait, self._most = wait, most
         self._asked = queue.SimpleQueue[_Asked | None]()
+        self._open, self._opening = True, threading.Lock()
         self._thread = threading.Thread(target=self._work, name='batches', daemon=True)
         self._thread.start()
 
@@ -67,16 +68,22 @@ class SharedPredictor:
 
         Raises:
             InputError: The pixels or a box are not usable.
+            RuntimeError: It is closed.
         """
-        if boxes is not None:
-            boxes = check_item(0, Item(pixels, boxes)).boxes
-        asked = _Asked(pixels, boxes, box_thr, most, Future())
-        self._asked.put(asked)
+        checked = check_item(0, Item(pixels, boxes))
+        own = None if boxes is None else checked.boxes
+        asked = _Asked(checked.pixels, own, box_thr, most, Future())
+        with self._opening:
+            if not self._open:
+                raise RuntimeError('the predictor is closed')
+            self._asked.put(asked)
         return asked.answer
 
     def close(self) -> None:
         """Ends the thread, after what was asked before."""
-        self._asked.put(None)
+        with self._opening:
+            self._open = False
+            self._asked.put(None)
         self._thread.join()
 
     def _work(self) -> None:
@@ -91,12 +98,18 @@ class SharedPredictor:
             wanted = [each for each in batch if each and each.answer.set_running_or_notify_cancel()]
             try:
                 self._answer(wanted)
-            except Exception as error:  # nobody waits for ever
-                for each in wanted:
-                    if not each.answer.done():
-                        each.answer.set_exception(error)
+            except Exception:  # then each by itself: only those fail that must
+                for asked in wanted:
+                    if not asked.answer.done():
+                        self._answer_one(asked)
             if batch[-1] is None:
                 return
+
+    def _answer_one(self, asked: _Asked) -> None:
+        try:
+            self._answer([asked])
+        except Exception as error:  # nobody waits for ever
+            asked.answer.set_exception(error)
 
     def _answer(self, batch: list[_Asked]) -> None:
         for item, poses in self.predictor.pose.stream(self._items(batch)):

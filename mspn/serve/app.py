@@ -1,89 +1,89 @@
-"""The service over HTTP: ``POST /predict``, ``GET /health`` and ``GET /stats``."""
+"""The service over HTTP: ``POST /predict``, what is known of it, and the page that asks it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 
 from ..errors import printable
 from ..version import __version__
-from .limits import BodyLimit, Refused
+from .limits import BodyLimit
 from .sent import read_request
 from .service import Service
 
+_PAGE = {'/': 'page.html', '/page.js': 'page.js'}
+# What the page may load: this service, and what it has made itself.
+_POLICY = "default-src 'self'; style-src 'unsafe-inline'; img-src blob: data:; media-src blob:"
+_HANGED_UP = 499  # nobody reads the answer; proxies count it under this number
 
-def make_app(service: Service, make_page: Callable[[Service], FastAPI] | None) -> FastAPI:
-    """Makes the application; docs/serve.md describes what it answers.
 
-    Args:
-        service: What answers.
-        make_page: Makes the application of the page, at ``/``. Gradio takes seconds to import,
-            so it does that while requests are answered already.
-    """
+def make_app(service: Service, *, page: bool = True) -> Starlette:
+    """Makes the application; docs/serve.md describes what it answers."""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(asyncio.to_thread, service.close)
-
-            async def load(make: Callable[[Service], FastAPI]) -> FastAPI:
-                page = await asyncio.to_thread(make, service)
-                await stack.enter_async_context(page.router.lifespan_context(page))
-                return page
-
-            if make_page:
-                loading = asyncio.create_task(load(make_page))
-
-                async def page(scope: Any, receive: Any, send: Any) -> None:
-                    await (await asyncio.shield(loading))(scope, receive, send)
-
-                app.mount('/', page)
-            yield
-
-    # Its own pages of documentation would load scripts from another host.
-    app = FastAPI(title='MSPN', version=__version__, openapi_url=None, lifespan=lifespan)
-    app.add_middleware(BodyLimit, megabytes=service.limits.megabytes)
-
-    @app.post('/predict')
     async def predict(request: Request) -> Response:
         start = time.perf_counter()
         try:
-            try:
+            with service.room.request():
                 async with asyncio.timeout(service.limits.seconds):
                     sent = await read_request(request, service.limits)
-            except TimeoutError:
-                raise Refused(408, 'the request did not arrive in time; send it again') from None
-            answer = Response(service.to_json(sent, await service.answer(sent)))
-            answer.headers['content-type'] = 'application/json'
+                    text = await service.answer(sent)
+            answer = Response(text, media_type='application/json')
+        except TimeoutError:
+            answer = _sentence(
+                503, f'there is no answer after {service.limits.seconds:g} s; try again later'
+            )
         except HTTPException as error:
             answer = _sentence(error.status_code, str(error.detail))
+        except ClientDisconnect:
+            answer = Response(status_code=_HANGED_UP)
         except Exception as error:  # not the request's fault, and no reason to end
             print(f'error: {printable(repr(error))}', flush=True)
             answer = _sentence(500, 'the service has failed; its output says why')
         service.count(answer.status_code, time.perf_counter() - start)
         return answer
 
-    @app.get('/health')
-    async def health() -> dict[str, Any]:
-        return dict(status='ok', version=__version__, models=[*service.models])
+    async def health(_: Request) -> Response:
+        return JSONResponse(dict(status='ok', version=__version__, models=[*service.models]))
 
-    @app.get('/stats')
-    async def stats() -> dict[str, Any]:
-        return service.stats()
+    async def stats(_: Request) -> Response:
+        return JSONResponse(service.stats())
 
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> Response:
+    async def models(_: Request) -> Response:
+        return JSONResponse(dict(models=await asyncio.to_thread(service.describe)))
+
+    async def of_page(request: Request) -> Response:
+        file = Path(__file__).with_name(_PAGE[request.url.path])
+        headers = {'content-security-policy': _POLICY, 'x-content-type-options': 'nosniff'}
+        return FileResponse(file, headers=headers | {'cache-control': 'no-cache'})
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
         return _sentence(error.status_code, str(error.detail))
 
-    return app
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(service.close)
+
+    routes = [Route('/predict', predict, methods=['POST'])]
+    routes += [Route(f'/{get.__name__}', get) for get in (health, stats, models)]
+    routes += [Route(path, of_page) for path in _PAGE if page]
+    handlers: Any = {HTTPException: refused}
+    middleware = [Middleware(BodyLimit, room=service.room)]
+    return Starlette(
+        routes=routes, exception_handlers=handlers, middleware=middleware, lifespan=lifespan
+    )
 
 
 def _sentence(status: int, text: str) -> Response:

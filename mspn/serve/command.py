@@ -3,53 +3,55 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, MissingPackage
 from ..models import POSE, find_model
 
-_INSTALL = 'needs what `pip install "mspn_plugin[web]"` installs'
+_PATIENCE = 5  # seconds that requests have to be answered when the service is told to end
 
 
 def run(args: argparse.Namespace) -> None:
     """Loads the models, and answers until it is ended."""
     start = time.perf_counter()
+    # OpenCV reads this when it is imported: no picture is decoded that has more pixels.
+    os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] = str(int(args.max_megapixels * 1e6))
     try:
+        import python_multipart  # noqa: F401
         import uvicorn
 
-        if args.page and importlib.util.find_spec('gradio') is None:
-            raise ModuleNotFoundError(name='gradio')
         from .app import make_app
         from .limits import Limits
         from .service import Service
     except ImportError as error:
-        raise MissingPackage(f'mspn serve {_INSTALL} ({error.name} is missing)') from error
+        raise MissingPackage(
+            f'mspn serve needs what `pip install "mspn_plugin[web]"` installs ({error.name} is '
+            'missing)'
+        ) from error
     limits = Limits(
         args.max_mb, args.max_megapixels, args.max_pictures, args.max_people, args.max_seconds
     )
-    models = dict(_file(word, 'pose') for word in args.model or [POSE])
+    models = dict[str, Path]()
+    for name, file in (_file(word, 'pose') for word in args.model or [POSE]):
+        if models.setdefault(name, file) != file:
+            raise InputError(f'{models[name]} and {file} have the same name; rename one of them')
     detector = args.detector and _file(args.detector, 'detector')[1]
     listening = _listen(args.host, args.port)
     service = Service(models, limits, detector=detector, device=args.device or 'cpu')
-    app = make_app(service, _page if args.page else None)
+    app = make_app(service, page=args.page)
     host, port = listening.getsockname()[:2]
     shown = f'[{host}]' if ':' in host else host
     print(
         f'http://{shown}:{port} answers after {time.perf_counter() - start:.1f} s; Ctrl+C ends it',
         flush=True,
     )
-    config = uvicorn.Config(app, log_level='warning', server_header=False)
+    config = uvicorn.Config(
+        app, log_level='error', server_header=False, timeout_graceful_shutdown=_PATIENCE
+    )
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _page(service: Any) -> Any:
-    from .page import make_page  # seconds
-
-    return make_page(service)
 
 
 def _file(word: str, kind: str) -> tuple[str, Path]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
-_AT_ONCE = 5  # times what one request may decode is decoded of all of them
+_AT_ONCE = 5  # times what one request may hold is held of all of them
 
 
 class Refused(HTTPException):
@@ -33,28 +33,40 @@ class Limits:
 
 
 class Room:
-    """Lets requests wait until those before them need less memory, and sends away too many.
+    """What the requests that are being answered hold: bytes as they were sent, and pixels.
 
     Args:
         limits: What there is.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self.requests, self._pixels = limits, 0, 0.0
+        self._limits, self.requests = limits, 0
+        self._bytes, self._pixels = 0, 0.0
         self._changed = asyncio.Condition()
 
     @contextlib.contextmanager
-    def request(self) -> Any:
-        """Counts a request."""
+    def request(self) -> Iterator[None]:
+        """Counts a request, or sends it away."""
         if self.requests >= self._limits.requests:
-            raise Refused(
-                503, f'{self.requests} requests are being answered; ask again in a second'
-            )
+            raise _full(f'{self.requests} requests are being answered')
         self.requests += 1
         try:
             yield
         finally:
             self.requests -= 1
+
+    def take_bytes(self, count: int, of_request: int) -> None:
+        """Notes bytes that have arrived, of a request that has so many now."""
+        most = self._limits.megabytes * 1e6
+        self._bytes += count
+        if of_request > most:
+            raise Refused(413, f'the request has more than {most / 1e6:g} MB; send less at once')
+        if self._bytes > _AT_ONCE * most:
+            raise _full('the requests that are being answered need all the memory there is')
+
+    def give_bytes(self, count: int) -> None:
+        """Notes that a request with so many bytes has been answered."""
+        self._bytes -= count
 
     @contextlib.asynccontextmanager
     async def pixels(self, count: float) -> AsyncIterator[None]:
@@ -71,32 +83,34 @@ class Room:
                 self._changed.notify_all()
 
 
-_Message = MutableMapping[str, Any]
+def _full(why: str) -> Refused:
+    return Refused(503, f'{why}; ask again in a second')
 
 
 class BodyLimit:
-    """ASGI middleware: no body of a request is read further than the limit.
+    """ASGI middleware: no body of a request is read further than there is room.
 
     Args:
         app: What answers.
-        megabytes: The limit.
+        room: The room.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], megabytes: float) -> None:
-        self._app, self._most = app, megabytes * 1e6
+    def __init__(self, app: Callable[..., Awaitable[None]], room: Room) -> None:
+        self._app, self._room = app, room
 
     async def __call__(self, scope: Any, receive: Callable[[], Any], send: Any) -> None:
         """Answers a request."""
-        count = 0
+        held = 0
 
-        async def limited() -> _Message:
-            nonlocal count
-            message: _Message = await receive()
-            count += len(message.get('body', b''))
-            if count > self._most:
-                raise Refused(
-                    413, f'the request has more than {self._most / 1e6:g} MB; send smaller pictures'
-                )
+        async def limited() -> Any:
+            nonlocal held
+            message = await receive()
+            count = len(message.get('body', b''))
+            held += count
+            self._room.take_bytes(count, held)
             return message
 
-        await self._app(scope, limited if scope['type'] == 'http' else receive, send)
+        try:
+            await self._app(scope, limited if scope['type'] == 'http' else receive, send)
+        finally:
+            self._room.give_bytes(held)

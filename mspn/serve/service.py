@@ -9,29 +9,20 @@ import statistics
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
+from ..drawing import skeleton_of
 from ..errors import InputError, listed
-from ..poses import People
+from ..poses import People, names_of
 from ..runtime.shared import SharedPredictor
 from .limits import Limits, Refused, Room
-from .sent import Sent, called, check_size, decoded, size_of
+from .sent import Sent, check_size, decoded, size_of
 
 _LATEST = 1000  # requests of which the latency is known
 
 
-class Answer(NamedTuple):
-    """The people in one picture."""
-
-    name: str
-    pixels: np.ndarray  # (h, w, 3) uint8 BGR
-    people: People
-
-
 class Service:
-    """Answers requests, those over HTTP and those of the page.
+    """Answers requests.
 
     Args:
         models: The files of the pose models by their names; the first is the default. It is
@@ -48,75 +39,72 @@ class Service:
         self._loading = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
         self._latencies: collections.deque[float] = collections.deque(maxlen=_LATEST)
-        self.predictor(None)
+        self._predictor(self.default)
 
-    def predictor(self, name: str | None) -> SharedPredictor:
-        """The model of a name; without one the default."""
-        name = name or self.default
+    def _predictor(self, name: str) -> SharedPredictor:
         if name not in self.models:
             raise Refused(404, f'there is no model {name!r}; expected {listed([*self.models])}')
-        with self._loading:
-            if name not in self._loaded:
-                self._loaded[name] = SharedPredictor(pose=self.models[name], **self._options)
-            return self._loaded[name]
+        if name not in self._loaded:
+            with self._loading:
+                if name not in self._loaded:
+                    self._loaded[name] = SharedPredictor(pose=self.models[name], **self._options)
+        return self._loaded[name]
 
-    async def answer(self, sent: Sent) -> list[Answer]:
-        """Finds the people in the pictures of a request.
+    def describe(self) -> list[dict[str, Any]]:
+        """The models: their keypoints, which of them limbs link, and colours (red, green, blue)."""
+        described = []
+        for name in self.models:
+            meta = self._predictor(name).meta
+            links, limbs, joints = (part.tolist() for part in skeleton_of(meta))
+            colours = dict(
+                link_colours=[colour[::-1] for colour in limbs],
+                keypoint_colours=[colour[::-1] for colour in joints],
+            )
+            described.append(dict(name=name, keypoints=names_of(meta), links=links) | colours)
+        return described
+
+    async def answer(self, sent: Sent) -> str:
+        """Finds the people in the pictures of a request, and writes the answer as JSON.
 
         Raises:
             Refused: The request cannot be answered.
         """
-        with self.room.request():
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    answers = await self._answer(sent)
-            except TimeoutError:
-                raise Refused(
-                    503, f'there is no answer after {self.limits.seconds:g} s; try again later'
-                ) from None
-            except InputError as error:
-                raise Refused(400, str(error)) from None
-        self._counts['pictures'] += len(answers)
-        self._counts['people'] += sum(len(answer.people) for answer in answers)
-        return answers
+        name = sent.model or self.default
+        try:
+            shared = await asyncio.to_thread(self._predictor, name)
+            found = await self._people(sent, shared)
+        except InputError as error:
+            raise Refused(400, str(error)) from None
+        images = []
+        for picture, (size, people) in zip(sent.pictures, found, strict=True):
+            head = json.dumps(dict(name=picture.name, width=size[0], height=size[1]))
+            kept = [p for p in people if p.score > sent.score_thr or not sent.score_thr]
+            images.append(f'{head[:-1]}, "people": {People(kept, people.meta).to_json()}}}')
+            self._counts['pictures'] += 1
+            self._counts['people'] += len(kept)
+        head = json.dumps(dict(model=name, keypoints=names_of(shared.meta)))
+        return f'{head[:-1]}, "images": [{", ".join(images)}]}}'
 
-    async def _answer(self, sent: Sent) -> list[Answer]:
-        shared = await asyncio.to_thread(self.predictor, sent.model)
+    async def _people(self, sent: Sent, shared: SharedPredictor) -> list[tuple[Any, People]]:
+        """Width and height of every picture as it is seen, and its people."""
         limits, pictures = self.limits, list(enumerate(sent.pictures))
-        sizes = [await asyncio.to_thread(size_of, *numbered) for numbered in pictures]
-        async with self.room.pixels(check_size(sizes, limits)):
+        said = [await asyncio.to_thread(size_of, *numbered) for numbered in pictures]
+        async with self.room.pixels(check_size(said, limits)):
             asked = []
             try:
-                for numbered in pictures:  # the first is being answered while the next is decoded
-                    pixels, boxes = await asyncio.to_thread(decoded, *numbered, limits)
+                # The first is being answered while the next is decoded.
+                for numbered, size in zip(pictures, said, strict=True):
+                    pixels, boxes = await asyncio.to_thread(decoded, *numbered, size, limits)
                     options: Any = dict(box_thr=sent.box_thr, most=limits.people)
-                    asked.append((pixels, shared.submit(pixels, boxes, **options)))
-                found = [await asyncio.wrap_future(future) for _, future in asked]
+                    future = shared.submit(pixels, boxes, **options)
+                    asked.append((pixels.shape[1::-1], future))
+                return [(size, await asyncio.wrap_future(future)) for size, future in asked]
             finally:
                 for _, future in asked:
                     future.cancel()
-        return [
-            Answer(called(*numbered), pixels, _above(people, sent.score_thr))
-            for numbered, (pixels, _), people in zip(pictures, asked, found, strict=True)
-        ]
-
-    def to_json(self, sent: Sent, answers: list[Answer]) -> str:
-        """What a request over HTTP is answered."""
-        shared = self.predictor(sent.model)
-        images = []
-        for picture, answer in zip(sent.pictures, answers, strict=True):
-            height, width = answer.pixels.shape[:2]
-            head = json.dumps(dict(name=picture.name, width=width, height=height))
-            images.append(f'{head[:-1]}, "people": {answer.people.to_json()}}}')
-        head = json.dumps(
-            dict(
-                model=sent.model or self.default, keypoints=shared.predictor.pose.facts['keypoints']
-            )
-        )
-        return f'{head[:-1]}, "images": [{", ".join(images)}]}}'
 
     def count(self, status: int, seconds: float) -> None:
-        """Notes a request over HTTP that has been answered."""
+        """Notes a request that has been answered."""
         self._counts[f'{status}'] += 1
         if status == 200:
             self._latencies.append(seconds)
@@ -141,9 +129,3 @@ class Service:
         """Ends the threads of the models."""
         for shared in self._loaded.values():
             shared.close()
-
-
-def _above(people: People, score: float) -> People:
-    if score <= 0:
-        return people
-    return People([person for person in people if person.score > score], people.meta)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from pyarrow import parquet  # noqa: E402
 
 MSPN = Path(sys.executable).with_name('mspn')
 PHOTOS = Path(__file__).parents[2] / 'examples' / 'photos'
+DOCUMENTATION = PHOTOS.parents[1] / 'docs' / 'scale.md'
 pytestmark = pytest.mark.slow
 
 
@@ -140,6 +142,17 @@ def test_pictures_in_parquet(tmp_path):
     assert found['broken.parquet']['error']
     table = parquet.read_table(out / 'part-000000.parquet')
     assert b'left_shoulder' in table.schema.metadata[b'mspn']
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
+    text = DOCUMENTATION.read_text(encoding='utf-8')
+    assert '\nmspn predict pictures --engine ray --out poses\n' in text
+    shutil.copytree(PHOTOS, tmp_path / 'pictures')
+    monkeypatch.chdir(tmp_path)
+    code, _, said = done('pictures', 'poses')
+    assert code == 0, said
+    exec(re.search(r'```python\n(.*?)```', text, re.S)[1], {})
+    assert re.match('2 pictures, [1-9] people, nose', capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

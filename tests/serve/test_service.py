@@ -5,9 +5,13 @@ import concurrent.futures
 import http.client
 import io
 import json
+import re
+import shlex
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 
 import cv2
@@ -21,6 +25,8 @@ import mspn
 from mspn.media import read_image
 from mspn.runtime import Predictor
 from mspn.runtime.shared import SharedPredictor
+
+DOCUMENTATION = PHOTOS.parents[1] / 'docs' / 'serve.md'
 
 
 def ask(running, body=b'', kind='image/jpeg', path='/predict', method='POST', **headers):
@@ -84,6 +90,29 @@ def test_every_form_of_a_request(running, photo):
     same(answer['images'][0]['people'], mspn.predict(PHOTOS / 'astronaut.jpg', 'whole_image'))
 
 
+@pytest.mark.skipif(not shutil.which('curl'), reason='there is no curl here')
+def test_the_examples_of_the_documentation(running, photo, tmp_path, monkeypatch, capsys):
+    text = DOCUMENTATION.read_text(encoding='utf-8')
+    commands = [line for line in text.splitlines() if line.startswith('curl ')]
+    assert len(commands) == 2
+    for name in ('photo.jpg', 'one.jpg', 'two.jpg'):
+        (tmp_path / name).write_bytes(photo)
+    for command in commands:
+        words = shlex.split(command.replace(':8000', f':{running.port}'))
+        printed = subprocess.run(words, capture_output=True, cwd=tmp_path, check=True).stdout
+        assert all(image['people'] for image in json.loads(printed)['images'])
+    asked, answered = map(json.loads, re.findall(r'```json\n(.*?)```', text, re.S))
+    asked['images'][0]['data'] = base64_of(photo)
+    status, answer = ask_json(running, **asked)
+    assert status == 200 and answer.keys() == answered.keys()
+    (image,), (described,) = answer['images'], answered['images']
+    assert image.keys() == described.keys()
+    assert image['people'][0].keys() == described['people'][0].keys()
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r'```python\n(.*?)```', text, re.S)[1], {})
+    assert re.fullmatch(r'\[([1-9]), \1\]\n', capsys.readouterr().out)
+
+
 def test_thresholds(running, photo):
     for box_thr in (0.05, 0.6):
         predictor = Predictor(box_thr=box_thr)
@@ -142,6 +171,11 @@ ABUSE = {
     'a bomb of TIFF': (lambda p: (tiff_of(200_000, 200_000), 'image/tiff'), 413),
     'a thin bomb': (lambda p: (png_of(2**31 - 1, 1), 'image/png'), (413, 415)),
     'no pixels': (lambda p: (png_of(0, 0), 'image/png'), 415),
+    'a JPEG of a thousand scans': (
+        lambda p: (p[:-2] + b'\xff\xda\x00\x08\x01\x01\x00\x00?\x00' * 1000 + p[-2:], 'image/jpeg'),
+        415,
+    ),
+    'a line too long to crop': (lambda p: (png_of(33_000, 2, bytes(2 * 99_001)), 'image/png'), 400),
     'too many bytes': (lambda p: (p + bytes(5_000_000), 'image/jpeg'), 413),
     'too many bytes in a form': (lambda p: form(('a', 'a.jpg', p + bytes(5_000_000))), 413),
     'too many pictures': (lambda p: form(*[('a', 'a.jpg', p[:2000])] * 17), (400, 413)),
@@ -154,7 +188,8 @@ ABUSE = {
     ),
     'no JSON': (lambda p: (b'{"images": [', 'application/json'), 400),
     'JSON of another kind': (lambda p: (b'[1, 2]', 'application/json'), 400),
-    'deep JSON': (lambda p: (b'[' * 100_000, 'application/json'), 400),
+    'deep JSON': (lambda p: (b'[' * 40_000, 'application/json'), 400),
+    'JSON of many parts': (lambda p: (b'[],' * 1_000_000, 'application/json'), 413),
     'a huge number': (lambda p: (b'{"images": [' + b'9' * 5000 + b']}', 'application/json'), 400),
     'no UTF-8': (lambda p: (b'{"images": ["\xff\xfe"]}', 'application/json'), 400),
     'an empty list': (lambda p: dict(images=[]), 400),
