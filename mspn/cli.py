@@ -143,7 +143,7 @@ def _settle_models(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
 def predict_options(parser: argparse.ArgumentParser) -> None:
     """Adds what `mspn predict`, ``tools/infer.py`` and ``tools/topdown_demo.py`` share."""
     add, flag = _adders(parser)
-    add('--out', type=Path, metavar='FOLDER', help='default: results/<name of the input>')
+    add('--out', metavar='FOLDER', help='default: results/<name of the input>')
     flag('--overwrite', help='replace results of an earlier run')
     add('--pictures', action=_SWITCH, default=True, help='write pictures, or the video')
     add('--json', '--save-json', action=_SWITCH, default=True, help='write the people as JSON')

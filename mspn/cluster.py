@@ -11,9 +11,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import posixpath
+import re
+import socket
 import tempfile
+import time
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,12 +37,16 @@ from .runtime import Predictor
 from .version import __version__
 
 _PLAN = '_plan.parquet'  # in the output: which pictures make which shard, and the settings
+_PART = re.compile(r'part-\d{6,}\.parquet')
 _READERS = 4  # threads of a worker that fetch and decode pictures
+_PAUSES = (1, 5, 20)  # seconds before a file system that has failed is asked again
 _MOST_PIXELS = 2**27  # of one picture, 0.4 GB; a worker that runs out of memory helps nobody
 _MOST_BLOCKS = 10_000  # tasks that Ray has to know of; each may hold many shards
+_MOST_DEATHS = 3  # of workers, after which their shard is left for another run
+_ABSENT = (FileNotFoundError, IsADirectoryError, PermissionError)  # nothing to wait for
 # Of `mspn predict`: what has a meaning here.
 _OPTIONS = 'bbox_thr detector device engine input model nms_thr oks_thr out score_thr shard_size '
-_OPTIONS += 'whole_image workers batch_size'
+_OPTIONS += 'whole_image workers batch_size command given module settle'
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,48 +61,54 @@ def run(args: argparse.Namespace) -> None:
         ) from error
     for name, value in vars(args).items():
         if name not in _OPTIONS.split() and value != args.command.get_default(name):
-            if name not in ('command', 'given', 'module', 'settle'):
-                raise InputError(f'--{name.replace("_", "-")} is not for --engine ray')
+            raise InputError(f'--{name.replace("_", "-")} is not for --engine ray')
     if not args.out:
         raise InputError('--engine ray needs --out, a folder or an address for the Parquet files')
-    options = dict(device=args.device or 'cpu', threads=1, batch_size=args.batch_size)
+    device = (args.device or 'cpu').partition(':')[0]  # Ray gives each worker a GPU of its own
+    options = dict(device=device, threads=1, batch_size=args.batch_size, oks_thr=args.oks_thr)
     options |= dict(score_thr=args.score_thr, box_thr=args.bbox_thr, nms_thr=args.nms_thr)
-    options |= dict(oks_thr=args.oks_thr)
     files = _model_files(args)
     _check_models(files, options, args.whole_image)
-    plan = _Plan(str(args.input), str(args.out), args.shard_size, _settings(args, files))
+    plan = _Plan(args.input, args.out, args.shard_size, _settings(args, files))
     missing = plan.missing()
     done = len(plan.shards) - len(missing)
     print(f'{len(plan.shards)} shards, of which {done} are done', flush=True)
     if not missing:
         return
     _start(ray)
-    on_gpu = options['device'] != 'cpu'
-    workers = args.workers or int(ray.cluster_resources().get('GPU' if on_gpu else 'CPU', 1))
+    kind = 'CPU' if device == 'cpu' else 'GPU'
+    workers = args.workers or int(ray.cluster_resources().get(kind, 0))
+    if not workers or (kind == 'GPU' and not ray.cluster_resources().get(kind)):
+        raise InputError(f'the cluster has no {kind}; give another --device, or add a machine')
     shards = [dict(shard=number, paths=plan.shards[number]) for number in missing]
-    blocks, worker = min(len(shards), _MOST_BLOCKS), cast(Any, _Worker)
-    results = ray.data.from_items(shards, override_num_blocks=blocks).map(
+    worker = cast(Any, _Worker)
+    results = ray.data.from_items(shards, override_num_blocks=min(len(shards), _MOST_BLOCKS)).map(
         worker,
-        compute=ray.data.ActorPoolStrategy(size=min(max(workers, 1), len(shards))),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(shards))),
         num_cpus=1,
-        num_gpus=int(on_gpu),
+        num_gpus=int(kind == 'GPU'),
+        max_restarts=-1,
+        max_task_retries=_MOST_DEATHS,
         fn_constructor_args=[plan.place, ray.put(files), options, args.whole_image],
     )
-    failed = list[str]()
+    failed, problems, pictures = list[str](), list[str](), 0
     with Progress(sum(len(plan.shards[number]) for number in missing), 'pictures') as bar:
-        try:
-            for result in results.iter_rows():
-                for people in result['people']:
-                    bar.add(int(people))
-                failed += result['failed']
-        except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise InputError(
-                f'the run has ended early ({reason}); what is done stays in {args.out}, and the '
-                'same command goes on from there'
-            ) from error
+        for result in results.iter_rows():
+            for people in result['people']:
+                bar.add(int(people))
+            failed += result['failed']
+            problems += [result['problem']] * bool(result['problem'])
+            pictures += len(result['people'])
     if failed:
         print(f'{len(failed)} could not be used, and their rows say why: {listed(failed)}')
+    if missing := plan.missing():
+        why = problems[0] if problems else 'their workers have died'
+        raise InputError(
+            f'{len(missing)} of {len(plan.shards)} shards are missing ({why}); what is done stays '
+            f'in {args.out}, and the same command goes on from there'
+        )
+    if pictures and len(failed) == pictures:
+        raise InputError(f'none of the {pictures} pictures could be used; the rows say why')
     print(f'written: {args.out}')
 
 
@@ -107,7 +122,11 @@ def _start(ray: Any) -> None:
         ray.init(address='auto', **common)
     except ConnectionError:
         ray.init(include_dashboard=False, object_store_memory=2**28, **common)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a shard that fails is no reason to end the others
+    for name in ('ray', 'ray.data'):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _model_files(args: argparse.Namespace) -> dict[str, bytes]:
@@ -162,24 +181,35 @@ class _Place:
 
         self.address = address if '://' in address else str(Path(address).resolve())
         try:
-            self.files, self.root = fs.FileSystem.from_uri(self.address)
+            self.files, root = fs.FileSystem.from_uri(self.address)
         except (OSError, ValueError) as error:
             raise InputError(f'{address} cannot be reached: {error}') from error
+        self.root: str = root.rstrip('/')
+        self.is_local = self.files.type_name == 'local'
 
-    def listed(self) -> list[str]:
-        """The files in it and below, from its root, sorted; but for hidden ones."""
+    def listed(self) -> dict[str, int]:
+        """The files in it and below, from its root, and their sizes; but for hidden ones."""
         from pyarrow import fs
 
+        found = dict[str, int]()
         try:
-            found = self.files.get_file_info(fs.FileSelector(self.root, recursive=True))
+            if self.is_local:  # Arrow would go round in links for ever
+                for folder, files in _walked(self.root):
+                    for name in files:
+                        path = os.path.join(folder, name)
+                        found[path] = os.path.getsize(path) if os.path.isfile(path) else -1
+            else:
+                for each in self.files.get_file_info(fs.FileSelector(self.root, recursive=True)):
+                    found[each.path] = each.size if each.is_file else -1
         except OSError as error:
             raise InputError(f'{self.address} cannot be listed: {error}') from error
-        names = (posixpath.relpath(each.path, self.root) for each in found if each.is_file)
-        return sorted(name for name in names if not any(p[0] in '._' for p in name.split('/')))
+        start = len(self.root) + 1
+        names = {path[start:]: size for path, size in sorted(found.items()) if size >= 0}
+        return {name: size for name, size in names.items() if '/.' not in f'/{name}'}
 
     def path(self, name: str) -> str:
         """A file in it."""
-        return posixpath.join(self.root, name)
+        return f'{self.root}/{name}'
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -194,13 +224,44 @@ class _Place:
         """Writes a Parquet file that is complete as soon as it is there."""
         from pyarrow import parquet
 
-        # An object of S3 appears when its stream is closed; elsewhere a file is moved in place.
+        # An object of a store appears when its stream is closed; elsewhere a file is moved there.
         moved = self.files.type_name in ('local', 'hdfs')
-        place = self.path(f'_{name}.{os.getpid()}.partial' if moved else name)
-        self.files.create_dir(self.root, recursive=True)
+        place = self.path(f'_{name}.{uuid.uuid4().hex}.partial' if moved else name)
+        if moved:
+            self.files.create_dir(self.root, recursive=True)
         parquet.write_table(table, place, filesystem=self.files, compression='zstd')
         if moved:
             self.files.move(place, self.path(name))
+
+
+def _walked(root: str) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below one, and its files; one that links lead to again is left out."""
+    seen = set[str]()
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=fail):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            if any('\ud800' <= letter <= '\udfff' for letter in name):
+                raise InputError(f'{folder} holds {ascii(name)}, which is not UTF-8; rename it')
+        yield folder, files
+
+
+def _patiently(call: Any) -> Any:
+    """What a call returns; it is made again if a file system fails for a while."""
+    for pause in _PAUSES:
+        try:
+            return call()
+        except _ABSENT:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return call()
 
 
 class _Plan:
@@ -213,6 +274,10 @@ class _Plan:
         self.source, self.out = _Place(source), _Place(out)
         self.place = (self.source.address, self.out.address)
         self.shards: list[list[str]] = []
+        if self.out.files == self.source.files and f'{self.out.root}/'.startswith(
+            f'{self.source.root}/'
+        ):
+            raise InputError(f'{out} would lie in {source}, which it comes from; write elsewhere')
         settings = dict(settings, source=self.source.address)
         if self.out.has(_PLAN):
             table = parquet.read_table(self.out.path(_PLAN), filesystem=self.out.files)
@@ -234,14 +299,14 @@ class _Plan:
 
     def missing(self) -> list[int]:
         """The numbers of the shards that are not done."""
-        there = set(self.out.listed())
+        there = {name for name, size in self.out.listed().items() if size and _PART.fullmatch(name)}
         return [n for n in range(len(self.shards)) if _part(n) not in there]
 
 
 def _wanted(source: _Place) -> list[str]:
-    names = source.listed()
+    names = list(source.listed())
     pictures = [name for name in names if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES]
-    tables = [name for name in names if name.endswith('.parquet')]
+    tables = [name for name in names if name.endswith('.parquet') and '/_' not in f'/{name}']
     if bool(pictures) == bool(tables):
         what = 'both pictures and Parquet files' if tables else 'neither pictures nor Parquet files'
         raise InputError(f'{source.address} holds {what}; give a folder of one of the two')
@@ -279,14 +344,19 @@ class _Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Does a shard, unless it is done; says how many people each picture has."""
-        name, rows = _part(row['shard']), list[dict[str, Any]]()
-        if not self._out.has(name):
-            rows = self._rows(list(row['paths']))
-            self._out.write(name, self._table(rows))
+        name, rows, problem = _part(row['shard']), list[dict[str, Any]](), ''
+        try:
+            if not _patiently(lambda: self._out.has(_PLAN)):  # a folder of another machine
+                problem = f'{socket.gethostname()} does not see {self._out.address}'
+            elif not _patiently(lambda: self._out.has(name)):
+                rows = self._rows(list(row['paths']))
+                _patiently(lambda: self._out.write(name, self._table(rows)))
+        except Exception as error:  # of a file system or the network: the driver says it
+            rows, problem = [], f'{type(error).__name__}: {error}'
         return dict(
-            shard=row['shard'],
             people=[len(each['people']) for each in rows],
             failed=[each['path'] for each in rows if each['error']],
+            problem=problem,
         )
 
     def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
@@ -310,38 +380,40 @@ class _Worker:
             if path.endswith('.parquet'):
                 yield from self._in_table(path)
             else:
-                yield path, lambda path=path: self._source.read(path)
+                yield path, lambda path=path: _patiently(lambda: self._source.read(path))
 
     def _in_table(self, path: str) -> Iterator[tuple[str, Any]]:
         from pyarrow import parquet, types
 
-        def is_binary(kind: Any) -> bool:
+        def holds_bytes(kind: Any) -> bool:
+            if types.is_struct(kind):
+                return any(holds_bytes(part.type) for part in kind)
             return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
         try:
-            with self._source.files.open_input_file(self._source.path(path)) as file:
+            place = self._source.path(path)
+            with _patiently(lambda: self._source.files.open_input_file(place)) as file:
                 table = parquet.ParquetFile(file)
                 schema, row = table.schema_arrow, 0
                 # Plain bytes, or the structure of bytes and path that Hugging Face's sets have.
-                column = next(
-                    f
-                    for f in schema
-                    if is_binary(f.type)
-                    or (types.is_struct(f.type) and any(is_binary(part.type) for part in f.type))
-                )
+                column = next((f.name for f in schema if holds_bytes(f.type)), None)
+                if column is None:
+                    raise InputError('no column of it holds bytes')
                 names = next((n for n in ('path', 'name', 'id') if n in schema.names), None)
-                columns = [column.name] + ([names] if names else [])
+                columns = [column] + ([names] if names else [])
                 for batch in table.iter_batches(batch_size=64, columns=columns):
                     for entry in batch.to_pylist():
-                        content, own = entry[column.name], entry.get(names)
+                        content, own = entry[column], entry.get(names)
                         if isinstance(content, dict):
                             own = own or content.get('path')
-                            content = next(v for v in content.values() if isinstance(v, bytes))
-                        yield f'{path}#{row if own is None else own}', lambda c=content: c
+                            content = next((v for v in content.values() if type(v) is bytes), None)
+                        yield f'{path}#{row if own is None else own}', lambda c=content or b'': c
                         row += 1
-        except StopIteration:
-            yield path, InputError('no column of it holds bytes')
-        except Exception as error:  # Arrow's have no common base
+        except OSError as error:  # Arrow's, too, for a file that is damaged
+            if not self._source.is_local:
+                raise
+            yield path, error
+        except ValueError as error:  # likewise, and ours
             yield path, error
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
@@ -361,8 +433,12 @@ def _decode(path: str, read: Any) -> tuple[str, np.ndarray | None, str | None]:
         if pixels is None:
             raise InputError('it cannot be read as an image: it is damaged, or something else')
         return path, check_item(0, Item(pixels)).pixels, None
-    except Exception as error:  # of a file system, of OpenCV, of Arrow
-        return path, None, str(error) or type(error).__name__
+    except (*_ABSENT, ValueError, cv2.error) as error:
+        return path, None, str(error)
+    except OSError as error:  # of the network: the shard is not done
+        if isinstance(read, Exception):
+            return path, None, str(error)
+        raise
 
 
 def _plain(people: People) -> list[dict[str, Any]]:

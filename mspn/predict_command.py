@@ -79,7 +79,7 @@ class _Job:
         self.boxes = _BoxesOfFile(args, source) if args.boxes else None
         self.outputs = Outputs(
             source,
-            args.out or Path('results') / source.name,
+            Path(args.out or Path('results') / source.name),
             results=args.results if args.json else None,
             picture=args.picture if args.pictures else None,
             table='people.csv' if args.csv else None,

@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 import mspn
-from mspn.cli import main
+from mspn import cluster
+from mspn.cli import main, make_parser
 
 pa = pytest.importorskip('pyarrow')
-pytest.importorskip('ray')
+ray = pytest.importorskip('ray')
 from pyarrow import parquet  # noqa: E402
 
 MSPN = Path(sys.executable).with_name('mspn')
@@ -70,6 +71,8 @@ def many(tmp_path):
     (source / 'empty.png').touch()
     cv2.imwrite(str(source / 'long.png'), np.zeros((2, 33_000, 3), np.uint8))
     (source / '.hidden.jpg').write_text('hidden')
+    (source / 'deep' / 'link').symlink_to(source)
+    shutil.move(source / '002.jpg', source / '_DSC002.JPG')
     (source / 'notes.txt').write_text('not a picture')
     return source
 
@@ -127,16 +130,17 @@ def test_pictures_in_parquet(tmp_path):
     contents = [(PHOTOS / name).read_bytes() for name in ('astronaut.jpg', 'cameraman.jpg')]
     plain = pa.table(dict(id=['a', 'b', 'c'], jpeg=[*contents, b'nothing']))
     parquet.write_table(plain, source / 'plain.parquet', row_group_size=2)
-    images = [dict(bytes=content, path=f'{i}.jpg') for i, content in enumerate(contents)]
+    images = [dict(bytes=content, path=f'{i}.jpg') for i, content in enumerate([*contents, None])]
+    images.append(dict(bytes=contents[0], path='3.jpg'))
     parquet.write_table(pa.table(dict(image=images)), source / 'nested.parquet')
     parquet.write_table(pa.table(dict(number=[1, 2])), source / 'numbers.parquet')
     (source / 'broken.parquet').write_bytes(b'PAR1 and nothing')
     code, printed, said = done(source, out, '--whole-image')
     assert code == 0, said
     found = rows(out)
-    assert '4 shards' in printed and '3 could not be used' in printed
+    assert '4 shards' in printed and '4 could not be used' in printed
     whole = mspn.predict(PHOTOS / 'astronaut.jpg', 'whole_image')
-    for path in ('plain.parquet#a', 'nested.parquet#0.jpg'):
+    for path in ('plain.parquet#a', 'nested.parquet#0.jpg', 'nested.parquet#3.jpg'):
         same(found[path], whole)
     assert found['plain.parquet#c']['error'] and 'no column' in found['numbers.parquet']['error']
     assert found['broken.parquet']['error']
@@ -155,6 +159,40 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
     assert re.match('2 pictures, [1-9] people, nose', capsys.readouterr().out)
 
 
+def test_a_network_that_fails_is_no_bad_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, '_PAUSES', (0, 0))
+    shutil.copytree(PHOTOS, tmp_path / 'source')
+    plan = cluster._Plan(str(tmp_path / 'source'), str(tmp_path / 'out'), 10, {})
+    with monkeypatch.context() as patch:
+        patch.setattr('ray.get', lambda files: files)
+        args = make_parser().parse_args(['predict', 'x'])
+        worker = cluster._Worker(plan.place, cluster._model_files(args), {}, False)
+    shard = dict(shard=0, paths=plan.shards[0])
+    failures = [OSError('timed out')] * 2
+    read = type(plan.source).read
+
+    def unsteady(place, name):
+        if failures:
+            raise failures.pop()
+        return read(place, name)
+
+    monkeypatch.setattr(type(plan.source), 'read', unsteady)
+    assert worker(shard)['failed'] == [] and plan.missing() == []
+    (tmp_path / 'out' / 'part-000000.parquet').unlink()
+    failures += [OSError('timed out')] * 9
+    result = worker(shard)
+    assert 'timed out' in result['problem'] and plan.missing() == [0]
+    failures.clear()
+    (tmp_path / 'out' / '_plan.parquet').unlink()  # as on another machine
+    assert 'does not see' in worker(shard)['problem'] and plan.missing() == [0]
+    assert not [file for file in (tmp_path / 'out').iterdir() if 'partial' in file.name]
+
+
+def test_addresses_stay_as_they_are():
+    args = make_parser().parse_args(['predict', 's3://bucket/a', '--out', 's3://bucket//b'])
+    assert (args.input, args.out) == ('s3://bucket/a', 's3://bucket//b')
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [
@@ -165,12 +203,18 @@ def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
         (['{tmp}', '--out', '{out}'], 'neither pictures nor Parquet'),
         (['nowhere://bucket/a', '--out', '{out}'], 'cannot be reached'),
         (['{photos}', '--out', '{out}', '--model', 'absent.onnx'], 'absent.onnx does not exist'),
+        (['{photos}', '--out', '{photos}/poses'], 'would lie in'),
+        (['{odd}', '--out', '{out}'], 'is not UTF-8; rename it'),
+        (['{photos}', '--out', '{out}', '--device', 'cuda'], 'the cluster has no GPU'),
     ],
 )
 def test_what_cannot_be_done(tmp_path, capsys, options, expected):
     (tmp_path / 'empty').mkdir()
-    names = dict(photos=PHOTOS, out=tmp_path / 'out', tmp=tmp_path / 'empty')
+    (tmp_path / 'odd').mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / 'odd') + b'/\xff.jpg')).touch()
+    names = dict(photos=PHOTOS, out=tmp_path / 'out', tmp=tmp_path / 'empty', odd=tmp_path / 'odd')
     with pytest.raises(SystemExit) as ended:
         main(['predict', *(option.format(**names) for option in options), '--engine', 'ray'])
+    ray.shutdown()
     assert ended.value.code == 2
     assert expected in capsys.readouterr().err
