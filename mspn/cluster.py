@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     if not workers or (kind == 'GPU' and not ray.cluster_resources().get(kind)):
         raise InputError(f'the cluster has no {kind}; give another --device, or add a machine')
     shards = [dict(shard=number, paths=plan.shards[number]) for number in missing]
-    worker = cast(Any, _Worker)
+    worker, models = cast(Any, _Worker), ray.put(files)
     results = ray.data.from_items(shards, override_num_blocks=min(len(shards), _MOST_BLOCKS)).map(
         worker,
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(shards))),
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         num_gpus=int(kind == 'GPU'),
         max_restarts=-1,
         max_task_retries=_MOST_DEATHS,
-        fn_constructor_args=[plan.place, ray.put(files), options, args.whole_image],
+        fn_constructor_args=[plan.place, models, options, args.whole_image],
     )
     failed, problems, pictures = list[str](), list[str](), 0
     with Progress(sum(len(plan.shards[number]) for number in missing), 'pictures') as bar:

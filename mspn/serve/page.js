@@ -6,8 +6,8 @@ const FILM_STEP = 0.1; // seconds between the pictures of a film that are looked
 const FAINT = 0.5, STRONG = 1.3; // scores: an empty map gives 0.5, and a perfect peak 1.5
 
 let models = {};
-let latest = null; // what is shown: its name, pixels, model, and the people of its last picture
-let rows = []; // of all pictures of what is shown
+let latest = null; // what is shown: its name, pixels, model, and the last of its images
+let images = []; // what the service has answered of it: one image, or those of a film
 let turn = 0; // a new picture, film or camera ends what runs
 
 async function ask(blob, name) {
@@ -34,7 +34,7 @@ function complain(text) {
 function clear() {
   complain('');
   latest = null;
-  rows = [];
+  images = [];
   $('view').getContext('2d').clearRect(0, 0, $('view').width, $('view').height);
   $('view').setAttribute('aria-label', 'nothing yet');
   $('said').textContent = '\u00a0';
@@ -61,35 +61,35 @@ async function showPicture(file, name) {
 function remember(name, pixels, answer, time) {
   const [image] = answer.images;
   latest = {name, pixels, time, model: answer.model, image};
-  image.people.forEach((person, index) => {
-    for (const [keypoint, [x, y, score]] of Object.entries(person.keypoints))
-      rows.push({...(time === null ? {} : {time}), person: index, keypoint, x, y, score});
-  });
+  images.push(time === null ? image : {time, ...image});
 }
 
 // Draws what is remembered, and fills table and links.
 function show() {
-  const {image, pixels} = latest, view = $('view'), paint = view.getContext('2d');
+  const {image, pixels, time} = latest, view = $('view'), paint = view.getContext('2d');
   [view.width, view.height] = [image.width, image.height];
   if (pixels) paint.drawImage(pixels, 0, 0, image.width, image.height);
   drawPeople(paint, image, models[latest.model], Number($('point').value));
   const count = image.people.length;
   const found = `${count} ${count === 1 ? 'person' : 'people'}`;
   view.setAttribute('aria-label', found);
-  $('said').textContent = latest.time === null ? found : `${latest.time.toFixed(1)} s: ${found}`;
+  $('said').textContent = time === null ? found : `${time.toFixed(1)} s: ${found}`;
   fillTable();
-  link($('save-json'), 'json', 'application/json', () => JSON.stringify(shownRows()));
-  link($('save-csv'), 'csv', 'text/csv', () => csvOf(shownRows()));
+  link($('save-json'), 'json', 'application/json', () => JSON.stringify(time === null ? image : images));
+  link($('save-csv'), 'csv', 'text/csv', csv);
   link($('save-picture'), 'png', 'image/png', null);
   $('saves').hidden = $('table').hidden = false;
 }
 
-const shownRows = () => rows.filter((row) => row.score >= Number($('point').value));
-
-function csvOf(entries) {
-  const head = [...(latest.time === null ? [] : ['time']), 'person', 'keypoint', 'x', 'y', 'score'];
-  return [head, ...entries.map((row) => head.map((key) => row[key]))]
-    .map((line) => line.join(',')).join('\r\n') + '\r\n';
+function csv() {
+  const film = latest.time !== null, lines = [];
+  for (const {time, people} of images)
+    people.forEach((person, index) => {
+      for (const [name, numbers] of Object.entries(person.keypoints))
+        lines.push([...(film ? [time] : []), index, name, ...numbers]);
+    });
+  const head = [...(film ? ['time'] : []), 'person', 'keypoint', 'x', 'y', 'score'];
+  return [head, ...lines].map((line) => `${line.join(',')}\r\n`).join('');
 }
 
 // A link that makes its file when it is clicked.
@@ -216,7 +216,7 @@ async function showCamera() {
     await film.play();
     const start = performance.now();
     while (mine === turn) {
-      rows = []; // only the latest picture
+      images = []; // only the latest is of interest
       await look(film, 'camera', (performance.now() - start) / 1000, mine);
     }
   } catch (error) {

@@ -102,13 +102,11 @@ def test_a_photograph(page):
     assert page.locator('#table tbody tr').count() == good
     assert page.get_by_role('cell', name='nose').first.is_visible()
     name, file = save(page, 'JSON')
-    rows = json.loads(file.read_text())
-    assert name == 'astronaut_poses.json' and len(rows) == good
-    row = next(row for row in rows if row['keypoint'] == 'left_shoulder' and row['person'] == 0)
-    at = people.names.index('left_shoulder')
-    assert [row['x'], row['y']] == pytest.approx(people.keypoints[0, at].tolist(), abs=0.1)
+    assert name == 'astronaut_poses.json'
+    assert json.loads(file.read_text())['people'] == json.loads(people.to_json())
     name, file = save(page, 'CSV')
-    assert name == 'astronaut_poses.csv' and len(list(csv.DictReader(file.open()))) == good
+    assert name == 'astronaut_poses.csv'
+    assert len(list(csv.DictReader(file.open()))) == 17 * len(people)
     name, file = save(page, 'Picture')
     assert name == 'astronaut_poses.png'
     assert read_image(file).shape == read_image(PHOTOS / 'astronaut.jpg').shape
