@@ -67,8 +67,7 @@ def run(args: argparse.Namespace) -> None:
     device = (args.device or 'cpu').partition(':')[0]  # Ray gives each worker a GPU of its own
     options = dict(device=device, threads=1, batch_size=args.batch_size, oks_thr=args.oks_thr)
     options |= dict(score_thr=args.score_thr, box_thr=args.bbox_thr, nms_thr=args.nms_thr)
-    files = _model_files(args)
-    _check_models(files, options, args.whole_image)
+    files = _model_files(args, options)
     plan = _Plan(args.input, args.out, args.shard_size, _settings(args, files))
     missing = plan.missing()
     done = len(plan.shards) - len(missing)
@@ -92,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
         fn_constructor_args=[plan.place, models, options, args.whole_image],
     )
     failed, problems, pictures = list[str](), list[str](), 0
-    with Progress(sum(len(plan.shards[number]) for number in missing), 'pictures') as bar:
+    in_files = plan.shards[0][0].endswith('.parquet')  # of how many pictures, nobody knows
+    total = None if in_files else sum(len(plan.shards[number]) for number in missing)
+    with Progress(total, 'pictures') as bar:
         for result in results.iter_rows():
             for people in result['people']:
                 bar.add(int(people))
@@ -113,15 +114,20 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _start(ray: Any) -> None:
-    """Joins the cluster that is there, or else starts one on this machine."""
+    """Joins the cluster that RAY_ADDRESS names, or starts one on this machine."""
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     variables = dict(OPENCV_IO_MAX_IMAGE_PIXELS=str(_MOST_PIXELS), OMP_NUM_THREADS='1')
     common: Any = dict(runtime_env=dict(env_vars=variables), log_to_driver=False)
     common['logging_level'] = 'ERROR'
+    address = os.environ.get('RAY_ADDRESS') or 'local'  # nobody else's, which ends with them
+    if address == 'local':
+        common |= dict(include_dashboard=False, object_store_memory=2**28)
     try:
-        ray.init(address='auto', **common)
-    except ConnectionError:
-        ray.init(include_dashboard=False, object_store_memory=2**28, **common)
+        ray.init(address=address, **common)
+    except ConnectionError as error:
+        raise InputError(
+            f'there is no Ray cluster at {address}, which RAY_ADDRESS names; start it, or unset it'
+        ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a shard that fails is no reason to end the others
@@ -129,25 +135,34 @@ def _start(ray: Any) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _model_files(args: argparse.Namespace) -> dict[str, bytes]:
-    """The ONNX files, which travel to the workers."""
-    files = dict[str, bytes]()
-    for kind, words in (('pose', args.model or [POSE]), ('detector', args.detector)):
-        if words and len(words) == 1 and not words[0].lower().endswith('.onnx'):
-            words = find_model(words[0], kind)
-        if words and len(words) > 1:
-            raise InputError(
-                f'--engine ray takes ONNX files; write one with `mspn export {" ".join(words)} -o '
-                f'{kind}.onnx`'
-            )
-        if words:
-            path = Path(words[0])
-            if not path.is_file():
-                raise InputError(f'{path} does not exist; expected a file of `mspn export`')
-            files[f'{kind}.onnx'] = content = path.read_bytes()
-            for beside in path.parent.glob('*.safetensors'):  # weights that the file refers to
-                if beside.name.encode() in content:
-                    files[beside.name] = beside.read_bytes()
+def _model_files(args: argparse.Namespace, options: dict[str, Any]) -> dict[str, bytes]:
+    """The ONNX files with their weights, which travel to the workers; all of them can be used."""
+    options = options | dict(device='cpu')
+    files = _with_weights('pose', args.model or [POSE])
+    detector = args.detector
+    if not (detector or args.whole_image):
+        detector = [str(default_detector(names_of(_predictor(files, options).meta)))]
+    if detector:
+        files |= _with_weights('detector', detector)
+    _predictor(files, options)  # here a sentence says what is wrong
+    return files
+
+
+def _with_weights(kind: str, words: list[str]) -> dict[str, bytes]:
+    if len(words) == 1 and not words[0].lower().endswith('.onnx'):
+        words = find_model(words[0], kind)
+    if len(words) > 1:
+        raise InputError(
+            f'--engine ray takes ONNX files; write one with `mspn export {" ".join(words)} -o '
+            f'{kind}.onnx`'
+        )
+    path = Path(words[0])
+    if not path.is_file():
+        raise InputError(f'{path} does not exist; expected a file of `mspn export`')
+    files = {f'{kind}.onnx': path.read_bytes()}
+    for beside in path.parent.glob('*.safetensors'):  # to which the file refers
+        if beside.name.encode() in files[f'{kind}.onnx']:
+            files[beside.name] = beside.read_bytes()
     return files
 
 
@@ -157,13 +172,6 @@ def _predictor(files: dict[str, bytes], options: dict[str, Any]) -> Predictor:
             Path(folder, name).write_bytes(content)
         paths: Any = {n[:-5]: Path(folder, n) for n in files if n.endswith('.onnx')}
         return Predictor(**paths, **options)
-
-
-def _check_models(files: dict[str, bytes], options: dict[str, Any], whole_image: bool) -> None:
-    """Raises an `InputError` here, where it is one sentence, rather than in every worker."""
-    predictor = _predictor(files, options | dict(device='cpu'))
-    if not whole_image and 'detector.onnx' not in files:
-        default_detector(names_of(predictor.meta))
 
 
 def _settings(args: argparse.Namespace, files: dict[str, bytes]) -> dict[str, Any]:
@@ -282,7 +290,8 @@ class _Plan:
         if self.out.has(_PLAN):
             table = parquet.read_table(self.out.path(_PLAN), filesystem=self.out.files)
             before = json.loads(table.schema.metadata[b'mspn'])
-            if other := sorted(key for key in settings if settings[key] != before.get(key)):
+            keys = sorted({*settings, *before})
+            if other := [key for key in keys if settings.get(key) != before.get(key)]:
                 raise InputError(
                     f'{out} holds results of a run with other settings ({", ".join(other)}); write '
                     'to another folder'
@@ -349,7 +358,7 @@ class _Worker:
             if not _patiently(lambda: self._out.has(_PLAN)):  # a folder of another machine
                 problem = f'{socket.gethostname()} does not see {self._out.address}'
             elif not _patiently(lambda: self._out.has(name)):
-                rows = self._rows(list(row['paths']))
+                rows = _patiently(lambda: self._rows(list(row['paths'])))
                 _patiently(lambda: self._out.write(name, self._table(rows)))
         except Exception as error:  # of a file system or the network: the driver says it
             rows, problem = [], f'{type(error).__name__}: {error}'
@@ -383,7 +392,7 @@ class _Worker:
                 yield path, lambda path=path: _patiently(lambda: self._source.read(path))
 
     def _in_table(self, path: str) -> Iterator[tuple[str, Any]]:
-        from pyarrow import parquet, types
+        from pyarrow import ArrowException, parquet, types
 
         def holds_bytes(kind: Any) -> bool:
             if types.is_struct(kind):
@@ -409,11 +418,11 @@ class _Worker:
                             content = next((v for v in content.values() if type(v) is bytes), None)
                         yield f'{path}#{row if own is None else own}', lambda c=content or b'': c
                         row += 1
-        except OSError as error:  # Arrow's, too, for a file that is damaged
+        except (*_ABSENT, ValueError, ArrowException) as error:
+            yield path, error
+        except OSError as error:  # Arrow says it of a network, and of a file that is damaged
             if not self._source.is_local:
                 raise
-            yield path, error
-        except ValueError as error:  # likewise, and ours
             yield path, error
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:

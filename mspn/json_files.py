@@ -9,6 +9,7 @@ import collections
 import contextlib
 import gc
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,15 +72,27 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and -1e300 < value < 1e300
 
 
+class _Parsing:
+    """How many threads parse now, and whether garbage was collected before the first did."""
+
+    lock, threads, collected = threading.Lock(), 0, True
+
+
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
     """Parsing makes no garbage, but so many objects that looking for it takes half of the time."""
-    restore = gc.enable if gc.isenabled() else gc.disable
-    gc.disable()
+    with _Parsing.lock:
+        if not _Parsing.threads:
+            _Parsing.collected = gc.isenabled()
+            gc.disable()
+        _Parsing.threads += 1
     try:
         yield
     finally:
-        restore()
+        with _Parsing.lock:
+            _Parsing.threads -= 1
+            if not _Parsing.threads and _Parsing.collected:
+                gc.enable()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -99,17 +99,19 @@ class SharedPredictor:
             try:
                 self._answer(wanted)
             except Exception:  # then each by itself: only those fail that must
-                for asked in wanted:
-                    if not asked.answer.done():
-                        self._answer_one(asked)
-            if batch[-1] is None:
+                self._answer_each(wanted)
+            ended = batch[-1] is None
+            del first, batch, wanted  # nothing here may hold a picture that is done
+            if ended:
                 return
 
-    def _answer_one(self, asked: _Asked) -> None:
-        try:
-            self._answer([asked])
-        except Exception as error:  # nobody waits for ever
-            asked.answer.set_exception(error)
+    def _answer_each(self, batch: list[_Asked]) -> None:
+        for asked in batch:
+            try:
+                if not asked.answer.done():
+                    self._answer([asked])
+            except Exception as error:  # nobody waits for ever
+                asked.answer.set_exception(error)
 
     def _answer(self, batch: list[_Asked]) -> None:
         for item, poses in self.predictor.pose.stream(self._items(batch)):

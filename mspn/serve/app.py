@@ -32,16 +32,17 @@ def make_app(service: Service, *, page: bool = True) -> Starlette:
     """Makes the application; docs/serve.md describes what it answers."""
 
     async def predict(request: Request) -> Response:
-        start = time.perf_counter()
+        start, sent, limits = time.perf_counter(), None, service.limits
         try:
             with service.room.request():
-                async with asyncio.timeout(service.limits.seconds):
-                    sent = await read_request(request, service.limits)
+                async with asyncio.timeout(limits.seconds):
+                    sent = await read_request(request, limits)
                     text = await service.answer(sent)
             answer = Response(text, media_type='application/json')
         except TimeoutError:
+            late = 'there is no answer' if sent else 'the request has not arrived'
             answer = _sentence(
-                503, f'there is no answer after {service.limits.seconds:g} s; try again later'
+                503 if sent else 408, f'{late} after {limits.seconds:g} s; send it again later'
             )
         except HTTPException as error:
             answer = _sentence(error.status_code, str(error.detail))
@@ -60,7 +61,7 @@ def make_app(service: Service, *, page: bool = True) -> Starlette:
         return JSONResponse(service.stats())
 
     async def models(_: Request) -> Response:
-        return JSONResponse(dict(models=await asyncio.to_thread(service.describe)))
+        return JSONResponse(dict(models=service.describe()))
 
     async def of_page(request: Request) -> Response:
         file = Path(__file__).with_name(_PAGE[request.url.path])

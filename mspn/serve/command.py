@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         flush=True,
     )
     config = uvicorn.Config(
-        app, log_level='error', server_header=False, timeout_graceful_shutdown=_PATIENCE
+        app, log_level='critical', server_header=False, timeout_graceful_shutdown=_PATIENCE
     )
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class Room:
     def __init__(self, limits: Limits) -> None:
         self._limits, self.requests = limits, 0
         self._bytes, self._pixels = 0, 0.0
-        self._changed = asyncio.Condition()
+        self._waiting = deque[tuple[float, asyncio.Future[None]]]()
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -70,17 +71,25 @@ class Room:
 
     @contextlib.asynccontextmanager
     async def pixels(self, count: float) -> AsyncIterator[None]:
-        """Waits until so many pixels may be decoded."""
-        most = _AT_ONCE * self._limits.megapixels * 1e6
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._pixels or self._pixels + count <= most)
-            self._pixels += count
+        """Waits until so many pixels may be decoded; who came first has them first."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        self._let_in()
         try:
+            await turn
             yield
         finally:
-            async with self._changed:
+            if turn.done() and not turn.cancelled():
                 self._pixels -= count
-                self._changed.notify_all()
+            self._let_in()
+
+    def _let_in(self) -> None:
+        most = _AT_ONCE * self._limits.megapixels * 1e6
+        while self._waiting and (not self._pixels or self._pixels + self._waiting[0][0] <= most):
+            count, turn = self._waiting.popleft()
+            if not turn.done():  # it may have been cancelled
+                self._pixels += count
+                turn.set_result(None)
 
 
 def _full(why: str) -> Refused:

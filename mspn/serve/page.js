@@ -8,9 +8,12 @@ const FAINT = 0.5, STRONG = 1.3; // scores: an empty map gives 0.5, and a perfec
 let models = {};
 let latest = null; // what is shown: its name, pixels, model, and the last of its images
 let images = []; // what the service has answered of it: one image, or those of a film
+let picture = null; // the file that is shown, for other settings
+let known = null; // the promise of the models
 let turn = 0; // a new picture, film or camera ends what runs
 
 async function ask(blob, name) {
+  await known;
   const form = new FormData();
   form.append('image', blob, name);
   form.append('model', $('model').value);
@@ -33,11 +36,12 @@ function complain(text) {
 
 function clear() {
   complain('');
-  latest = null;
+  latest = picture = null;
   images = [];
   $('view').getContext('2d').clearRect(0, 0, $('view').width, $('view').height);
   $('view').setAttribute('aria-label', 'nothing yet');
-  $('said').textContent = '\u00a0';
+  say('\u00a0', false);
+  $('camera').textContent = 'Start the camera';
   $('saves').hidden = $('table').hidden = true;
 }
 
@@ -45,16 +49,16 @@ function clear() {
 async function showPicture(file, name) {
   const mine = ++turn;
   clear();
-  $('said').textContent = 'Looking for people …';
+  picture = {file, name};
+  say('Looking for people …', true);
   try {
     const [pixels, answer] = await Promise.all([
       createImageBitmap(file).catch(() => null), ask(file, name)]);
     if (mine !== turn) return;
     remember(name, pixels, answer, null);
-    latest.file = file;
     show();
   } catch (error) {
-    if (mine === turn) { clear(); complain(error.message); }
+    if (mine === turn) { say('\u00a0', false); complain(error.message); }
   }
 }
 
@@ -73,7 +77,7 @@ function show() {
   const count = image.people.length;
   const found = `${count} ${count === 1 ? 'person' : 'people'}`;
   view.setAttribute('aria-label', found);
-  $('said').textContent = time === null ? found : `${time.toFixed(1)} s: ${found}`;
+  say(time === null ? found : `${time.toFixed(1)} s: ${found}`, time === null);
   fillTable();
   link($('save-json'), 'json', 'application/json', () => JSON.stringify(time === null ? image : images));
   link($('save-csv'), 'csv', 'text/csv', csv);
@@ -81,12 +85,14 @@ function show() {
   $('saves').hidden = $('table').hidden = false;
 }
 
+const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
 function csv() {
   const film = latest.time !== null, lines = [];
   for (const {time, people} of images)
     people.forEach((person, index) => {
-      for (const [name, numbers] of Object.entries(person.keypoints))
-        lines.push([...(film ? [time] : []), index, name, ...numbers]);
+      for (const [name, ...numbers] of keypointsOf(person))
+        lines.push([...(film ? [time] : []), index, quoted(name), ...numbers]);
     });
   const head = [...(film ? ['time'] : []), 'person', 'keypoint', 'x', 'y', 'score'];
   return [head, ...lines].map((line) => `${line.join(',')}\r\n`).join('');
@@ -111,7 +117,7 @@ function fillTable() {
   const body = $('table').tBodies[0], threshold = Number($('point').value);
   body.replaceChildren();
   latest.image.people.forEach((person, index) => {
-    for (const [name, numbers] of Object.entries(person.keypoints)) {
+    for (const [name, ...numbers] of keypointsOf(person)) {
       if (numbers[2] < threshold) continue;
       const line = body.insertRow();
       line.insertCell().textContent = index;
@@ -171,62 +177,81 @@ async function grab(film) {
   return [canvas, await new Promise((done) => canvas.toBlob(done, 'image/jpeg', 0.92))];
 }
 
-async function look(film, name, time, mine) {
+async function look(film, name, time, mine, onlyLatest) {
   const [pixels, blob] = await grab(film);
   const answer = await ask(blob, name);
   if (mine !== turn) return;
+  if (onlyLatest) images = [];
   remember(name, pixels, answer, time);
   show();
 }
 
+// A film is played nowhere: it is wound on, and looked at.
+function newFilm() {
+  const film = document.createElement('video');
+  film.muted = film.playsInline = true;
+  return film;
+}
+
+const happens = (film, event) => new Promise((done, failed) => {
+  film.addEventListener(event, done, {once: true});
+  film.addEventListener('error', () => failed(new Error('')), {once: true});
+});
+
 async function showFilm(file, name) {
-  const mine = ++turn, film = $('film');
+  const mine = ++turn, film = newFilm(), url = URL.createObjectURL(file);
   clear();
-  film.src = URL.createObjectURL(file);
   try {
-    await new Promise((done, failed) => {
-      film.onloadeddata = done;
-      film.onerror = () => failed(new Error(
-        `${name} cannot be played by this browser; \`mspn predict\` reads more kinds of films`));
+    const ready = happens(film, 'loadeddata');
+    film.src = url;
+    await ready.catch(() => {
+      throw new Error(
+        `${name} cannot be played by this browser; \`mspn predict\` reads more kinds of films`);
     });
     for (let step = 0; step * FILM_STEP < film.duration && mine === turn; step++) {
       const time = Number((step * FILM_STEP).toFixed(3));
+      const there = happens(film, 'seeked');
       film.currentTime = time;
-      await new Promise((done) => { film.onseeked = done; });
-      await look(film, name, time, mine);
+      await there.catch(() => { throw new Error(`${name} is damaged after ${time} s`); });
+      if (film.currentTime < time - FILM_STEP) break; // it is shorter than it says
+      await look(film, name, time, mine, false);
     }
-    if (mine === turn) $('said').textContent += ', the end';
+    if (mine === turn) say(`${$('said').textContent}, the end`, true);
   } catch (error) {
-    if (mine === turn) { clear(); complain(error.message); }
+    if (mine === turn) complain(error.message);
   } finally {
-    URL.revokeObjectURL(film.src);
+    film.removeAttribute('src');
+    film.load();
+    URL.revokeObjectURL(url);
   }
 }
 
 async function showCamera() {
-  const mine = ++turn, film = $('film');
+  const mine = ++turn, film = newFilm();
   clear();
+  $('camera').textContent = 'Stop the camera';
   let stream;
   try {
     // Only pages of this machine, or over https, are given a camera.
-    if (!navigator.mediaDevices) throw new Error('this browser gives no camera to this address');
+    if (!navigator.mediaDevices) throw new Error('this browser gives none to this address');
     stream = await navigator.mediaDevices.getUserMedia({video: true});
-    $('camera').textContent = 'Stop the camera';
     film.srcObject = stream;
     await film.play();
     const start = performance.now();
-    while (mine === turn) {
-      images = []; // only the latest is of interest
-      await look(film, 'camera', (performance.now() - start) / 1000, mine);
-    }
+    while (mine === turn)
+      await look(film, 'camera', (performance.now() - start) / 1000, mine, true);
   } catch (error) {
-    if (mine === turn) { clear(); complain(`the camera gives no picture: ${error.message}`); }
+    if (mine === turn) complain(`the camera gives no picture: ${error.message}`);
   } finally {
     stream?.getTracks().forEach((track) => track.stop());
-    film.srcObject = null;
-    if (mine === turn) turn++;
-    $('camera').textContent = 'Start the camera';
+    if (mine === turn) stopCamera();
   }
+}
+
+// What runs ends; what is shown stays.
+function stopCamera() {
+  turn++;
+  $('camera').textContent = 'Start the camera';
 }
 
 function take(file) {
@@ -236,16 +261,25 @@ function take(file) {
   else showPicture(file, name);
 }
 
+// In the order of the model; names may be numbers, which an object would sort.
+const keypointsOf = (person) =>
+  models[latest.model].keypoints.map((name) => [name, ...person.keypoints[name]]);
+
+function say(text, aloud) {
+  $('said').setAttribute('aria-live', aloud ? 'polite' : 'off');
+  $('said').textContent = text;
+}
+
 function showNumbers() {
   $('box-shown').textContent = Number($('box').value).toFixed(2);
   $('point-shown').textContent = Number($('point').value).toFixed(2);
 }
 
-async function start() {
+function start() {
   showNumbers();
   $('file').onchange = () => { take($('file').files[0]); $('file').value = ''; };
   $('camera').onclick = () => {
-    if ($('camera').textContent.startsWith('Stop')) turn++;
+    if ($('camera').textContent.startsWith('Stop')) stopCamera();
     else showCamera();
   };
   const drop = $('drop');
@@ -258,8 +292,12 @@ async function start() {
   };
   document.onpaste = (event) => take(event.clipboardData.files[0]);
   $('box').oninput = $('point').oninput = showNumbers;
-  $('box').onchange = $('model').onchange = () => latest?.file && showPicture(latest.file, latest.name);
+  $('box').onchange = $('model').onchange = () => picture && showPicture(picture.file, picture.name);
   $('point').onchange = () => latest && show();
+  known = learn();
+}
+
+async function learn() {
   try {
     for (const model of (await (await fetch('models')).json()).models) {
       models[model.name] = model;

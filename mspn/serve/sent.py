@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from ..batches import WHOLE_IMAGE
+from ..batches import WHOLE_IMAGE, Item, check_item
 from ..errors import InputError
 from ..json_files import parse_json, shown
 from ..poses import check_boxes
@@ -25,10 +27,12 @@ from ..runtime.shared import LOWEST
 from .limits import Limits, Refused
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF')
-_MOST_PARTS = 50_000  # lists and objects of JSON; 16 pictures of 200 boxes have 3,300
+_MOST_PARTS = 50_000  # lists, objects and commas of JSON; 16 pictures of 200 boxes have 16,000
 _MOST_SCANS = 100  # of a progressive JPEG; each is gone through over all of its pixels
 _NAME = 200  # characters of a picture's name that the answer repeats
 _BODY = 'the body of the request'
+_MARKER = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')  # of a JPEG, but for those within a scan
+_END, _SCAN, _ALONE = 0xD9, 0xDA, (0x01, 0xD8)  # the last two have no length
 _FORMS = (
     'send one picture as the body (Content-Type: image/jpeg), several as multipart/form-data, or '
     'JSON: {"images": [{"data": "<base64>"}]}'
@@ -64,16 +68,12 @@ async def read_request(request: Request, limits: Limits) -> Sent:
     settings: dict[str, Any] = dict(request.query_params)
     pictures: list[Picture] = []
     if kind == 'multipart/form-data':
-        form = await request.form(max_files=limits.pictures + 1, max_fields=20)
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                pictures.append(Picture(await value.read(), value.filename or ''))
-            else:
-                settings[name] = value
+        pictures, fields = await _of_form(request)
+        settings |= fields
     elif kind == 'application/json':
         content = await request.body()
-        if content.count(b'[') + content.count(b'{') > _MOST_PARTS:  # it would take gigabytes
-            raise Refused(413, f'{_BODY} has more than {_MOST_PARTS:,} lists and objects')
+        if sum(map(content.count, (b'[', b'{', b','))) > _MOST_PARTS:  # it would take gigabytes
+            raise Refused(413, f'{_BODY} has more than {_MOST_PARTS:,} lists, objects and commas')
         try:
             given = await asyncio.to_thread(parse_json, content, _BODY, expected=_FORMS)
         except InputError as error:
@@ -89,6 +89,25 @@ async def read_request(request: Request, limits: Limits) -> Sent:
     return _with_settings(pictures, settings, limits)
 
 
+async def _of_form(request: Request) -> tuple[list[Picture], dict[str, str]]:
+    pictures, fields = list[Picture](), dict[str, str]()
+    try:
+        _, options = parse_options_header(request.headers['content-type'])
+        end = b'--' + options.get(b'boundary', b'') + b'--'
+        if end not in (await request.body())[-1000:]:  # the parser does not mind
+            raise Refused(400, f'{_BODY} is a form that ends too early; {_FORMS}')
+        async with request.form(max_files=1000, max_fields=1000) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    name = (value.filename or '')[:_NAME]
+                    pictures.append(Picture(await value.read(), name))
+                else:
+                    fields[name] = value
+    except UnicodeError:
+        raise Refused(400, f'{_BODY} is not in the character set that it names') from None
+    return pictures, fields
+
+
 def _of_json(index: int, image: Any) -> Picture:
     allowed = {'data', 'name', 'boxes'}
     if not isinstance(image, dict) or not isinstance(image.get('data'), str):
@@ -99,7 +118,7 @@ def _of_json(index: int, image: Any) -> Picture:
         content = base64.b64decode(image['data'], validate=True)
     except (binascii.Error, ValueError):
         raise Refused(400, f'the data of image {index} is not base64') from None
-    return Picture(content, str(image.get('name') or ''), image.get('boxes'))
+    return Picture(content, str(image.get('name') or '')[:_NAME], image.get('boxes'))
 
 
 def _with_settings(pictures: list[Picture], given: Mapping[str, Any], limits: Limits) -> Sent:
@@ -131,8 +150,9 @@ def _with_settings(pictures: list[Picture], given: Mapping[str, Any], limits: Li
 def _boxes_of_text(boxes: Any) -> Any:
     if not isinstance(boxes, str) or boxes == WHOLE_IMAGE:
         return boxes
+    expected = f'expected numbers or {WHOLE_IMAGE}'
     try:
-        return parse_json(boxes.encode(), 'boxes', expected=f'expected numbers or {WHOLE_IMAGE}')
+        return parse_json(boxes.encode(errors='replace'), 'boxes', expected=expected)
     except InputError as error:
         raise Refused(400, str(error)) from None
 
@@ -149,8 +169,7 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
 
 def called(index: int, picture: Picture) -> str:
     """What messages and answers call a picture."""
-    name = picture.name[:_NAME]
-    return f'image {index}' + (f' ({name})' if name else '')
+    return f'image {index}' + (f' ({picture.name})' if picture.name else '')
 
 
 def size_of(index: int, picture: Picture) -> tuple[int, int]:
@@ -189,9 +208,7 @@ def decoded(
     name, content = called(index, picture), picture.content
     try:
         if content[:2] == b'\xff\xd8':  # OpenCV shows grey where the rest of a JPEG is missing
-            scan, end = b'\xff\xda', b'\xff\xd9'
-            whole = content.rfind(end) > content.rfind(scan)
-            whole &= content.count(scan) <= _MOST_SCANS
+            whole = _is_whole_jpeg(content)
         else:
             whole = True
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -203,6 +220,10 @@ def decoded(
     # OpenCV turns a picture as its Exif data say.
     if pixels is None or sorted(pixels.shape[:2]) != sorted(size):
         raise Refused(415, f'{name} is damaged or ends too early; save it again')
+    try:
+        check_item(index, Item(pixels))
+    except InputError as error:
+        raise Refused(400, str(error)) from None
     boxes = picture.boxes
     if boxes is None or (isinstance(boxes, str) and boxes == WHOLE_IMAGE):
         return pixels, boxes
@@ -215,3 +236,16 @@ def decoded(
         return pixels, check_boxes(boxes, None, pixels.shape[1::-1], name)[0]
     except InputError as error:
         raise Refused(400, str(error)) from None
+
+
+def _is_whole_jpeg(content: bytes) -> bool:
+    """Whether a JPEG has its end, and not so many scans that they take hours to decode."""
+    place, scans = 2, 0
+    while (found := _MARKER.search(content, place)) and scans <= _MOST_SCANS:
+        kind, place = content[found.end() - 1], found.end()
+        if kind == _END:
+            return True
+        if kind not in _ALONE:
+            place += int.from_bytes(content[place : place + 2], 'big')
+            scans += kind == _SCAN
+    return False

@@ -6,8 +6,8 @@ import asyncio
 import collections
 import json
 import statistics
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +21,39 @@ from .sent import Sent, check_size, decoded, size_of
 _LATEST = 1000  # requests of which the latency is known
 
 
+class _Asked(list[Future[People]]):
+    """What a request waits for, until it is answered or nobody waits any more."""
+
+    ended = False
+
+    def end(self) -> None:
+        """What has not begun is not computed."""
+        self.ended = True
+        for future in self:
+            future.cancel()
+
+
 class Service:
     """Answers requests.
 
     Args:
-        models: The files of the pose models by their names; the first is the default. It is
-            loaded at once, the others when they are asked for.
+        models: The files of the pose models by their names; the first is the default.
         limits: How much is taken.
         options: Of a `SharedPredictor`.
     """
 
     def __init__(self, models: Mapping[str, Path], limits: Limits, **options: Any) -> None:
-        self.models, self.limits, self._options = dict(models), limits, options
-        self.default = next(iter(self.models))
-        self.room = Room(limits)
-        self._loaded: dict[str, SharedPredictor] = {}
-        self._loading = threading.Lock()
+        self.models = {name: SharedPredictor(pose=file, **options) for name, file in models.items()}
+        self.limits, self.room = limits, Room(limits)
+        self._finding = set[asyncio.Task[Any]]()
         self._counts: collections.Counter[str] = collections.Counter()
         self._latencies: collections.deque[float] = collections.deque(maxlen=_LATEST)
-        self._predictor(self.default)
-
-    def _predictor(self, name: str) -> SharedPredictor:
-        if name not in self.models:
-            raise Refused(404, f'there is no model {name!r}; expected {listed([*self.models])}')
-        if name not in self._loaded:
-            with self._loading:
-                if name not in self._loaded:
-                    self._loaded[name] = SharedPredictor(pose=self.models[name], **self._options)
-        return self._loaded[name]
 
     def describe(self) -> list[dict[str, Any]]:
         """The models: their keypoints, which of them limbs link, and colours (red, green, blue)."""
         described = []
-        for name in self.models:
-            meta = self._predictor(name).meta
+        for name, model in self.models.items():
+            meta = model.meta
             links, limbs, joints = (part.tolist() for part in skeleton_of(meta))
             colours = dict(
                 link_colours=[colour[::-1] for colour in limbs],
@@ -69,12 +68,21 @@ class Service:
         Raises:
             Refused: The request cannot be answered.
         """
-        name = sent.model or self.default
+        name = sent.model or next(iter(self.models))
+        if name not in self.models:
+            raise Refused(404, f'there is no model {name!r}; expected {listed([*self.models])}')
+        shared, asked = self.models[name], _Asked()
+        # It is not cancelled: it gives the room back when nothing holds the pixels any more.
+        task = asyncio.create_task(self._people(sent, shared, asked))
+        self._finding.add(task)
+        task.add_done_callback(self._finding.discard)
         try:
-            shared = await asyncio.to_thread(self._predictor, name)
-            found = await self._people(sent, shared)
+            found = await asyncio.shield(task)
         except InputError as error:
             raise Refused(400, str(error)) from None
+        finally:
+            asked.end()
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
         images = []
         for picture, (size, people) in zip(sent.pictures, found, strict=True):
             head = json.dumps(dict(name=picture.name, width=size[0], height=size[1]))
@@ -85,23 +93,28 @@ class Service:
         head = json.dumps(dict(model=name, keypoints=names_of(shared.meta)))
         return f'{head[:-1]}, "images": [{", ".join(images)}]}}'
 
-    async def _people(self, sent: Sent, shared: SharedPredictor) -> list[tuple[Any, People]]:
-        """Width and height of every picture as it is seen, and its people."""
+    async def _people(
+        self, sent: Sent, shared: SharedPredictor, asked: _Asked
+    ) -> list[tuple[Any, People]]:
+        """Width and height of every picture as it is seen, and its people, unless it is ended."""
         limits, pictures = self.limits, list(enumerate(sent.pictures))
         said = [await asyncio.to_thread(size_of, *numbered) for numbered in pictures]
         async with self.room.pixels(check_size(said, limits)):
-            asked = []
+            sizes, answers = list[Any](), list[asyncio.Future[People]]()
             try:
                 # The first is being answered while the next is decoded.
                 for numbered, size in zip(pictures, said, strict=True):
+                    if asked.ended:
+                        return []
                     pixels, boxes = await asyncio.to_thread(decoded, *numbered, size, limits)
                     options: Any = dict(box_thr=sent.box_thr, most=limits.people)
-                    future = shared.submit(pixels, boxes, **options)
-                    asked.append((pixels.shape[1::-1], future))
-                return [(size, await asyncio.wrap_future(future)) for size, future in asked]
+                    asked.append(shared.submit(pixels, boxes, **options))
+                    answers.append(asyncio.wrap_future(asked[-1]))
+                    sizes.append(pixels.shape[1::-1])
+                    del pixels
+                return list(zip(sizes, await asyncio.gather(*answers), strict=True))
             finally:
-                for _, future in asked:
-                    future.cancel()
+                await asyncio.gather(*answers, return_exceptions=True)
 
     def count(self, status: int, seconds: float) -> None:
         """Notes a request that has been answered."""
@@ -127,5 +140,5 @@ class Service:
 
     def close(self) -> None:
         """Ends the threads of the models."""
-        for shared in self._loaded.values():
+        for shared in self.models.values():
             shared.close()

@@ -120,8 +120,9 @@ def test_workers_that_die_lose_nothing(many, tmp_path):
     assert len(kept) == 14
 
     # Other settings would make a mixture.
-    code, _, said = done(many, out, '--bbox-thr', '0.7')
-    assert code == 2 and 'other settings (bbox_thr)' in said
+    for options, expected in ((['--bbox-thr', '0.7'], 'bbox_thr'), (['--whole-image'], 'detector')):
+        code, _, said = done(many, out, *options)
+        assert code == 2 and f'other settings ({expected}' in said
 
 
 def test_pictures_in_parquet(tmp_path):
@@ -166,7 +167,7 @@ def test_a_network_that_fails_is_no_bad_picture(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr('ray.get', lambda files: files)
         args = make_parser().parse_args(['predict', 'x'])
-        worker = cluster._Worker(plan.place, cluster._model_files(args), {}, False)
+        worker = cluster._Worker(plan.place, cluster._model_files(args, {}), {}, False)
     shard = dict(shard=0, paths=plan.shards[0])
     failures = [OSError('timed out')] * 2
     read = type(plan.source).read
@@ -179,7 +180,7 @@ def test_a_network_that_fails_is_no_bad_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(type(plan.source), 'read', unsteady)
     assert worker(shard)['failed'] == [] and plan.missing() == []
     (tmp_path / 'out' / 'part-000000.parquet').unlink()
-    failures += [OSError('timed out')] * 9
+    failures += [OSError('timed out')] * 99
     result = worker(shard)
     assert 'timed out' in result['problem'] and plan.missing() == [0]
     failures.clear()

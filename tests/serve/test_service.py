@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from serving import PHOTOS, Running, png_of
+from serving import PHOTOS, Running, ask, form, png_of
 
 import mspn
 from mspn.media import read_image
@@ -29,26 +29,8 @@ from mspn.runtime.shared import SharedPredictor
 DOCUMENTATION = PHOTOS.parents[1] / 'docs' / 'serve.md'
 
 
-def ask(running, body=b'', kind='image/jpeg', path='/predict', method='POST', **headers):
-    """The status and the JSON of an answer."""
-    connection = http.client.HTTPConnection(running.host, running.port, timeout=60)
-    connection.request(method, path, body, {'Content-Type': kind, **headers} if kind else headers)
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
-
-
 def ask_json(running, **request):
     return ask(running, json.dumps(request), 'application/json')
-
-
-def form(*parts):
-    """A form of parts (name, file name or None, content): its body and its type."""
-    lines = []
-    for name, file, content in parts:
-        more = '' if file is None else f'; filename="{file}"'
-        head = f'--limit\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'
-        lines += [head.encode(), content, b'\r\n']
-    return b''.join([*lines, b'--limit--\r\n']), 'multipart/form-data; boundary=limit'
 
 
 def base64_of(content):
@@ -111,6 +93,17 @@ def test_the_examples_of_the_documentation(running, photo, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     exec(re.search(r'```python\n(.*?)```', text, re.S)[1], {})
     assert re.fullmatch(r'\[([1-9]), \1\]\n', capsys.readouterr().out)
+
+
+def test_pictures_with_something_behind_them(running, photo):
+    """As the short films of phones, in which there are markers of JPEG by chance."""
+    expected = ask(running, photo)[1]['images'][0]['people']
+    behind = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
+    for content in (photo + behind, photo + b'\xff\xda' * 500):
+        status, answer = ask(running, content)
+        assert status == 200 and answer['images'][0]['people'] == expected
+    half = photo[: len(photo) // 2] + b'\x00' + behind.replace(b'\xff\xd9', b'')[:100]
+    assert ask(running, half)[0] == 415
 
 
 def test_thresholds(running, photo):
@@ -178,9 +171,19 @@ ABUSE = {
     'a line too long to crop': (lambda p: (png_of(33_000, 2, bytes(2 * 99_001)), 'image/png'), 400),
     'too many bytes': (lambda p: (p + bytes(5_000_000), 'image/jpeg'), 413),
     'too many bytes in a form': (lambda p: form(('a', 'a.jpg', p + bytes(5_000_000))), 413),
-    'too many pictures': (lambda p: form(*[('a', 'a.jpg', p[:2000])] * 17), (400, 413)),
+    'too many pictures': (lambda p: form(*[('a', 'a.jpg', p[:2000])] * 17), 413),
+    'far too many pictures': (lambda p: form(*[('a', 'a.jpg', p[:20])] * 1100), 400),
     'a form without a limit': (lambda p: (b'--x', 'multipart/form-data'), 400),
     'a form cut off': (lambda p: (form(('a', 'a.jpg', p))[0][:3000], form()[1]), (400, 415)),
+    'a form without its last part': (
+        lambda p: (form(('a', 'a.jpg', p), ('box_thr', None, b'0.9'))[0][:-20], form()[1]),
+        400,
+    ),
+    'a form in no character set': (
+        lambda p: (form(('a', 'a.jpg', p))[0], form()[1] + '; charset=undefined'),
+        400,
+    ),
+    'boxes that are no text': (lambda p: dict(images=[dict(data=DATA)], boxes='\ud800'), 400),
     'a form without a picture': (lambda p: form(('box_thr', None, b'0.3')), 400),
     'a form with an unknown field': (
         lambda p: form(('a', 'a.jpg', p), ('threshold', None, b'0.3')),
@@ -336,6 +339,11 @@ def test_what_cannot_be_served(tmp_path, capsys, photo):
             (['--host', '203.0.113.7'], 'nothing can listen'),
             (['--model', str(tmp_path / 'a.onnx'), '--port', '0'], 'cannot be opened as an ONNX'),
             (['--model', 'mspn-large', '--port', '0'], 'there is no pose model'),
+            (['--model', 'mspn-small', str(tmp_path / 'b.onnx'), '--port', '0'], 'does not exist'),
+            (
+                ['--model', str(tmp_path / 'b' / 'a.onnx'), str(tmp_path / 'a.onnx')],
+                'have the same name',
+            ),
         ):
             with pytest.raises(SystemExit) as ended:
                 main(['serve', '--no-page', *options])

@@ -1,5 +1,7 @@
 """A service, started by its command as a user does, and what it is sent."""
 
+import http.client
+import json
 import os
 import re
 import struct
@@ -48,3 +50,21 @@ def png_of(width, height, rows=b''):
     head = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
     parts = chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
     return b'\x89PNG\r\n\x1a\n' + parts
+
+
+def ask(running, body=b'', kind='image/jpeg', path='/predict', method='POST', **headers):
+    """The status and the JSON of an answer."""
+    connection = http.client.HTTPConnection(running.host, running.port, timeout=60)
+    connection.request(method, path, body, {'Content-Type': kind, **headers} if kind else headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def form(*parts):
+    """A form of parts (name, file name or None, content): its body and its type."""
+    lines = []
+    for name, file, content in parts:
+        more = '' if file is None else f'; filename="{file}"'
+        head = f'--limit\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'
+        lines += [head.encode(), content, b'\r\n']
+    return b''.join([*lines, b'--limit--\r\n']), 'multipart/form-data; boundary=limit'
