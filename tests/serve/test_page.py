@@ -134,16 +134,26 @@ def test_what_is_no_picture_gets_a_sentence(page, tmp_path, content):
     assert found(page) and not page.get_by_role('alert').is_visible()
 
 
-def test_a_film(page, tmp_path):
-    pictures = [read_image(PHOTOS / 'astronaut.jpg')] * 12
-    height, width = pictures[0].shape[:2]
-    film = tmp_path / 'walk.webm'
-    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*'VP80'), 24, (width, height))
-    for picture in pictures:
+@pytest.fixture(scope='module')
+def film(tmp_path_factory):
+    path = tmp_path_factory.mktemp('films') / 'walk.webm'
+    picture = read_image(PHOTOS / 'astronaut.jpg')
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter.fourcc(*'VP80'), 24, (picture.shape[1], picture.shape[0])
+    )
+    for _ in range(12):
         writer.write(picture)
     writer.release()
-    upload(page, film)
+    return path
+
+
+def ended(page):
     page.get_by_text('0.4 s: ').filter(has_text='the end').wait_for(timeout=60_000)
+
+
+def test_a_film(page, film, tmp_path):
+    upload(page, film)
+    ended(page)
     assert colours(page) > 200
     rows = list(csv.DictReader(save(page, 'CSV')[1].open()))
     assert {row['time'] for row in rows} == {'0', '0.1', '0.2', '0.3', '0.4'}
@@ -152,11 +162,20 @@ def test_a_film(page, tmp_path):
     page.get_by_role('alert').filter(has_text='broken.webm').wait_for(timeout=20_000)
 
 
-def test_the_camera(page):
+def test_the_camera(page, film):
     page.get_by_role('button', name='Start the camera').click()
     page.get_by_text(re.compile('[0-9] s: 0 people')).wait_for(timeout=30_000)  # a test picture
+    assert json.loads(save(page, 'JSON')[1].read_text())[0]['people'] == []
     page.get_by_role('button', name='Stop the camera').click()
     page.get_by_role('button', name='Start the camera').wait_for()
+    # What comes next ends what runs.
+    page.get_by_role('button', name='Start the camera').click()
+    upload(page, film)
+    ended(page)
+    assert page.get_by_role('button', name='Start the camera').is_visible()
+    upload(page, film)
+    upload(page, PHOTOS / 'astronaut.jpg')
+    page.get_by_role('status').filter(has_text=re.compile('^[0-9]+ (person|people)$')).wait_for()
 
 
 def test_the_service_has_gone(page, browser):
