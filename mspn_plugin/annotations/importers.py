@@ -73,8 +73,9 @@ class Pictures:
     def find(self, name: Any, near: str = '') -> str | None:
         """The path from the root of the picture that a label file calls so, or ``None``.
 
-        Of several with the same last name the one stays that agrees with most of the folders in
-        `name`, and then with those of `near`; if that leaves several, it is none of them.
+        Of several with the same last name it is the one at that very path, or else the one that
+        agrees with most of the folders in `name`, and then with those of `near`; if that leaves
+        several, it is none of them.
         """
         if not isinstance(name, str):
             return None
@@ -82,6 +83,9 @@ class Pictures:
         alternatives = [parts, [*parts[:-1], _UPLOAD.sub('', parts[-1])]] if parts else []
         for wanted in alternatives:
             found = self._by_name.get(wanted[-1].lower(), [])
+            if whole := [path for path in found if _parts(path) == wanted]:
+                return whole[0]
+            found = [path for path in found if _parts(path)[-1] == wanted[-1]] or found
             for folders in (wanted[:-1], _parts(near)):
                 if len(found) > 1:
                     marks = [_agreement(_parts(path)[:-1], folders) for path in found]
@@ -239,8 +243,10 @@ def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterat
             '3 values of each, as [17, 3]'
         )
     given = settings.get('names', ['object'])
-    pairs = given.items() if isinstance(given, dict) else enumerate(given or ())
-    names = {int(key): str(name) for key, name in pairs if str(key).isdecimal()}
+    given = [given] if isinstance(given, str) else given
+    classes: Any = given.items() if isinstance(given, dict) else ()
+    classes = enumerate(given) if isinstance(given, list) else classes
+    names = {int(key): str(name) for key, name in classes if str(key).isdecimal()}
     if not names:
         raise InputError(f'{path} has the names {_brief(given)}; expected the names of the classes')
     points = settings.get('kpt_names')
@@ -256,20 +262,28 @@ def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterat
         dict(id=i + 1, name=name, **({'keypoints': points} if isinstance(points, list) else {}))
         for i, name in sorted(names.items())
     ]
-    found = False
+    sets, absent, folder = list[LabelSet](), list[str](), path.parent
+    if isinstance(base := settings.get('path'), str) and folder.joinpath(*_parts(base)).is_dir():
+        folder = folder.joinpath(*_parts(base))
     for key, split in (('train', 'train'), ('val', 'val'), ('test', 'test')):
         entries = settings.get(key)
         content = dict(images=[], annotations=[], categories=categories)
         lost, members = list[str](), dict[str, None]()
         for entry in entries if isinstance(entries, list) else filter(None, [entries]):
-            members.update(dict.fromkeys(_yolo_pictures(path.parent, str(entry), pictures, lost)))
+            before = len(members) + len(lost)
+            members.update(dict.fromkeys(_yolo_pictures(folder, str(entry), pictures, lost)))
+            if len(members) + len(lost) == before:
+                absent.append(f'{key}: {entry}')
         for name in members:
             _add_yolo(content, pictures.root, name, shape, set(names))
+        if lost:
+            absent.append(f'{len(lost)} listed pictures of {key}: {listed(lost, 3)}')
         if members:
-            found = True
-            said = f'{len(lost)} listed pictures are not there: {listed(lost, 3)}' if lost else ''
-            yield LabelSet(split, path, content, [*map(int, swaps)] if swaps else None, said)
-    if not found:
+            sets.append(LabelSet(split, path, content, [*map(int, swaps)] if swaps else None))
+    if absent and sets:
+        sets[0] = sets[0]._replace(said=f'nothing is there of {"; ".join(absent)}')
+    yield from sets
+    if not sets:
         raise InputError(
             f'{path} names no folder below {path.parent} that holds pictures (train: '
             f'{_brief(settings.get("train"))}, val: {_brief(settings.get("val"))}); correct them'
@@ -325,8 +339,11 @@ def _add_yolo(
         raise InputError(f'the picture {root / name} cannot be read; take it out, or mend it')
     (width, height), number = header[0], len(content['images']) + 1
     content['images'].append(dict(id=number, file_name=name, width=width, height=height))
-    labels = _label_file(root, name)
+    labels, before = _label_file(root, name), set[str]()
     for line, text in enumerate(_lines(labels), 1) if labels else ():
+        if text in before:  # Ultralytics leaves them out as well
+            continue
+        before.add(text)
         values = text.split()
         try:
             kind, *numbers = (float(value) for value in values)
@@ -384,6 +401,8 @@ def _label_studio(
     """COCO's content, and what was left out."""
     names = dict[str, int]()
     images, people, skipped, lost = list[Any](), list[Any](), 0, 0
+    several = sum(len(_annotations_of(task) or ()) > 1 for task in tasks)
+    nameless = sum(_picture_of(task) is None for task in tasks)
     for task in tasks:
         if (file := _picture_of(task)) is None:
             continue
@@ -393,7 +412,8 @@ def _label_studio(
         points = [region for region in regions if region['labels_of'] == 'keypoint']
         for name in (point['label'] for point in points):
             names.setdefault(name, len(names))
-        if (groups := _grouped(boxes, points)) is None:
+        size = image.get('width', 100), image.get('height', 100)
+        if (groups := _grouped(boxes, points, size)) is None:
             skipped += 1
             continue
         images.append(image)
@@ -426,6 +446,13 @@ def _label_studio(
     content = dict(images=images, annotations=annotations, categories=categories)
     said = [f'{skipped} pictures {why}, left out'] if skipped else []
     said += [f'{lost} keypoints are in no rectangle or twice in one, left out'] if lost else []
+    if nameless:
+        said.append(f'{nameless} tasks name no picture of a known kind, left out')
+    if several:
+        said.append(
+            f'{several} pictures have labels of several annotators; taken is the ground truth, or '
+            'else the last'
+        )
     return content, '; '.join(said)
 
 
@@ -444,8 +471,7 @@ def _upright(box: Mapping[str, Any], width: float, height: float) -> list[float]
     """x, y, width, height in pixels around a rectangle, which may be turned about its corner."""
     x, y = box['x'] * width / 100, box['y'] * height / 100
     w, h = box['width'] * width / 100, box['height'] * height / 100
-    angle = math.radians(box['rotation'] if is_number(box.get('rotation')) else 0)
-    cos, sin = math.cos(angle), math.sin(angle)
+    cos, sin = math.cos(_angle(box)), math.sin(_angle(box))
     corners = [(x + a * cos - b * sin, y + a * sin + b * cos) for a in (0, w) for b in (0, h)]
     (x1, y1), (x2, y2) = map(min, zip(*corners, strict=True)), map(max, zip(*corners, strict=True))
     return [round(number, 2) for number in (x1, y1, x2 - x1, y2 - y1)]
@@ -463,11 +489,9 @@ def _picture_of(task: Mapping[str, Any]) -> str | None:
 
 def _regions(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The keypoints and rectangles of a task, in both of Label Studio's forms of JSON."""
-    given = task.get('annotations') or task.get('completions')
-    if isinstance(given, list):  # the full form; the newest annotation with something in it
-        kept = [a for a in given if isinstance(a, dict) and not a.get('was_cancelled')]
-        results = [a['result'] for a in kept if isinstance(a.get('result'), list) and a['result']]
-        for region in results[-1] if results else ():
+    if (given := _annotations_of(task)) is not None:
+        right = [a for a in given if a.get('ground_truth') is True]
+        for region in (right or given)[-1]['result'] if given else ():
             if isinstance(region, dict) and isinstance(region.get('value'), dict):
                 yield from _region({**region['value'], **_without(region, 'value')})
     else:  # JSON-MIN: a list for each tool
@@ -475,6 +499,15 @@ def _regions(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for region in regions if isinstance(regions, list) else ():
                 if isinstance(region, dict):
                     yield from _region(region)
+
+
+def _annotations_of(task: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What annotators have made of a task, where there is something; ``None`` in JSON-MIN."""
+    given = task.get('annotations') or task.get('completions')
+    if not isinstance(given, list):
+        return None
+    kept = [a for a in given if isinstance(a, dict) and not a.get('was_cancelled')]
+    return [a for a in kept if isinstance(a.get('result'), list) and a['result']]
 
 
 def _without(record: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -490,33 +523,40 @@ def _region(region: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _grouped(
-    boxes: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]
+    boxes: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]], size: tuple[float, float]
 ) -> list[tuple[Any, list[Any]]] | None:
     """Each box with its keypoints: by their parent, or because they are inside; ``None`` if not so.
 
-    Without boxes all keypoints of a picture are of one, if none of them is there twice.
+    Without boxes all keypoints of a picture are of one, if none of them is there twice. A keypoint
+    inside several goes to the smallest that lacks it, after those that are inside fewer.
     """
-    if not points:
-        return []
     if not boxes:
+        if not points:
+            return []
         labels = [point['label'] for point in points]
         return [(None, list(points))] if len(set(labels)) == len(labels) else None
     its: list[list[Any]] = [[] for _ in boxes]
     by_id = {box['id']: i for i, box in enumerate(boxes) if isinstance(box.get('id'), str)}
+    homes = list[tuple[list[int], Any]]()
     for point in points:
-        owner = by_id.get(str(point.get('parentID')))
-        if owner is not None and point['label'] in {p['label'] for p in its[owner]}:
-            continue
-        if owner is None:
-            inside = [i for i, box in enumerate(boxes) if _is_inside(point, box)]
-            free = [i for i in inside if point['label'] not in {p['label'] for p in its[i]}]
-            if not free:
-                continue
-            owner = min(free, key=lambda i: boxes[i]['width'] * boxes[i]['height'])
-        its[owner].append(point)
-    return [(box, mine) for box, mine in zip(boxes, its, strict=True) if mine]
+        parent = by_id.get(str(point.get('parentID')))
+        inside = [i for i, box in enumerate(boxes) if _is_inside(point, box, size)]
+        homes.append((inside if parent is None else [parent], point))
+    for inside, point in sorted(homes, key=lambda home: len(home[0])):
+        free = [i for i in inside if point['label'] not in {p['label'] for p in its[i]}]
+        if free:
+            its[min(free, key=lambda i: boxes[i]['width'] * boxes[i]['height'])].append(point)
+    return list(zip(boxes, its, strict=True))
 
 
-def _is_inside(point: Mapping[str, Any], box: Mapping[str, Any]) -> bool:
-    x, y = point['x'] - box['x'], point['y'] - box['y']
-    return bool(-1 <= x <= box['width'] + 1 and -1 <= y <= box['height'] + 1)
+def _is_inside(point: Mapping[str, Any], box: Mapping[str, Any], size: tuple[float, float]) -> bool:
+    """Whether a keypoint is in a rectangle, which may be turned, or a per cent of it outside."""
+    x, y = ((point[k] - box[k]) * side / 100 for k, side in zip('xy', size, strict=True))
+    angle = _angle(box)
+    across = (x * math.cos(angle) + y * math.sin(angle)) * 100 / size[0]
+    down = (y * math.cos(angle) - x * math.sin(angle)) * 100 / size[1]
+    return bool(-1 <= across <= box['width'] + 1 and -1 <= down <= box['height'] + 1)
+
+
+def _angle(box: Mapping[str, Any]) -> float:
+    return math.radians(box['rotation'] if is_number(box.get('rotation')) else 0)

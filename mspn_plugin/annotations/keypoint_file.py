@@ -38,8 +38,9 @@ def category_of(content: Mapping[str, Any], name: str | None = None) -> Any:
 
     Args:
         content: Of a COCO keypoint file.
-        name: Of the category; otherwise it is the first that lists keypoints, or else the first
-            that an annotation with keypoints names, or else the first.
+        name: Of the category; otherwise it is the first that lists keypoints and that an
+            annotation with keypoints names, or else one for which one of the two is so, or the
+            first.
 
     Raises:
         InputError: There is none of that name.
@@ -51,10 +52,11 @@ def category_of(content: Mapping[str, Any], name: str | None = None) -> Any:
                 return number
         names = listed([shown(category.get('name')) for category in categories.values()])
         raise InputError(f'--category: there is no {shown(name)}; there are {names or "none"}')
-    with_names = (n for n, c in categories.items() if has_points(c))
+    with_names = [n for n, c in categories.items() if has_points(c)]
     labelled = (rules.id_of(a, 'category_id') for a in content['annotations'] if has_points(a))
-    known = (number for number in labelled if number in categories)
-    return next(itertools.chain(with_names, known, categories), None)
+    known = [number for number in dict.fromkeys(labelled) if number in categories]
+    both = (number for number in with_names if number in known)
+    return next(itertools.chain(both, with_names if not known else known, categories), None)
 
 
 def has_points(annotation: Any) -> bool:

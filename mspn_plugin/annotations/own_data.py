@@ -7,8 +7,10 @@ and checked by the same rules as in a run (`mend`, `keypoint_file`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ from mspn.errors import InputError, listed
 
 from . import records as rules
 from .image_files import header_problems, upright_size
-from .importers import LabelSet, Pictures, read_labels
+from .importers import Pictures, read_labels
 from .keypoint_file import category_of, count_keypoints, image_files, record_problems, refuse
 from .mend import mended, with_pictures, without_images
 from .problems import Tally
@@ -31,6 +33,8 @@ DEFAULT_SIGMA = 0.067  # the mean of COCO's seventeen
 _PART = 0.2  # of the pictures, for validation, if nobody has divided them
 _FEWEST = 2  # pictures
 _SIDES = ('width', 'height')
+_MADE_UP = re.compile(r'keypoint_\d+')
+_COPY = re.compile(r'\.rf\.[0-9A-Za-z]+(?=\.)')  # what Roboflow calls the copies of a picture
 _SAME_SHAPE = 0.02  # by which the scales of width and height may differ
 
 
@@ -41,6 +45,7 @@ class Skeleton(NamedTuple):
     swaps: list[int]  # each keypoint's mirror partner, itself if it has none
     limbs: list[tuple[int, int]]
     sigmas: list[float]
+    mirrored: bool = True  # whether it is known which keypoints change places in a mirror
 
 
 class OwnData(NamedTuple):
@@ -72,8 +77,8 @@ def own_data(
     """
     label_sets, pictures = read_labels(data, without=without)
     said = [f'{s.place}: {s.said}' for s in label_sets if s.said]
-    parts, origin = dict[str | None, dict[str, Any]](), dict[Any, Path]()
-    swaps, names, given = None, list[str](), category
+    parts, origin = dict[str | None, dict[str, Any]](), dict[str, list[Any]]()
+    swaps, names, given, limbs = None, list[str](), category, list[tuple[int, int]]()
     for label_set in label_sets:
         place, content = label_set.place, label_set.content
         try:
@@ -88,31 +93,41 @@ def own_data(
         if not any(_is_of(person, number) for person in content['annotations']):
             said.append(f'{place}: nothing is labelled in {len(content["images"])} pictures')
             continue
+        if number is None:
+            raise InputError(f'{place}: no annotation is of a category; expected a category_id')
         chosen = next(c for c in content['categories'] if rules.id_of(c) == number)
         if category is None and isinstance(chosen.get('name'), str):
             category = chosen['name']  # of the other files too
         its = _names_of(content, chosen, said, place)
+        limbs = limbs or (_limbs(chosen) if its == (names or its) else [])
         if names and its != names:
             content = _in_order(content, its, names, place, label_sets[0].place)
         names, swaps = names or its, swaps or label_set.swaps
         content = _with_found_pictures(content, pictures, place, said)
         for image in content['images']:
-            key = (label_set.split, os.path.realpath(pictures.root / image['file_name']))
-            if (other := origin.setdefault(key, place)) != place:
-                raise InputError(
-                    f'{other} and {place} both have labels of the picture {image["file_name"]}; '
-                    'take one of them out'
-                )
+            real = os.path.realpath(pictures.root / image['file_name'])
+            for split, other in origin.setdefault(real, []):
+                if other != place and (
+                    split == label_set.split or None in (split, label_set.split)
+                ):
+                    raise InputError(
+                        f'{other} and {place} both have labels of the picture '
+                        f'{image["file_name"]}; take one of them out'
+                    )
+            origin[real].append((label_set.split, place))
+        content = _with_points(content, len(names), number)
         content = _checked(content, names, number, place, pictures.root, said)
         _merge(parts.setdefault(label_set.split, _empty(category or 'object', names)), content)
     if not names:
         raise InputError(f'{data} holds no labelled keypoints; expected some')
     sets = _divided(parts, said, seed)
-    skeleton = _skeleton(names, swaps, label_sets, sets['train'], said)
+    skeleton = _skeleton(names, swaps, limbs, sets['train'], said)
     root = pictures.root / _shorten_names(sets)
     own = OwnData(root, category or 'object', sets, skeleton, list(dict.fromkeys(said)))
-    if stop := Tally(skeleton_problems(metainfo(own))).first_stop():
+    tally = Tally(skeleton_problems(metainfo(own)))
+    if stop := tally.first_stop():
         raise InputError(f'the skeleton in {data} cannot be used: {stop[0]}; correct the labels')
+    own.said.extend(f'the skeleton: {line}' for line in tally.said(by_option=True))
     return own
 
 
@@ -158,6 +173,22 @@ def _in_order(
     return {**content, 'annotations': people, 'categories': categories}
 
 
+def _with_points(content: dict[str, Any], count: int, number: Any) -> dict[str, Any]:
+    """With keypoints, of which none is seen, for those of the category that have none: crowds."""
+    none = dict(keypoints=[0] * 3 * count, num_keypoints=0)
+    return {
+        **content,
+        'annotations': [
+            person | none
+            if isinstance(person, dict)
+            and rules.id_of(person, 'category_id') == number
+            and person.get('keypoints') in (None, [])
+            else person
+            for person in content['annotations']
+        ],
+    }
+
+
 def _names_of(
     content: dict[str, Any], category: Mapping[str, Any], said: list[str], place: Path
 ) -> list[str]:
@@ -174,7 +205,7 @@ def _names_of(
         said.append(f"{place}: 17 keypoints of people without names are taken for COCO's")
         return list(coco_sigmas())
     said.append(f'{place}: the keypoints have no names; metainfo.py calls them by numbers')
-    return [f'keypoint_{i}' for i in range(1, count + 1)]
+    return [f'keypoint_{i}' for i in range(1, count + 1)]  # as `_MADE_UP`
 
 
 def coco_sigmas() -> dict[str, float]:
@@ -191,6 +222,7 @@ def _with_found_pictures(
     images, missing, taken = [], list[str](), dict[str, Any]()
     near = str(place.relative_to(pictures.root).parent)
     words = place.stem.replace('_', '/').replace('-', '/')
+    elsewhere = list[str]()
     for image in content['images']:
         name = image.get('file_name') if isinstance(image, dict) else None
         if (found := pictures.find(name, f'{near}/{words}')) is None:
@@ -203,15 +235,29 @@ def _with_found_pictures(
         else:
             taken[found] = name
             images.append({**image, 'file_name': found})
+            if _is_elsewhere(str(name), found):
+                elsewhere.append(f'{name} is taken to be {found}')
     if not images:
         raise InputError(
             f'{place}: none of its {len(missing)} pictures ({listed(missing, 3)}) is in '
-            f'{pictures.root}; put them there, or give the folder that holds them and this file'
+            f'{pictures.root}, or several have their names; put them there, or give the folder '
+            'that holds them and this file'
         )
     if missing:
-        text = f'{len(missing)} pictures are not there, left out'
+        text = f'{len(missing)} pictures are not there, or several have that name, left out'
         said.append(f'{place}: {text}: {listed(missing, 3)}')
+    if elsewhere:
+        text = f'{len(elsewhere)} pictures are found by their last names alone'
+        said.append(f'{place}: {text}: {listed(elsewhere, 3)}')
     return {**content, 'images': images}
+
+
+def _is_elsewhere(name: str, found: str) -> bool:
+    """Whether a picture lies in another folder than its name says; addresses say nothing of it."""
+    folders = name.replace('\\', '/').split('/')[:-1]
+    if not folders or '://' in name or name.startswith('/data/'):
+        return False
+    return os.path.basename(os.path.dirname(found)).lower() not in (folders[-1].lower(), '')
 
 
 def _checked(
@@ -268,12 +314,11 @@ def _scaled(
     for person in content['annotations']:
         if scale := scales.get(rules.id_of(person, 'image_id')):
             person = dict(person)
-            with contextlib.suppress(KeyError, TypeError):  # what is wrong comes later
-                person['bbox'] = [value * scale for value in person['bbox']]
-                person['keypoints'] = [
-                    value if i % 3 == 2 else value * scale
-                    for i, value in enumerate(person['keypoints'])
-                ]
+            for key, factors in (('bbox', [scale]), ('keypoints', [scale, scale, 1])):
+                with contextlib.suppress(KeyError, TypeError):  # what is wrong comes later
+                    pairs = zip(person[key], itertools.cycle(factors), strict=False)
+                    person[key] = [value * factor for value, factor in pairs]
+            with contextlib.suppress(KeyError, TypeError):
                 person['area'] = person['area'] * scale**2
         people.append(person)
     return {**content, 'images': images, 'annotations': people}
@@ -333,15 +378,19 @@ def _divided(
         return {split: parts[split] for split in ('train', 'val')}
     train = parts['train']
     labelled = {p['image_id'] for p in train['annotations'] if p['num_keypoints']}
-    order = sorted(labelled)
+    names = {i['id']: _COPY.sub('', i['file_name']) for i in train['images'] if i['id'] in labelled}
+    order = list(dict.fromkeys(names[number] for number in sorted(labelled)))
     if len(order) < _FEWEST:
         raise InputError(
             f'there is {len(order)} picture with labels; expected at least {_FEWEST}, one to learn '
             'from and one to test with'
         )
     random.Random(seed).shuffle(order)
-    kept = set(order[: max(1, round(_PART * len(order)))])
-    said.append(f'{len(kept)} of {len(order)} pictures, taken at random, are for validation')
+    chosen = set(order[: max(1, round(_PART * len(order)))])
+    kept = {number for number, name in names.items() if name in chosen}
+    said.append(f'{len(kept)} of {len(labelled)} pictures, taken at random, are for validation')
+    if len(order) < len(labelled):
+        said.append('copies that Roboflow has made of one picture are in the same set')
     sets = dict[str, dict[str, Any]]()
     for split, wanted in (('train', lambda n: n not in kept), ('val', lambda n: n in kept)):
         part = dict(
@@ -355,11 +404,17 @@ def _divided(
 def _skeleton(
     names: list[str],
     swaps: list[int] | None,
-    label_sets: Sequence[LabelSet],
+    limbs: list[tuple[int, int]],
     train: Mapping[str, Any],
     said: list[str],
 ) -> Skeleton:
     """Mirror partners, limbs and sigmas, as the labels have them, or as they can be found."""
+    mirrored = swaps is not None or not all(map(_MADE_UP.fullmatch, names))
+    if not mirrored:
+        said.append(
+            'nobody says which keypoints are left and which right, so pictures are not mirrored; '
+            'if you do (flip_idx of a data.yaml, names as left_... and right_...), start again'
+        )
     if swaps is None:
         alike = list(map(plain, names))
         partners = [mirror_of(name, alike) for name in alike]
@@ -367,8 +422,7 @@ def _skeleton(
         swaps = [j if swaps[j] == i else i for i, j in enumerate(swaps)]  # of two alike neither
         pairs = [f'{names[i]} / {names[j]}' for i, j in enumerate(swaps) if i < j]
         said.append(f'mirror pairs, by the names: {listed(pairs) or "none"}; see metainfo.py')
-    limbs = next(filter(None, (_limbs(s.content, len(names)) for s in label_sets)), None)
-    if limbs is None:
+    if not limbs or max(map(max, limbs)) >= len(names):
         limbs = nearest_limbs(train, len(names))
         said.append(
             f'limbs, which the labels lack, link keypoints that are near each other: {len(limbs)}; '
@@ -382,21 +436,16 @@ def _skeleton(
             f"sigmas, by which the evaluation judges distances, are COCO's mean of {DEFAULT_SIGMA} "
             f'for {listed(others, 5)}; see metainfo.py'
         )
-    return Skeleton(names, swaps, limbs, sigmas)
+    return Skeleton(names, swaps, limbs, sigmas, mirrored)
 
 
-def _limbs(content: Mapping[str, Any], count: int) -> list[tuple[int, int]] | None:
-    """The limbs that a category lists; COCO counts keypoints from 1, some tools from 0."""
-    for category in content['categories']:
-        links = category.get('skeleton') if isinstance(category, dict) else None
-        if isinstance(links, list) and links:
-            pairs = [p for p in links if isinstance(p, list) and len(p) == 2]
-            pairs = [p for p in pairs if all(type(end) is int and 0 <= end <= count for end in p)]
-            lowest = 0 if any(0 in pair for pair in pairs) else 1
-            limbs = [(a - lowest, b - lowest) for a, b in pairs if a != b]
-            if limbs and max(map(max, limbs)) < count:
-                return limbs
-    return None
+def _limbs(category: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """The limbs that a category lists, from 0; COCO counts keypoints from 1, some tools from 0."""
+    links = category.get('skeleton')
+    pairs = [p for p in links if isinstance(p, list)] if isinstance(links, list) else []
+    pairs = [p for p in pairs if len(p) == 2 and all(type(e) is int and 0 <= e < 10_000 for e in p)]
+    lowest = 0 if any(0 in pair for pair in pairs) else 1
+    return [(a - lowest, b - lowest) for a, b in pairs if a != b]
 
 
 def nearest_limbs(content: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
@@ -426,7 +475,7 @@ def nearest_limbs(content: Mapping[str, Any], count: int) -> list[tuple[int, int
 
 def metainfo(data: OwnData) -> dict[str, Any]:
     """The skeleton as MMPose's ``dataset_info``."""
-    names, swaps, limbs, sigmas = data.skeleton
+    names, swaps, limbs, sigmas, _ = data.skeleton
     colours = dict(left=LEFT, right=RIGHT)
 
     def colour(*ends: int) -> list[int]:

@@ -28,6 +28,7 @@ from ..annotations.own_data import OwnData, coco_sigmas, literal, metainfo, meta
 from ..annotations.skeleton import plain
 from ..checkpoints.files import read_state_dict, save_weights
 from ..checkpoints.take_over import take_over
+from ..reports.runs import NOTES
 
 _SHAPES = ((0.8, '192x144'), (1.25, '160x160'), (math.inf, '144x192'))  # of boxes up to this
 _TILE = 320, 240  # width and height in the contact sheet
@@ -73,6 +74,7 @@ def write_data_set(data: OwnData, folder: Path) -> None:
             if not link.is_symlink() and not link.exists():  # a picture may be of both sets
                 _link((data.root / image['file_name']).absolute(), link)
     (folder / 'metainfo.py').write_text(metainfo_text(data), encoding='utf-8')
+    (folder / NOTES).write_text(''.join(f'{line}\n' for line in data.said), encoding='utf-8')
     cv2.imwrite(str(folder / 'labels.jpg'), contact_sheet(data))
 
 
@@ -82,7 +84,10 @@ def _write(data: OwnData, folder: Path) -> list[str]:
     counts = {split: _count(content) for split, content in data.sets.items()}
     shape = _shape_of(data)
     epochs = epochs_for(counts['train'][1])
+    # Where nobody knows what a mirror does to the keypoints, nothing is mirrored.
+    flips = dict(line='', test='', pipeline='') if data.skeleton.mirrored else _UNFLIPPED
     config = _POSE.format(
+        flips=flips,
         keypoints=len(data.skeleton.names),
         shape=shape,
         epochs=epochs,
@@ -213,8 +218,8 @@ _POSE = """\
 _base_ = ['mspn_plugin::own/mspn-small_1xb16_own-{shape}.py']
 data_root = '{{{{ fileDirname }}}}/'
 dataset = dict(data_root=data_root, metainfo=dict(from_file=data_root + 'metainfo.py'))
-model = dict(head=dict(num_keypoints={keypoints}))
-train_dataloader = dict(batch_size={batch}, dataset=dataset)
+model = dict(head=dict(num_keypoints={keypoints}){flips[test]})
+{flips[line]}train_dataloader = dict(batch_size={batch}, dataset=dict(**dataset{flips[pipeline]}))
 val_dataloader = test_dataloader = dict(dataset=dataset)
 val_evaluator = test_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 train_cfg = dict(max_epochs={epochs}, val_interval={interval})
@@ -224,6 +229,12 @@ default_hooks = dict(checkpoint=dict(interval={interval}))
 load_from = data_root + 'start.safetensors'
 work_dir = data_root + 'run'
 """
+
+_UNFLIPPED = dict(
+    line="unflipped = [step for step in _base_.train_pipeline if step['type'] != 'RandomFlip']\n",
+    test=', test_cfg=dict(flip_test=False)',
+    pipeline=', pipeline=unflipped',
+)
 
 _DETECTOR = """\
 # Made by `mspn new`; `mspn train --detector` on this folder reads it.

@@ -25,8 +25,6 @@ def run(args: argparse.Namespace) -> None:
             f'{args.runs[0]} has the keypoints {listed(names[0], 5)}, but {args.runs[-1]} has '
             f'{listed(names[-1], 5)}; a comparison needs one skeleton'
         )
-    if runs[0].truth != runs[-1].truth:
-        print('note: the two runs are evaluated on different labels')
     out: Path = args.out or runs[0].folder / 'report.html'
     if not out.absolute().parent.is_dir():
         raise InputError(f'--out: the folder {out.parent} does not exist; create it')

@@ -97,12 +97,15 @@ def _summary(findings: Sequence[_Findings]) -> Iterator[str]:
             f'in {len(found.run.truth["images"])} pictures; {len(found.alone)} were not found</p>'
         )
     rows = [[key, *(_number(found.stats[key]) for found in findings)] for key in STATS]
-    if len(findings) > 1:
+    alike = findings[0].run.truth == findings[-1].run.truth
+    if not alike:
+        yield '<p><b>They were evaluated on different labels: these numbers do not compare.</b></p>'
+    if len(findings) > 1 and alike:
         for row, key in zip(rows, STATS, strict=True):
             first, second = (found.stats[key] for found in findings)
             row.append('–' if -1 in (first, second) else f'{second - first:+.3f}')
     names = [found.run.name for found in findings]
-    yield _table(['', *names, *(['difference'] if len(findings) > 1 else [])], rows)
+    yield _table(['', *names, *(['difference'] if len(findings) > 1 and alike else [])], rows)
     yield (
         '<p class="note">COCO\'s evaluation with the sigmas of the skeleton; a dash: no such '
         'people.</p>'
@@ -172,10 +175,11 @@ def _groups(findings: Sequence[_Findings]) -> Iterator[str]:
     for title in findings[0].groups:
         columns = [found.groups[title] for found in findings]
         rows = [
-            [group[0][0], group[0][1], *(_number(value) for _, _, value in group)]
+            [group[0][0], *(text for _, n, value in group for text in (n, _number(value)))]
             for group in zip(*columns, strict=True)
         ]
-        yield _table([title, 'people', *(f'AP {name}' for name in names)], rows)
+        head = (text for name in names for text in ('people', f'AP {name}'))
+        yield _table([title, *head], rows)
 
 
 def _worst(found: _Findings) -> list[tuple[dict[str, Any], dict[str, Any] | None, str]]:

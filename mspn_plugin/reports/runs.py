@@ -29,6 +29,7 @@ from ..annotations.run_data import (
 from ..annotations.skeleton import keypoint_names
 from .analysis import Skeleton
 
+NOTES = 'notes.txt'  # in a folder of `mspn new`: what was said of the labels
 _SCALARS = 1_000_000  # lines of a log that are read
 
 
@@ -68,7 +69,10 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What was said of the data, and of pictures that could not be read."""
-        notes = list(self.config.get('data_notes') or [])
+        notes = list[str]()
+        if (made := self.folder.parent / NOTES).is_file():
+            notes += made.read_text(encoding='utf-8', errors='replace').splitlines()
+        notes += self.config.get('data_notes') or []
         for path in sorted(self.folder.glob('*/*.log')):
             text = path.read_text(encoding='utf-8', errors='replace')
             notes += re.findall(r'WARNING - (\d+ bad images;.*)', text)[-1:]

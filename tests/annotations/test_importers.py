@@ -316,6 +316,14 @@ def test_labels_of_pictures_that_were_scaled(drawn, tmp_path):
         points[:] = [v if i % 3 == 2 else 2 * v for i, v in enumerate(points)]
     data = own_data(written(tmp_path, content))
     same(data, drawn[0], 1e-6)
+    boxless = copied(content)
+    for person in boxless['annotations']:
+        del person['bbox']
+    found = own_data(written(tmp_path, boxless)).sets.values()
+    points = [p['keypoints'] for part in found for p in part['annotations']]
+    np.testing.assert_allclose(
+        sorted(points), rows(drawn[0])[:, 4:][np.lexsort(rows(drawn[0])[:, 4:].T[::-1])], atol=1e-6
+    )
     assert '10 pictures have another size than recorded, labels scaled' in '\n'.join(data.said)
     content['images'][0].update(width=360, height=480)
     with pytest.raises(InputError, match='has 480x360 .* says 360x480.*mspn check --mend FILE'):
@@ -396,7 +404,6 @@ def test_label_studio_as_people_use_it(drawn, tmp_path):
     x, y, w, h = (value[k] for k in ('x', 'y', 'width', 'height'))
     value.update(x=x + w, width=h * 0.75, height=w / 0.75, rotation=90)  # the same rectangle
     path.write_text(json.dumps(tasks))
-    assert own_data(tmp_path).sets.keys() == data.sets.keys()
     first = [p['bbox'] for s in own_data(tmp_path).sets.values() for p in s['annotations']]
     before = [p['bbox'] for s in data.sets.values() for p in s['annotations']]
     np.testing.assert_allclose(sorted(first), sorted(before), atol=0.02)
@@ -417,9 +424,14 @@ def test_yolo_as_people_use_it(drawn, tmp_path):
     (deep / 'data.yaml').write_text(text.replace('val: images/val', 'val: val.txt'))
     data = own_data(deep)
     same(data, drawn[0], 0.011)
-    assert '1 listed pictures are not there: ./images/val/gone.jpg' in '\n'.join(data.said)
+    assert 'nothing is there of 1 listed pictures of val: ./images/val/gone.jpg' in str(data.said)
     (deep / 'data.yaml').write_text(text.replace('val: images/val', 'val: ../valid/images'))
-    assert any('taken at random' in line for line in own_data(deep).said)
+    said = str(own_data(deep).said)
+    assert 'taken at random' in said and 'nothing is there of val: ../valid/images' in said
+    (deep / 'data.yaml').rename(tmp_path / 'data.yaml')  # path leads to the data
+    text = (tmp_path / 'data.yaml').read_text().replace('../valid/images', 'images/val')
+    (tmp_path / 'data.yaml').write_text(text.replace('path: /content/datasets/a', 'path: b'))
+    same(own_data(tmp_path / 'data.yaml'), drawn[0], 0.011)
     labels = tmp_path / 'a' / 'labels' / 'train' / 'fish0001.txt'
     row = labels.read_text().splitlines()[0].split()
     row[7] = '0.93'
@@ -444,3 +456,156 @@ def test_pictures_that_cannot_be_read_and_boxes_that_reach_out(drawn, tmp_path):
     people = [p for part in data.sets.values() for p in part['annotations']]
     assert len(people) == sum(p['image_id'] != 1 for p in content['annotations'])
     assert max(p['area'] for p in people) == pytest.approx(0.53 * 480 * 360)
+
+
+def tasks_of(*regions, width=100, height=100, file='a.jpg', **more):
+    """A task of Label Studio: rectangles as (x, y, w, h, rotation), keypoints as (name, x, y)."""
+    result = []
+    for number, region in enumerate(regions):
+        common = dict(id=f'r{number}', original_width=width, original_height=height)
+        if isinstance(region[0], str):
+            value = dict(x=region[1], y=region[2], width=1, keypointlabels=[region[0]])
+            result.append(dict(common, type='keypointlabels', value=value))
+        else:
+            value = dict(zip(('x', 'y', 'width', 'height', 'rotation'), region, strict=True))
+            value['rectanglelabels'] = ['mouse']
+            result.append(dict(common, type='rectanglelabels', value=value))
+    return dict(data=dict(image=file), annotations=[dict(result=result, **more)])
+
+
+def mice(folder, *tasks):
+    """The people that are read from tasks, each once, as dicts of the seen keypoints."""
+    for name in ('a.jpg', 'b.jpg'):
+        PIL.Image.new('RGB', (100, 100)).save(folder / name)
+    other = tasks_of((10, 10, 50, 50, 0), ('nose', 20, 20), ('tail', 30, 30), file='b.jpg')
+    (folder / 'ls.json').write_text(json.dumps([*tasks, other]))
+    data = own_data(folder)
+    found = []
+    for content in data.sets.values():
+        files = {image['id']: image['file_name'] for image in content['images']}
+        for person in content['annotations']:
+            if files[person['image_id']] == 'a.jpg':
+                points = np.reshape(person['keypoints'], (-1, 3))
+                names = data.skeleton.names
+                found.append({n: (x, y) for n, (x, y, v) in zip(names, points, strict=True) if v})
+    return sorted(found, key=str), data
+
+
+def test_keypoints_go_to_the_animal_whose_rectangle_they_are_in(tmp_path):
+    turned = tasks_of(
+        (50, 10, 50, 20, 90), (60, 5, 35, 30, 0), ('nose', 40, 15), ('tail', 40, 55),
+        ('nose', 70, 10), ('tail', 90, 30),
+    )  # fmt: skip
+    found, data = mice(tmp_path, turned)
+    assert found == [dict(nose=(40, 15), tail=(40, 55)), dict(nose=(70, 10), tail=(90, 30))]
+    assert 'left out' not in str(data.said)
+    for noses in ((50, 70), (70, 50)):  # 50 is in both, 70 in the second alone
+        crossing = tasks_of(
+            (0, 0, 60, 50, 0), (40, 0, 40, 50, 0), *(('nose', x, 10) for x in noses)
+        )
+        found, _ = mice(tmp_path, crossing)
+        assert found == [dict(nose=(50, 10)), dict(nose=(70, 10))]
+
+
+def test_what_of_label_studio_is_left_out_is_said(tmp_path):
+    first = tasks_of((0, 0, 50, 50, 0), ('nose', 5, 5), ground_truth=True)
+    first['annotations'].append(tasks_of((0, 0, 50, 50, 0), ('nose', 9, 9))['annotations'][0])
+    empty = (60, 60, 30, 30, 0)  # an animal without keypoints: the detector needs it
+    first['annotations'][0]['result'] += tasks_of(empty)['annotations'][0]['result']
+    found, data = mice(tmp_path, first, tasks_of(('nose', 1, 1), file='a.heic'))
+    assert found == [dict(nose=(5, 5)), {}] or found == [{}, dict(nose=(5, 5))]
+    said = str(data.said)
+    assert '1 tasks name no picture of a known kind' in said
+    assert '1 pictures have labels of several annotators; taken is the ground truth' in said
+
+
+def test_pictures_of_another_folder_are_said(drawn, tmp_path):
+    content = copied(drawn[0])
+    copy_pictures(content, drawn[1], tmp_path / 'cam2')
+    for image in content['images']:
+        image['file_name'] = f'cam1/{image["file_name"]}'
+    said = str(own_data(written(tmp_path, content)).said)
+    assert (
+        '10 pictures are found by their last names alone: cam1/fish0001.jpg is taken to be' in said
+    )
+    # A picture at the very path is that one, whatever else there is.
+    for folder in ('cam1', 'old/cam1', 'cam2'):
+        copy_pictures(drawn[0], drawn[1], tmp_path / folder)
+    data = own_data(written(tmp_path, content))
+    assert data.root == tmp_path / 'cam1' and 'last names' not in str(data.said)
+    for name in ('A.jpg', 'a.jpg'):
+        (tmp_path / name).touch()
+    assert [Pictures(tmp_path).find(name) for name in ('A.jpg', 'a.jpg', 'a.JPG')] == [
+        'A.jpg', 'a.jpg', None,
+    ]  # fmt: skip
+
+
+def test_left_and_right_that_nobody_knows_are_not_mirrored(drawn, tmp_path):
+    yolo(parts(drawn[0]), drawn[1], tmp_path / 'a')
+    data = own_data(tmp_path / 'a')
+    assert not data.skeleton.mirrored and 'pictures are not mirrored' in str(data.said)
+    yolo(parts(drawn[0]), drawn[1], tmp_path / 'b', flip_idx=FLIP)
+    assert own_data(tmp_path / 'b').skeleton.mirrored
+
+
+def test_the_category_that_is_labelled_is_read(drawn, tmp_path):
+    content = copied(drawn[0])
+    copy_pictures(content, drawn[1], tmp_path)
+    cat = dict(id=7, name='cat', keypoints=['head', 'tail'], skeleton=[[1, 2]])
+    content['categories'].insert(0, cat)
+    crowd = dict(id=99, image_id=1, category_id=1, bbox=[0, 0, 9, 9], iscrowd=1, area=50)
+    content['annotations'].append(dict(crowd, segmentation=dict(counts='x', size=[9, 9])))
+    data = own_data(written(tmp_path, content))
+    assert data.category == 'fish' and data.skeleton.limbs == [(a - 1, b - 1) for a, b in LIMBS]
+    people = [p for part in data.sets.values() for p in part['annotations']]
+    assert len(people) == len(drawn[0]['annotations']) + 1
+    assert [p['num_keypoints'] for p in people if p['iscrowd']] == [0]
+    for person in content['annotations']:
+        person.pop('category_id')
+    with pytest.raises(InputError, match='no annotation is of a category'):
+        own_data(written(tmp_path, dict(content, categories=[])))
+
+
+def test_copies_of_one_picture_are_in_one_set(drawn, tmp_path):
+    content = copied(drawn[0])
+    tripled = dict(content, images=[], annotations=[])
+    for turn in range(3):
+        for image in content['images']:
+            stem = image['file_name'].removesuffix('.jpg')
+            name = f'{stem}_jpg.rf.{turn}ab{image["id"]}.jpg'
+            shutil.copy(drawn[1] / image['file_name'], tmp_path / name)
+            tripled['images'].append({**image, 'id': image['id'] + 100 * turn, 'file_name': name})
+        for person in content['annotations']:
+            ids = dict(id=person['id'] + 100 * turn, image_id=person['image_id'] + 100 * turn)
+            tripled['annotations'].append(person | ids)
+    data = own_data(written(tmp_path, tripled))
+    stems = [{i['file_name'][:8] for i in data.sets[s]['images']} for s in ('train', 'val')]
+    assert not stems[0] & stems[1] and (len(stems[0]), len(stems[1])) == (8, 2)
+    assert 'copies that Roboflow has made' in str(data.said)
+
+
+def test_a_picture_in_a_file_of_no_set_and_in_one_of_a_set(drawn, tmp_path):
+    copy_pictures(drawn[0], drawn[1], tmp_path)
+    written(tmp_path, drawn[0], 'all.json')
+    for split in ('train', 'val'):
+        path = written(tmp_path, parts(drawn[0])[split], f'{split}.json')
+        with pytest.raises(InputError, match='both have labels of the picture'):
+            own_data(tmp_path)
+        (tmp_path / f'{split}.json').unlink()
+    assert path
+
+
+@pytest.mark.parametrize(('names', 'category'), [('mouse', 'mouse'), ('[mouse]', 'mouse')])
+def test_names_of_yolos_classes(drawn, tmp_path, names, category):
+    yolo(parts(drawn[0]), drawn[1], tmp_path)
+    text = (tmp_path / 'data.yaml').read_text().replace('names:\n  0: fish', f'names: {names}')
+    (tmp_path / 'data.yaml').write_text(text)
+    labels = next((tmp_path / 'labels' / 'train').iterdir())
+    labels.write_text(labels.read_text() * 2)  # rows that are there twice count once
+    data = own_data(tmp_path)
+    assert data.category == category
+    same(data, drawn[0], 0.011)
+    for bad in ('1', '1.5', 'true', '[]'):
+        (tmp_path / 'data.yaml').write_text(text.replace(f'names: {names}', f'names: {bad}'))
+        with pytest.raises(InputError, match='expected the names of the classes'):
+            own_data(tmp_path)

@@ -15,7 +15,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import DefaultScope
 from mmpose.registry import METRICS, MODELS
 from mmpose.visualization import PoseLocalVisualizer
-from own_labels import cvat
+from own_labels import cvat, yolo
 from runs import NO_WORKERS, Line, sentence, train_on
 
 from mspn import cli
@@ -72,7 +72,8 @@ def capfd_of_module(request):
 def test_what_is_in_the_folder(fish, labels):
     names = sorted(path.name for path in fish.iterdir() if not path.name.startswith('run'))
     assert names == sorted(
-        'annotations config.py detector.py images labels.jpg metainfo.py start.safetensors'.split()
+        'annotations config.py detector.py images labels.jpg metainfo.py notes.txt'.split()
+        + ['start.safetensors']
     )
     for name in ('config.py', 'detector.py'):
         assert len((fish / name).read_text().splitlines()) <= 15
@@ -88,6 +89,17 @@ def test_what_is_in_the_folder(fish, labels):
     colours = [tuple(info['keypoint_info'][i]['color']) for i in range(6)]
     assert colours[1] == colours[4] != colours[2] == colours[5] and len(set(colours)) == 3
     assert len(info['skeleton_info']) == len(LIMBS)
+
+
+def test_sides_that_nobody_knows_are_not_mirrored(tmp_path):
+    content = make_fish(tmp_path / 'pictures', 4, size=(96, 72))
+    yolo(dict(train=content), tmp_path / 'pictures', tmp_path / 'labels')
+    mspn('new', tmp_path / 'labels', '--out', tmp_path / 'own')
+    assert len((tmp_path / 'own' / 'config.py').read_text().splitlines()) <= 15
+    cfg = read_config(str(tmp_path / 'own'))
+    steps = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
+    assert 'RandomFlip' not in steps and 'UniformBoxTransform' in steps and len(steps) > 5
+    assert cfg.model.test_cfg.flip_test is False
 
 
 def test_the_number_of_epochs_fits_the_data():
@@ -162,6 +174,7 @@ def test_the_report_holds_all_in_one_file(trained):
         *('coco/AP', 'loss_s0_u3', 'acc_pose', '>lr<', *NAMES),
         *('jitter', 'inversion', 'swap', 'miss', 'PCK@0.1', 'size of the box'),
         *('labelled keypoints', 'mspn train', '--amp none', '<td>0</td>', 'torch 2'),
+        'taken at random, are for validation',  # said by `mspn new`
     ):
         assert words in text, words
     assert text.count('data:image/jpeg') == min(24, text.count('<figure>')) > 0
@@ -175,6 +188,13 @@ def test_two_runs_are_compared(trained, tmp_path, capsys):
     text = (tmp_path / 'both.html').read_text()
     assert 'difference' in text and '+0.000' in text and 'other &lt;b&gt;' in text
     assert '<b>' not in text
+    labels = other / 'annotations' / 'val.json'
+    content = json.loads(labels.read_text())
+    content['annotations'][0]['area'] += 1
+    labels.write_text(json.dumps(content))
+    mspn('report', folder, other, '--out', tmp_path / 'both.html')
+    text = (tmp_path / 'both.html').read_text()
+    assert 'these numbers do not compare' in text and 'difference' not in text
     for words, given in (
         ('is no folder', ['no']),
         ('3 runs are given', [folder] * 3),
