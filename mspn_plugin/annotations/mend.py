@@ -58,7 +58,7 @@ def mended(
         its = kinds.get(index, set())
         if its & gone:
             continue
-        if its:
+        if its and isinstance(person, dict):
             person = _person(person, its, sizes, by_option=by_option)
             if by_option and 'duplicate-annotation-id' in its:
                 person['id'] = next(fresh)

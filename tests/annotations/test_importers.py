@@ -560,6 +560,10 @@ def test_the_category_that_is_labelled_is_read(drawn, tmp_path):
     people = [p for part in data.sets.values() for p in part['annotations']]
     assert len(people) == len(drawn[0]['annotations']) + 1
     assert [p['num_keypoints'] for p in people if p['iscrowd']] == [0]
+    for odd in (5, 'x', dict(content['annotations'][0], image_id=[])):
+        other = dict(content, annotations=[*content['annotations'], odd])
+        with pytest.raises(InputError, match='annotation .*; correct the file'):
+            own_data(written(tmp_path, other))
     for person in content['annotations']:
         person.pop('category_id')
     with pytest.raises(InputError, match='no annotation is of a category'):
