@@ -192,5 +192,7 @@ def _predict(run: Run, file: Path) -> None:
     cfg.param_scheduler = None
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [hook for hook in hooks if hook['type'] != 'EarlyStoppingHook']
+    if cfg.get('visualizer'):  # TensorBoard and others have seen the training, which has ended
+        cfg.visualizer |= dict(vis_backends=[], name=file.stem)  # not the training's, by its name
     Runner.from_cfg(cfg).test()
     file.with_name(f'{file.stem}.partial.keypoints.json').replace(file)

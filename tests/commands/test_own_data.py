@@ -12,7 +12,8 @@ import torch
 from fish import LIMBS, NAMES, make_fish
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import DefaultScope
+from mmengine.registry import VISBACKENDS, DefaultScope
+from mmengine.visualization import LocalVisBackend
 from mmpose.registry import METRICS, MODELS
 from mmpose.visualization import PoseLocalVisualizer
 from own_labels import cvat, yolo
@@ -30,6 +31,15 @@ from mspn_plugin.commands.run_config import read_config
 QUICK = ['--cfg-options', *NO_WORKERS]
 SHORT = [*QUICK, 'train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'randomness.seed=0']
 SHORT += ['default_hooks.checkpoint.interval=1', 'train_dataloader.batch_size=8']
+
+
+@VISBACKENDS.register_module()
+class Counted(LocalVisBackend):
+    made = 0
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        Counted.made += 1
 
 
 def mspn(*words):
@@ -55,7 +65,8 @@ def fish(labels, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(fish, capfd_of_module):
-    mspn('train', fish, '--amp', 'none', *SHORT)
+    mspn('train', fish, '--amp', 'none', *SHORT, 'visualizer.vis_backends.0.type=Counted')
+    assert Counted.made == 1  # the report at the end does not write to where the curves went
     return fish, capfd_of_module()
 
 
