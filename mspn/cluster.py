@@ -29,8 +29,8 @@ import numpy as np
 
 from .batches import Item, ahead, check_item
 from .errors import InputError, MissingPackage, listed
-from .media import IMAGE_SUFFIXES
-from .models import POSE, default_detector, find_model
+from .media import IMAGE_SUFFIXES, decode_content
+from .models import POSE, default_detector, light_file
 from .poses import People, names_of
 from .progress import Progress
 from .runtime import Predictor
@@ -149,14 +149,7 @@ def _model_files(args: argparse.Namespace, options: dict[str, Any]) -> dict[str,
 
 
 def _with_weights(kind: str, words: list[str]) -> dict[str, bytes]:
-    if len(words) == 1 and not words[0].lower().endswith('.onnx'):
-        words = find_model(words[0], kind)
-    if len(words) > 1:
-        raise InputError(
-            f'--engine ray takes ONNX files; write one with `mspn export {" ".join(words)} -o '
-            f'{kind}.onnx`'
-        )
-    path = Path(words[0])
+    path = light_file(words, kind, '--engine ray')
     if not path.is_file():
         raise InputError(f'{path} does not exist; expected a file of `mspn export`')
     files = {f'{kind}.onnx': path.read_bytes()}
@@ -437,12 +430,10 @@ def _decode(path: str, read: Any) -> tuple[str, np.ndarray | None, str | None]:
     try:
         if isinstance(read, Exception):
             raise read
-        array = np.frombuffer(read(), np.uint8)
-        pixels = cv2.imdecode(array, cv2.IMREAD_COLOR) if array.size else None
-        if pixels is None:
+        if (pixels := decode_content(read())) is None:
             raise InputError('it cannot be read as an image: it is damaged, or something else')
         return path, check_item(0, Item(pixels)).pixels, None
-    except (*_ABSENT, ValueError, cv2.error) as error:
+    except (*_ABSENT, ValueError) as error:
         return path, None, str(error)
     except OSError as error:  # of the network: the shard is not done
         if isinstance(read, Exception):

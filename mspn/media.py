@@ -33,8 +33,16 @@ _HIGHEST_RATE = 1000.0
 def read_image(path: Path) -> np.ndarray | None:
     """Pixels as MMPose's LoadImage decodes them; ``None`` if they cannot be read."""
     try:
-        return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error, ValueError):
+        return decode_content(Path(path).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def decode_content(content: bytes) -> np.ndarray | None:
+    """Pixels of what the file of an image holds, likewise."""
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # of nothing, or of more pixels than OpenCV is allowed
         return None
 
 

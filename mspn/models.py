@@ -149,6 +149,27 @@ def find_model(name: str, kind: str) -> list[str]:
     return [model.config, str(_fetched(model))] if model.url else [str(onnx_file(model))]
 
 
+def is_onnx(word: str) -> bool:
+    """Whether a word of the command line is an ONNX file, and not a name."""
+    return word.lower().endswith('.onnx')
+
+
+def light_file(words: Sequence[str], kind: str, what: str) -> Path:
+    """The ONNX file that is given, or that has the given name, for ``what`` takes nothing else.
+
+    Raises:
+        InputError: There is no such model, or it is a config and weights.
+    """
+    if len(words) == 1 and not is_onnx(words[0]):
+        words = find_model(words[0], kind)
+    if len(words) > 1:
+        raise InputError(
+            f'{what} takes ONNX files; write one with `mspn export {" ".join(words)} -o '
+            f'{kind}.onnx`'
+        )
+    return Path(words[0])
+
+
 def weights_of(name: str, kind: str) -> tuple[str, str]:
     """The config and the weights of a model, as the training half takes them; errors likewise."""
     if Path(name).is_dir():

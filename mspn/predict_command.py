@@ -23,7 +23,7 @@ from .detections import read_detections
 from .drawing import draw_people, overlay_heatmaps
 from .errors import InputError, listed, printable
 from .media import Frame, Media, check_window, number_at_end, open_media
-from .models import POSE, default_detector, find_model
+from .models import POSE, default_detector, find_model, is_onnx
 from .outputs import Outputs
 from .pipeline import Boxes, PoseFinder, people_in_frames, whole_images
 from .poses import names_of, outside
@@ -221,7 +221,7 @@ def _load(args: argparse.Namespace) -> tuple[PoseFinder, Any]:
     args.model = args.model or [POSE]
     for option, kind in (('model', 'pose'), ('detector', 'detector')):
         words = getattr(args, option)
-        if words and len(words) == 1 and not words[0].lower().endswith('.onnx'):
+        if words and len(words) == 1 and not is_onnx(words[0]):
             setattr(args, option, find_model(words[0], kind))
     light = [len(model) == 1 for model in (args.model, args.detector or [''])]
     if not all(light):

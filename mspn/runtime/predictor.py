@@ -18,7 +18,7 @@ from .detector import DetectorModel
 from .model_file import Providers
 from .pose import AHEAD, PoseModel
 
-_AT_ONCE = 8  # images in a batch of the detector
+AT_ONCE = 8  # images in a batch of the detector
 
 
 class Predictor:
@@ -147,7 +147,7 @@ class Predictor:
             find = whole_images
         else:
             raise InputError(f"boxes is {boxes!r}; expected numbers or '{WHOLE_IMAGE}'")
-        options |= dict(find_batch=_AT_ONCE, oks_thr=self.oks_thr)
+        options |= dict(find_batch=AT_ONCE, oks_thr=self.oks_thr)
         return people_in_frames(frames, find, self.pose, **options)
 
 

@@ -15,10 +15,9 @@ from ..batches import Item, check_item
 from ..media import Frame
 from ..pipeline import distinct
 from ..poses import People, Pose
-from .predictor import Predictor
+from .predictor import AT_ONCE, Predictor
 
 LOWEST = 0.05  # score of a box that a caller may ask for
-_DETECTED_AT_ONCE = 8  # pictures
 
 
 class _Asked(NamedTuple):
@@ -124,8 +123,8 @@ class SharedPredictor:
         return distinct(poses, self.meta['sigmas'], self.predictor.oks_thr)
 
     def _items(self, batch: list[_Asked]) -> Iterator[Item]:
-        for start in range(0, len(batch), _DETECTED_AT_ONCE):
-            some = batch[start : start + _DETECTED_AT_ONCE]
+        for start in range(0, len(batch), AT_ONCE):
+            some = batch[start : start + AT_ONCE]
             frames = [Frame('', 0, each.pixels) for each in some if each.boxes is None]
             found = iter(self.predictor.detect(frames) if frames else [])
             for each in some:

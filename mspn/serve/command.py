@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ..errors import InputError, MissingPackage
-from ..models import POSE, find_model
+from ..models import POSE, is_onnx, light_file
 
 _PATIENCE = 5  # seconds that requests have to be answered when the service is told to end
 
@@ -56,16 +56,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _file(word: str, kind: str) -> tuple[str, Path]:
     """The name of a model and its ONNX file; the word is one of the two."""
-    path = Path(word)
-    if path.suffix.lower() == '.onnx':
-        return path.stem, path
-    found = find_model(word, kind)
-    if len(found) > 1:
-        raise InputError(
-            f'{word} is a config and weights, and the service takes ONNX files; write one with '
-            f'`mspn export {" ".join(found)} -o {path.name}.onnx`'
-        )
-    return word, Path(found[0])
+    path = light_file([word], kind, 'mspn serve')
+    return (path.stem if is_onnx(word) else word), path
 
 
 def _listen(host: str, port: int) -> socket.socket:

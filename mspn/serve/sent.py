@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 from python_multipart.multipart import parse_options_header
@@ -22,6 +21,7 @@ from starlette.requests import Request
 from ..batches import WHOLE_IMAGE, Item, check_item
 from ..errors import InputError
 from ..json_files import parse_json, shown
+from ..media import decode_content
 from ..poses import check_boxes
 from ..runtime.shared import LOWEST
 from .limits import Limits, Refused
@@ -213,8 +213,7 @@ def decoded(
             whole = True
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 image.load()
-        array = np.frombuffer(content, np.uint8)
-        pixels = cv2.imdecode(array, cv2.IMREAD_COLOR) if whole else None
+        pixels = decode_content(content) if whole else None
     except Exception:  # likewise
         pixels = None
     # OpenCV turns a picture as its Exif data say.

@@ -400,11 +400,11 @@ def _label_studio(
 ) -> tuple[dict[str, Any], str]:
     """COCO's content, and what was left out."""
     names = dict[str, int]()
-    images, people, skipped, lost = list[Any](), list[Any](), 0, 0
+    images, people, skipped, lost, nameless = list[Any](), list[Any](), 0, 0, 0
     several = sum(len(_annotations_of(task) or ()) > 1 for task in tasks)
-    nameless = sum(_picture_of(task) is None for task in tasks)
     for task in tasks:
         if (file := _picture_of(task)) is None:
+            nameless += 1
             continue
         regions = list(_regions(task))
         image = dict(id=len(images) + 1, file_name=file, **_size_of(regions, file, pictures))
