@@ -55,7 +55,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=32)
 # Weights that are averaged over some hundred steps are the better ones all along.
-average = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002, priority='LOWEST')
+average = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002)
 custom_hooks = [*_base_.custom_hooks, average]
 default_hooks = dict(checkpoint=dict(interval=1))  # an epoch takes minutes, and all of them hours
 

@@ -70,7 +70,7 @@ param_scheduler = [
     ),
 ]
 custom_hooks = [
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002, priority='LOWEST'),
+    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.002),
     dict(
         type='PipelineSwitchHook',
         switch_epoch=max_epochs - plain_epochs,

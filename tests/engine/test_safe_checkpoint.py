@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from runs import Line, logged, sentence, train_on
 
 from mspn.atomic_io import write_whole
-from mspn_plugin import InputError
+from mspn_plugin import InputError, get_config
 from mspn_plugin.commands.run_config import errors_end_the_run
 from mspn_plugin.engine.start import newest_whole_checkpoint
+
+AVERAGED = [
+    'mspn-small_1xb32-40e_coco-192x144',
+    'rtmdet-lite0_1xb16-60e_person-416x416',
+]
 
 
 class Scores(Evaluator):
@@ -147,3 +153,27 @@ def test_other_writes_to_a_full_disk_end_with_a_sentence_too(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'scalars.json')
     with pytest.raises(PermissionError), errors_end_the_run(str(tmp_path)):
         raise PermissionError(errno.EACCES, 'no')
+
+
+@pytest.mark.parametrize('config', AVERAGED)
+def test_the_best_checkpoint_holds_the_averaged_weights_that_were_validated(tmp_path, config):
+    hooks = Config.fromfile(get_config(config)).custom_hooks
+    average = next(hook for hook in hooks if hook['type'] == 'EMAHook')
+    validated = []
+
+    class Seen(Line):
+        def forward(self, inputs, mode):
+            if mode == 'predict' and not validated:
+                validated.append(self.layer.weight.detach().clone())
+            return super().forward(inputs, mode)
+
+    torch.manual_seed(0)
+    run = train_on(
+        torch.randn(9, 2), tmp_path / 'run', Seen(), val_evaluator=Scores(0.5),
+        train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1), custom_hooks=[average],
+        default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', save_best='AP', rule='greater')),
+    )  # fmt: skip
+    best, last = (torch.load(tmp_path / 'run' / f'{n}.pth') for n in ('best_AP_epoch_1', 'epoch_1'))
+    for content in best, last:
+        assert torch.equal(content['state_dict']['layer.weight'], validated[0])
+    assert not torch.equal(run.model.layer.weight, validated[0])
