@@ -1,4 +1,4 @@
-# The first half of the training of mspn-small: at 128x96 a step takes half the time, broad targets
+# The first part of the training of mspn-small: at 128x96 a step takes half the time, broad targets
 # are learned sooner than narrow ones, and hard keypoints can wait. docs/small-models.md has the
 # figures behind it.
 _base_ = './mspn-small_1xb32-40e_coco-192x144.py'
@@ -8,7 +8,7 @@ codec = dict(
     input_size=(96, 128),
     heatmap_size=(24, 32),
     kernel_sizes=(11, 9, 9, 7, 5),
-    refine='gradient_sign',
+    refine='parabola',
 )
 crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]

@@ -6,7 +6,7 @@ codec = dict(
     input_size=(192, 144),
     heatmap_size=(48, 36),
     kernel_sizes=(15, 13, 11, 9, 7),
-    refine='gradient_sign',
+    refine='parabola',
 )
 crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]

@@ -6,7 +6,7 @@ codec = dict(
     input_size=(160, 160),
     heatmap_size=(40, 40),
     kernel_sizes=(15, 13, 11, 9, 7),
-    refine='gradient_sign',
+    refine='parabola',
 )
 crop = [dict(type='FastTopdownAffine', input_size=codec['input_size'])]
 encode = [dict(type='GenerateTarget', encoder=codec)]

@@ -80,7 +80,7 @@ class PoseGraph(nn.Module):
             heatmaps = self._heatmaps(images)
         blurred = (heatmaps @ self.across).transpose(2, 3) @ self.down
         index, more = highest_cells(blurred.transpose(2, 3), second=self.second)
-        decoded = refine_peaks(heatmaps, index, more, margin=self.margin)
+        decoded = refine_peaks(heatmaps, index, more, refine=self.codec.refine, margin=self.margin)
         return decoded[..., :2] * self.cell_size, decoded[..., 2]
 
     def _heatmaps(self, images: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class MultiLevelHeatmap(BaseKeypointCodec):
             early stages with all but the last level and the last stage with all but the first.
         decode_kernel_size: Gaussian blur before decoding, in cells; 5 for COCO, 9 for MPII.
         refine: How a peak is moved within its cell: ``'second_peak'`` as the original code does,
-            ``'gradient_sign'`` as MMPose does.
+            ``'gradient_sign'`` as MMPose does, ``'parabola'`` by a fit.
 
     Raises:
         ValueError: A size is not positive, a kernel is even, or ``refine`` is unknown.

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from .render import PEAK
 
-REFINEMENTS = ('second_peak', 'gradient_sign')
-"""How a peak is moved within its cell: as in the original code, and as in MMPose."""
+REFINEMENTS = ('second_peak', 'gradient_sign', 'parabola')
+"""How a peak is moved within its cell: as in the original code, as in MMPose, and by a fit."""
 
 _SHIFT = 0.25  # cells towards the higher neighbourhood, in both published decoders
+_LOWEST = -1e30  # what minus infinity counts as
 
 
 def decode_heatmaps(
@@ -33,6 +34,9 @@ def decode_heatmaps(
     ``'gradient_sign'`` follows ``mmpose.codecs.MegviiHeatmap`` (1.3.2): a quarter cell towards the
     higher neighbour, in x and in y; the score is the maximum before the blur. Two of its defects
     are mended: the half cell is added to border peaks too, and an all-zero map gives a result.
+
+    ``'parabola'`` moves the peak to the top of the parabola through its cell and the two beside it,
+    in x and in y, where it has both; the score is as in MMPose.
 
     Args:
         heatmaps: ``(B, K, H, W)`` as the network gives them, 255 for a perfect peak.
@@ -58,34 +62,46 @@ def decode_heatmaps(
     with torch.no_grad(), torch.autocast(heatmaps.device.type, enabled=False):
         maps = heatmaps.detach().float()
         index, more = search(maps, kernel_size, second=second)
-        decoded = refine_peaks(maps, index, more, margin=margin_of(kernel_size) if second else 0)
+        margin = margin_of(kernel_size) if second else 0
+        decoded = refine_peaks(maps, index, more, refine=refine, margin=margin)
     decoded = decoded.cpu()  # one transfer for everything
     return decoded[..., :2], decoded[..., 2]
 
 
-def refine_peaks(heatmaps: Tensor, index: Tensor, more: Tensor, *, margin: int) -> Tensor:
+def refine_peaks(
+    heatmaps: Tensor, index: Tensor, more: Tensor, *, refine: str, margin: int
+) -> Tensor:
     """Makes positions and scores ``(B, K, 3)`` of what a search of ``(B, K, H, W)`` has found."""
     height, width = heatmaps.shape[-2:]
     columns = width + 2 * margin
     maps = heatmaps.flatten(2)
     x, y = index % columns - margin, index // columns - margin
     highest = score = maps.amax(dim=2)
-    if more.shape[2] == 1:
+    if refine == 'second_peak':
         right, down = more[..., 0] % columns - margin - x, more[..., 0] // columns - margin - y
         nearest = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
         score = maps.gather(2, nearest[..., None])[..., 0]
         far = _SHIFT / (right * right + down * down).clamp(min=1).float().sqrt()  # zero has none
         x, y = (x + right * far).clamp(0, width - 1), (y + down * far).clamp(0, height - 1)
+    elif refine == 'parabola':
+        right, left, lower, upper, peak = more.clamp(min=_LOWEST).unbind(dim=2)
+        x = x + ((x > 0) & (x < width - 1)).float() * _top(left, peak, right)
+        y = y + ((y > 0) & (y < height - 1)).float() * _top(upper, peak, lower)
     else:
         # A border peak stays; NaN, of two infinite neighbours, is neither more nor less.
         inner = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
         shift = inner.float() * _SHIFT
-        right, left, lower, upper = more.unbind(dim=2)
+        right, left, lower, upper, _ = more.unbind(dim=2)
         x = x + shift * ((right > left).float() - (right < left).float())
         y = y + shift * ((lower > upper).float() - (lower < upper).float())
     found = torch.stack([x + 0.5, y + 0.5, score / PEAK + 0.5], dim=2)
     nothing = torch.stack([torch.full_like(score, value) for value in (0.5, 0.5, 0.0)], dim=2)
     return torch.where((highest.isfinite() & score.isfinite())[..., None], found, nothing)
+
+
+def _top(before: Tensor, peak: Tensor, after: Tensor) -> Tensor:
+    """Where a parabola through three values is highest, in cells from the middle: at most half."""
+    return (after - before) / (2 * ((peak - before) + (peak - after))).clamp(min=1e-6)
 
 
 def search_with_torch(heatmaps: Tensor, kernel_size: int, *, second: bool) -> tuple[Tensor, Tensor]:
@@ -99,7 +115,7 @@ def search_with_torch(heatmaps: Tensor, kernel_size: int, *, second: bool) -> tu
     Returns:
         The number of the cell in its map ``(B, K)``, which has ``W + 2 M`` columns. With ``second``
         that of the second highest cell ``(B, K, 1)``; else the blurred values to the right, left,
-        below and above ``(B, K, 4)``, if the map has all of them.
+        below and above, if the map has all of them, and of the cell itself ``(B, K, 5)``.
     """
     margin = margin_of(kernel_size) if second else 0
     blurred = torch.nn.functional.pad(heatmaps, [margin + kernel_size // 2] * 4)
@@ -121,7 +137,7 @@ def highest_cells(blurred: Tensor, *, second: bool) -> tuple[Tensor, Tensor]:
         more = cells.scatter(2, index, 0.0).argmax(dim=2, keepdim=True)
     else:
         columns, last = blurred.shape[3], cells.shape[2] - 1
-        beside = [(index + step).clamp(0, last) for step in (1, -1, columns, -columns)]
+        beside = [(index + step).clamp(0, last) for step in (1, -1, columns, -columns, 0)]
         more = cells.gather(2, torch.cat(beside, dim=2))
     return index[..., 0], more
 
@@ -133,7 +149,7 @@ def _search_with_opencv(
     _, count, height, width = heatmaps.shape
     pad = margin_of(kernel_size)
     inside = slice(pad, -pad)
-    steps = np.array([[1], [-1], [width], [-width]])
+    steps = np.array([[1], [-1], [width], [-width], [0]])
     numbers = np.arange(count)
     index, more = [], []
     # A person's maps side by side, as rows cost OpenCV more than columns, with room for the blur.

@@ -18,7 +18,7 @@ from mspn_plugin.commands.run_config import errors_end_the_run
 from mspn_plugin.engine.start import newest_whole_checkpoint
 
 AVERAGED = [
-    'mspn-small_1xb32-40e_coco-192x144',
+    'mspn-small_1xb32-12e_coco-256x192',
     'rtmdet-lite0_1xb16-60e_person-416x416',
 ]
 
@@ -168,10 +168,11 @@ def test_the_best_checkpoint_holds_the_averaged_weights_that_were_validated(tmp_
             return super().forward(inputs, mode)
 
     torch.manual_seed(0)
+    checkpoint = dict(type='SafeCheckpointHook', save_best='AP', rule='greater')
     run = train_on(
         torch.randn(9, 2), tmp_path / 'run', Seen(), val_evaluator=Scores(0.5),
-        train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1), custom_hooks=[average],
-        default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', save_best='AP', rule='greater')),
+        train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1),
+        custom_hooks=[average], default_hooks=dict(checkpoint=checkpoint),
     )  # fmt: skip
     best, last = (torch.load(tmp_path / 'run' / f'{n}.pth') for n in ('best_AP_epoch_1', 'epoch_1'))
     for content in best, last:

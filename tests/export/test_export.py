@@ -20,6 +20,7 @@ from mspn_plugin.apis import PosePredictor, infer_people
 from mspn_plugin.apis.detector import PersonDetector
 from mspn_plugin.checkpoints.files import narrowed
 from mspn_plugin.export import detector_to_onnx, to_int8, to_onnx
+from mspn_plugin.heatmaps.decode import REFINEMENTS
 
 
 def boxes_of(people, limit=20):
@@ -58,7 +59,7 @@ def assert_same_people(model, file, pictures, batch_size):
     return count
 
 
-@pytest.mark.parametrize('refine', ['second_peak', 'gradient_sign'])
+@pytest.mark.parametrize('refine', REFINEMENTS)
 @pytest.mark.parametrize('flip', [False, True])
 def test_the_small_model_in_all_its_forms(calibrated_tiny, real_data, refine, flip, tmp_path):
     model = tiny(calibrated_tiny, refine, flip)

@@ -1,4 +1,4 @@
-"""Both decoders against independent loops, map by map, with OpenCV's blur and with torch's."""
+"""The decoders against independent loops, map by map, with OpenCV's blur and with torch's."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from torch._subclasses import FakeTensorMode
 
 from mspn_plugin.heatmaps import decode, decode_heatmaps
 
-both = pytest.mark.parametrize('refine', decode.REFINEMENTS)
+every = pytest.mark.parametrize('refine', decode.REFINEMENTS)
 
 
 @pytest.fixture(autouse=True, params=['opencv', 'torch'])
@@ -46,6 +46,21 @@ def gradient_sign(heatmap: np.ndarray, kernel: int) -> tuple[float, float, float
     return x + dx + 0.5, y + dy + 0.5, heatmap.max() / 255 + 0.5
 
 
+def parabola(heatmap: np.ndarray, kernel: int) -> tuple[float, float, float]:
+    """The highest cell, and NumPy's fit through it and its neighbours."""
+    radius = kernel // 2
+    blurred = cv2.GaussianBlur(np.pad(heatmap, radius), (kernel, kernel), 0)
+    blurred = blurred[radius:-radius, radius:-radius]
+    place = [int(v) for v in np.unravel_index(blurred.argmax(), blurred.shape)]
+    found = [float(v) for v in place]
+    for axis, at in enumerate(place):
+        line = np.take(blurred, place[1 - axis], axis=1 - axis)
+        if 0 < at < len(line) - 1:
+            two, one, _ = np.polyfit([-1, 0, 1], line[at - 1 : at + 2], 2)
+            found[axis] += -one / (2 * two)
+    return found[1] + 0.5, found[0] + 0.5, heatmap.max() / 255 + 0.5
+
+
 def bumpy_maps(num: int, height: int, width: int) -> np.ndarray:
     """Peaks anywhere, also at borders, on a noisy ground that goes below zero."""
     rng, (ys, xs) = np.random.default_rng(0), np.mgrid[:height, :width]
@@ -57,7 +72,7 @@ def bumpy_maps(num: int, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize('size', [(32, 24), (31, 24), (6, 5), (2, 40), (1, 7), (1, 1)])
-@pytest.mark.parametrize('reference', [second_peak, gradient_sign])
+@pytest.mark.parametrize('reference', [second_peak, gradient_sign, parabola])
 @pytest.mark.parametrize('kernel', [3, 5, 9, 11])
 def test_decoders_equal_loops(size, reference, kernel):
     """One peak, several, none, nothing above zero, a lit cell that blurs below a hill."""
@@ -74,7 +89,7 @@ def test_decoders_equal_loops(size, reference, kernel):
     assert np.abs(scores.view(-1).numpy() - expected[:, 2]).max() < 1e-4
 
 
-@both
+@every
 def test_maps_without_a_peak(refine):
     maps = torch.zeros(1, 3, 16, 12)
     maps[0, 1] = -40
@@ -82,7 +97,7 @@ def test_maps_without_a_peak(refine):
     cells, scores = decode_heatmaps(maps, 5, refine=refine)
     assert scores.isfinite().all() and scores[0, 0] == 0.5
     assert ((cells >= 0) & (cells <= torch.tensor([12, 16]))).all()
-    if refine == 'gradient_sign':
+    if refine != 'second_peak':
         assert (cells == 0.5)[0, [0, 2]].all()
     for shape in ((0, 17), (2, 0)):
         cells, scores = decode_heatmaps(torch.zeros(*shape, 16, 12), 5, refine=refine)
@@ -101,7 +116,7 @@ def test_gradient_sign_equals_mmpose_inside_the_map():
     assert np.abs(ours[0].numpy() - scores[0]).max() < 1e-5
 
 
-@both
+@every
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
     maps = torch.rand(2, 3, 16, 12) * 200
@@ -114,7 +129,7 @@ def test_maps_that_are_not_finite_are_flagged_and_harm_no_other(refine, value):
     assert (score[~bad] >= 0.5).all()
 
 
-@both
+@every
 def test_minus_infinity_counts_as_the_lowest_number(refine):
     maps = torch.from_numpy(bumpy_maps(60, 32, 24))
     peaks = maps.flatten(1).argmax(1).tolist()
@@ -127,7 +142,8 @@ def test_minus_infinity_counts_as_the_lowest_number(refine):
     position, score = decode_heatmaps(maps[None], 5, refine=refine)
     assert torch.equal(score, expected_scores)
     # Neighbours that are both infinite do not say which is the lower one.
-    assert (position - expected).abs().max() <= (0.25 if refine == 'gradient_sign' else 0)
+    apart = dict(second_peak=0, gradient_sign=0.25, parabola=0.5)[refine]
+    assert (position - expected).abs().max() <= apart
     far = [(expected[0, i] - torch.tensor([x, y])).abs().max() > 5 for i, y, x in places]
     far = torch.tensor([far[i] and (i % 3 or far[60 + i // 3]) for i in range(60)])
     assert 20 < far.sum() < 50 and torch.equal(position[0, far], expected[0, far])
@@ -135,7 +151,7 @@ def test_minus_infinity_counts_as_the_lowest_number(refine):
     assert (nothing[0] == 0.5).all() and nothing[1] == 0
 
 
-@both
+@every
 def test_what_is_default_elsewhere_does_not_matter(refine):
     maps = torch.from_numpy(bumpy_maps(34, 64, 48)).view(2, 17, 64, 48)
     expected = decode_heatmaps(maps, 5, refine=refine)
@@ -171,5 +187,5 @@ def test_wrong_settings_are_explained_and_an_export_that_fails_harms_no_later_ca
     for kernel in (0, 4, -5):
         with pytest.raises(ValueError, match=f'kernel_size is {kernel}, expected an odd number'):
             decode_heatmaps(torch.zeros(1, 1, 8, 8), kernel)
-    with pytest.raises(ValueError, match='second_peak, gradient_sign'):
+    with pytest.raises(ValueError, match='second_peak, gradient_sign, parabola'):
         decode_heatmaps(torch.zeros(1, 1, 8, 8), 5, refine='taylor')
