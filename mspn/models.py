@@ -51,7 +51,7 @@ SHIPPED = (
     Model(
         POSE,
         'pose',
-        'mspn-small_1xb32-40e_coco-192x144',
+        'mspn-small_1xb32-12e_coco-256x192',
         '',
         'AP 29.3 on 135 photographs (not trained to the end)',
         '2.5',

@@ -29,6 +29,7 @@ OPSET = 18
 _MOST = 4096  # crops in a batch
 _MOST_IMAGES = 64  # in a batch of the detector
 _NEAR = dict(keypoints=0.02, scores=1e-4)  # how far ONNX may be from torch: pixels, and scores
+_NEAR_HALF = dict(keypoints=0.25, scores=0.05)  # the same for weights of half the bits
 _SHARE = 0.99  # of the keypoints have to be as near; rounding decides between equal peaks
 _META = 'skeleton_links skeleton_link_colors keypoint_colors sigmas flip_indices dataset_name'
 
@@ -62,7 +63,7 @@ def to_onnx(
 
     Returns:
         How far the file is from torch: ``keypoints`` in pixels and ``scores``, the largest
-        differences, and ``near``, the share of keypoints within 0.02 pixels.
+        differences, and ``near``, the share of keypoints within 0.02 pixels (0.25 if ``half``).
 
     Raises:
         InputError: The model cannot be exported, or gives something else once it is.
@@ -367,18 +368,18 @@ def _compare(
     wanted: list[np.ndarray], found: list[np.ndarray], path: Path, *, half: bool
 ) -> dict[str, float]:
     apart = np.abs(wanted[0] - found[0]).max(axis=-1)
+    limits, share = (_NEAR_HALF, 0.8) if half else (_NEAR, _SHARE)
     difference = dict(
         keypoints=float(apart.max(initial=0)),
         scores=float(np.abs(wanted[1] - found[1]).max(initial=0)),
-        near=float((apart <= _NEAR['keypoints']).mean()) if apart.size else 1.0,
+        near=float((apart <= limits['keypoints']).mean()) if apart.size else 1.0,
     )
-    limits = dict(scores=0.05, near=0.8) if half else dict(scores=_NEAR['scores'], near=_SHARE)
-    if not (difference['scores'] <= limits['scores'] and difference['near'] >= limits['near']):
+    if not (difference['scores'] <= limits['scores'] and difference['near'] >= share):
         raise InputError(
             f'{path} was not written: exported, the model differs from torch by '
             f'{difference["scores"]:.2g} in scores, and {difference["near"]:.1%} of the keypoints '
-            'are within 0.02 pixels; a normalisation may have no statistics, as in a network that '
-            'was never trained'
+            f'are within {limits["keypoints"]} pixels; a normalisation may have no statistics, '
+            'as in a network that was never trained'
         )
     return difference
 

@@ -34,6 +34,8 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         decode_kernel_size: Gaussian blur before decoding, in cells; 5 for COCO, 9 for MPII.
         refine: How a peak is moved within its cell: ``'second_peak'`` as the original code does,
             ``'gradient_sign'`` as MMPose does, ``'parabola'`` by a fit.
+        exact: Whether targets are highest at the keypoint itself. In the published recipe it is the
+            middle of its cell.
 
     Raises:
         ValueError: A size is not positive, a kernel is even, or ``refine`` is unknown.
@@ -51,6 +53,7 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         kernel_sizes: Sequence[int] = (15, 11, 9, 7, 5),
         decode_kernel_size: int = 5,
         refine: str = 'second_peak',
+        exact: bool = False,
     ) -> None:
         super().__init__()
         if min(*input_size, *heatmap_size) < 2:
@@ -71,6 +74,7 @@ class MultiLevelHeatmap(BaseKeypointCodec):
         self.num_levels = len(self.kernel_sizes)
         self.decode_kernel_size = decode_kernel_size
         self.refine = refine
+        self.exact = exact
         self.cell_size = np.asarray(self.input_size, np.float64) / self.heatmap_size
         """Width and height of a heatmap cell in input pixels."""
 
@@ -100,7 +104,7 @@ class MultiLevelHeatmap(BaseKeypointCodec):
 
     def renderer(self) -> HeatmapRenderer:
         """A module that turns what `encode` gives into target heatmaps, for the head to own."""
-        return HeatmapRenderer(self.heatmap_size, self.kernel_sizes)
+        return HeatmapRenderer(self.heatmap_size, self.kernel_sizes, exact=self.exact)
 
     def batch_decode(self, batch_encoded: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Decodes the heatmaps ``(B, K, H, W)`` of a batch, on any device.

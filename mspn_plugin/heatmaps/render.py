@@ -7,7 +7,7 @@ Gaussian of the level's kernel size (sigma 0: OpenCV derives it, and mirrors at 
 scales the map so that its maximum is 255. A blurred single pixel is the outer product of a blurred
 row and a blurred column, so the values of every possible map lie in two small tables per level:
 the row profile of each of W columns and the column profile of each of H rows. Rendering is then
-two look-ups and one product.
+two look-ups and one product. Exact targets are the same product of Gaussians around the keypoint.
 """
 
 from __future__ import annotations
@@ -38,11 +38,19 @@ class HeatmapRenderer(nn.Module):
     Args:
         heatmap_size: ``(W, H)`` in cells.
         kernel_sizes: Blur kernel size of every level, coarse to fine, in cells; odd.
+        exact: As of a `MultiLevelHeatmap`.
     """
 
-    def __init__(self, heatmap_size: tuple[int, int], kernel_sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        heatmap_size: tuple[int, int],
+        kernel_sizes: Sequence[int],
+        *,
+        exact: bool = False,
+    ) -> None:
         super().__init__()
         self.heatmap_size = width, height = heatmap_size
+        self._sigmas = [0.15 * size + 0.35 for size in kernel_sizes] if exact else []  # OpenCV's
         # Not persistent: they follow from the config, and checkpoints stay free of them.
         for level, kernel_size in enumerate(kernel_sizes):
             self.register_buffer(f'_rows{level}', _profiles(width, kernel_size), persistent=False)
@@ -52,7 +60,8 @@ class HeatmapRenderer(nn.Module):
         """Renders the maps of one level.
 
         Args:
-            cells: ``(B, K, 2)`` x and y in heatmap cells; cut to whole cells, as the recipe does.
+            cells: ``(B, K, 2)`` x and y in heatmap cells; cut to whole cells, as the recipe does,
+                unless targets are to be exact.
             labelled: ``(B, K)``; where it is 0 the map is all zero, whatever the position.
             level: Index into the kernel sizes.
 
@@ -60,8 +69,17 @@ class HeatmapRenderer(nn.Module):
             ``(B, K, H, W)`` float32, between 0 and 255.
         """
         width, height = self.heatmap_size
-        x, y = cells.reshape(-1, 2).long().unbind(1)
         peaks = (labelled.reshape(-1, 1, 1) > 0) * PEAK
-        rows = self.get_buffer(f'_rows{level}')[x.clamp(0, width - 1), None, :]
-        cols = self.get_buffer(f'_cols{level}')[y.clamp(0, height - 1), :, None]
+        if self._sigmas:
+            factor = -0.5 / self._sigmas[level] ** 2
+            x, y = cells.reshape(-1, 2, 1).unbind(1)
+            rows, cols = (
+                torch.exp((torch.arange(size, device=at.device) + 0.5 - at).square() * factor)
+                for at, size in ((x, width), (y, height))
+            )
+            rows, cols = rows[:, None, :], cols[:, :, None]
+        else:
+            x, y = cells.reshape(-1, 2).long().unbind(1)
+            rows = self.get_buffer(f'_rows{level}')[x.clamp(0, width - 1), None, :]
+            cols = self.get_buffer(f'_cols{level}')[y.clamp(0, height - 1), :, None]
         return (cols * peaks * rows).view(*labelled.shape, height, width)

@@ -80,6 +80,25 @@ def test_encode_then_render_then_decode_returns_to_the_same_cell():
     assert all(map(np.array_equal, single, (keypoints[0], scores[0])))
 
 
+def test_exact_targets_lead_back_to_the_keypoint_itself():
+    codec = KEYPOINT_CODECS.build({**CODEC, 'exact': True, 'refine': 'parabola'})
+    joints = np.random.default_rng(2).uniform([4, 4], [91, 123], (1, 300, 2))
+    encoded = codec.encode(joints, np.append(np.ones((1, 299)), [[0]], axis=1))
+    labels = [torch.from_numpy(value) for value in encoded.values()]
+    for level, kernel in enumerate(KERNELS):
+        maps = codec.renderer()(*labels, level)
+        assert not maps[0, 299].any() and 200 < maps[0, :299].amax(dim=(1, 2)).min() < 255
+        found = codec.batch_decode(maps)[0][0]
+        inside = ((joints > 14) & (joints < [82, 114])).all(axis=-1)[0, :299]
+        assert np.abs(found - joints)[0, :299][inside].max() < 0.35  # pixels; a cell is 4
+        # As wide as those of the recipe.
+        middle = torch.tensor([[[12.5, 16.5]]]), torch.ones(1, 1)
+        apart = codec.renderer()(*middle, level) - HeatmapRenderer((24, 32), KERNELS)(
+            *middle, level
+        )
+        assert apart.abs().max() < 20, kernel
+
+
 @pytest.mark.parametrize('weighted', [False, True])
 def test_a_sample_of_the_pipeline_carries_coordinates_not_heatmaps(weighted):
     sample = dict(img=np.zeros((128, 96, 3), np.uint8), keypoints=np.full((1, 17, 2), 40, 'f4'))

@@ -1,5 +1,7 @@
 """The models that ship: offline, without torch, the same in both halves, and right on people."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 from mmpose.apis import init_model
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from runs import sentence
 
 import mspn
@@ -32,6 +36,26 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from mspn.cli import main
 main(sys.argv[1:])
 """
+
+
+@pytest.fixture(scope='module')
+def people_val(real_data):
+    """135 photographs of people that the models have not learned from."""
+    root = real_data.parent / 'people'
+    if not root.is_dir():
+        pytest.skip(f'the photographs are not at {root}')
+    with contextlib.redirect_stdout(io.StringIO()):
+        return root / 'images', COCO(root / 'annotations' / 'people_val.json')
+
+
+def evaluated(truth, results, kind='keypoints'):
+    """COCO's evaluation of results."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
 
 
 def test_a_photograph_in_one_call():
@@ -97,3 +121,36 @@ def test_other_models_need_a_detector_of_their_own(light_models, tmp_path, capsy
     monkeypatch.setattr('mspn.predict_command.names_of', lambda meta: ['left_fin', 'right_fin'])
     error = sentence(capsys, cli.main, [*command, '--model', str(light_models[0]), '--overwrite'])
     assert 'left_fin, right_fin' in error and '--whole-image if one' in error
+
+
+@pytest.mark.slow
+def test_on_people_that_it_has_not_seen(people_val):
+    """The bars that the shipped models have to reach, with annotated boxes and with their own."""
+    images, truth = people_val
+    predictor = Predictor(box_thr=0.05, nms_thr=0.65)
+    finder = DetectorModel(models.onnx_file(models.SHIPPED[1]), score_thr=0.01, nms_thr=0.65)
+    annotated, chain, found = [], [], []
+    for number, image in truth.imgs.items():
+        pixels = read_image(images / image['file_name'])
+        people = truth.loadAnns(truth.getAnnIds(number))
+        corners = np.array([p['bbox'] for p in people if p['num_keypoints']], np.float32)
+        if len(corners):
+            corners[:, 2:] += corners[:, :2]
+            annotated += predictor.predict(pixels, corners).to_coco(number)
+        chain += predictor.predict(pixels).to_coco(number)
+        ((boxes, scores),) = finder.detect([pixels])
+        boxes[:, 2:] -= boxes[:, :2]
+        for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
+            found.append(dict(image_id=number, category_id=1, bbox=box, score=score))
+    with_truth = evaluated(truth, annotated).stats[0]
+    assert with_truth >= 0.36
+    assert evaluated(truth, chain).stats[0] >= 0.75 * with_truth
+    evaluation = evaluated(truth, found, 'bbox')
+    assert evaluation.stats[1] >= 0.50
+    everywhere = tuple(evaluation.params.areaRng[0])
+    right = [
+        image['dtMatches'][0][np.array(image['dtScores']) >= 0.3] > 0  # at an overlap of 0.5
+        for image in evaluation.evalImgs
+        if image and tuple(image['aRng']) == everywhere
+    ]
+    assert np.concatenate(right).mean() >= 0.75
