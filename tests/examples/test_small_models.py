@@ -33,7 +33,7 @@ def test_scores_mean_the_same_after_a_shift(tmp_path, monkeypatch):
     (tmp_path / 'truth.json').write_text(json.dumps(truth))
 
     class Detector:
-        def __init__(self, path, score_thr):
+        def __init__(self, path, score_thr, nms_thr):
             assert score_thr < 0.05
 
         def detect(self, images):
