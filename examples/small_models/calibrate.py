@@ -22,7 +22,7 @@ SCORE, PRECISION = 0.3, 0.8  # the threshold of `mspn predict`, and how many box
 def shift_of(detector: Path, annotations: Path, images: Path) -> float:
     """What to add to a detector's logits: `PRECISION` of its boxes from `SCORE` on are then people.
 
-    The order of the boxes, and so AP, stays.
+    The order of the boxes, and so AP, stays. A detector that is never so sure is left as it is.
 
     Args:
         detector: An ONNX file of ``mspn export --detector``.
@@ -40,6 +40,8 @@ def shift_of(detector: Path, annotations: Path, images: Path) -> float:
             for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
                 entry = dict(image_id=number, category_id=person, bbox=box, score=score)
                 found.append(entry)
+        if not found:
+            return 0.0
         evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
         evaluation.params.catIds, evaluation.params.iouThrs = [person], np.array([0.5])
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
@@ -51,8 +53,8 @@ def shift_of(detector: Path, annotations: Path, images: Path) -> float:
     scores, right = scores[left_out == 0], right[left_out == 0] > 0
     order = np.argsort(-scores, kind='stable')
     precision = right[order].cumsum() / np.arange(1, len(order) + 1)
-    score = scores[order][np.flatnonzero(precision >= PRECISION)[-1]]
-    return _logit(SCORE) - _logit(score)
+    enough = np.flatnonzero(precision >= PRECISION)
+    return _logit(SCORE) - _logit(scores[order][enough[-1]]) if len(enough) else 0.0
 
 
 def shifted(checkpoint: Path, shift: float, out: Path) -> Path:

@@ -421,7 +421,7 @@ def _compare_boxes(
 def _apart(
     wanted: Sequence[np.ndarray], found: Sequence[np.ndarray], number: int, most: int = 300
 ) -> tuple[float, float]:
-    """How far the likeliest boxes of an image are apart, in the median, and at most the scores."""
+    """How far an image's likeliest boxes are from others, in the median, and scores at most."""
     pairs = []
     for boxes, scores, numbers in (wanted, found):
         mine = np.flatnonzero(numbers == number)
@@ -431,10 +431,10 @@ def _apart(
     # Rounding may put one or two on the other side of a threshold.
     if count < most and abs(lengths[0] - lengths[1]) > 2:
         return math.inf, math.inf
-    orders = [np.argsort(-scores, kind='stable')[:count] for _, scores in pairs]
-    (boxes, scores), (others, marks) = (
-        (b[order], s[order]) for (b, s), order in zip(pairs, orders, strict=True)
-    )
     if not count:
         return 0.0, 0.0
-    return float(np.median(np.abs(boxes - others).max(axis=1))), float(np.abs(scores - marks).max())
+    (boxes, scores), (others, marks) = pairs
+    orders = [np.argsort(-values, kind='stable')[:count] for values in (scores, marks)]
+    # The nearest: of an untrained detector many have the same score, and no order.
+    apart = np.abs(boxes[orders[0], None] - others).max(axis=2).min(axis=1)
+    return float(np.median(apart)), float(np.abs(scores[orders[0]] - marks[orders[1]]).max())
