@@ -91,7 +91,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _test(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', help=_CONFIG)
+    parser.add_argument('config', help=f'{_CONFIG}; or the folder of `mspn new`')
     parser.add_argument('checkpoint', nargs='?', help=_WEIGHTS)
     _run_options(parser)
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
@@ -250,7 +250,7 @@ def _models(parser: argparse.ArgumentParser) -> None:
 
 def _export(parser: argparse.ArgumentParser) -> None:
     add, flag = _adders(parser)
-    add('config', help=_CONFIG)
+    add('config', help=f'{_CONFIG}; or the folder of `mspn new`, or a name of `mspn models`')
     add('checkpoint', nargs='?', help=_WEIGHTS)
     what = 'the file to write, .onnx, or .pt2 for torch.export'
     add('-o', '--out', type=Path, required=True, metavar='FILE', help=what)

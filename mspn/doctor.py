@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import platform
@@ -43,6 +44,9 @@ PACKAGES = (
     ('openmim', 'mim', '', 'pip install --no-deps openmim==0.3.9', 'only for `mim`'),
 )
 OPTIONAL = {'mmdet', 'openmim'}
+# Without torch and OpenMMLab but with this, an environment is meant for the light half.
+RUNTIME = ('onnxruntime', 'onnxruntime', '>=1.20', 'pip install "onnxruntime>=1.20"', 'tested')
+LIGHT = (*(row for row in PACKAGES if row[1] in ('numpy', 'cv2')), RUNTIME)
 COMPONENTS = ('MODELS.MSPNBackbone', 'MODELS.MSPNNeck', 'MODELS.MultiStageHead',
               'MODELS.OHKMMSELoss', 'MODELS.MSPNPoseEstimator', 'KEYPOINT_CODECS.MultiLevelHeatmap')
 # fmt: on
@@ -115,14 +119,19 @@ def collect() -> Report:
         report.add(f'Python is {platform.python_version()}, wanted is 3.11 or 3.12', _REINSTALL)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
-        for row in PACKAGES:
+        light = importlib.util.find_spec('onnxruntime') and not any(
+            importlib.util.find_spec(module) for module in ('torch', 'mmengine', 'mmcv', 'mmpose')
+        )
+        for row in LIGHT if light else PACKAGES:
             report.check(*row)
         with contextlib.suppress(Exception):  # no torch, no CUDA, or a broken driver
             torch = sys.modules['torch']
             report.device = f'CPU, {torch.get_num_threads()} threads'
             report.device = f'CUDA {torch.version.cuda}: {torch.cuda.get_device_name()}'
         try:
-            if report.ok:  # else it cannot work, and the cause is already in the report
+            if light:
+                report.device = 'no torch and OpenMMLab: poses from ONNX files, no training'
+            elif report.ok:  # else it cannot work, and the cause is already in the report
                 compat = importlib.import_module('mspn_plugin.compat')
                 report.gaps = [asdict(gap) for gap in compat.close_gaps()]
                 registry = importlib.import_module('mmpose.registry')
@@ -133,13 +142,13 @@ def collect() -> Report:
             report.blame(error.__cause__ or error, 'mspn_plugin does not import', _REINSTALL)
     installed = importlib.metadata.distributions(name='mspn_plugin')  # mim sees no checkout
     mims = [Path(str(found.locate_file('mspn_plugin/.mim'))) for found in installed]
-    if report.versions['openmim'] and not any(mim.is_dir() for mim in mims):
+    if report.versions.get('openmim') and not any(mim.is_dir() for mim in mims):
         what = 'mim cannot use this mspn_plugin: its installation is editable or incomplete'
         report.add(what, _REINSTALL, fatal=False)
     root = Path(__file__).resolve().parents[1]
     clone = (root / 'install' / 'bootstrap.py').is_file()
     for problem in report.problems:  # for this Python's pip; in a fresh clone, for make
-        bare = not report.versions['torch'] or problem['mend'] == _REINSTALL
+        bare = not report.versions.get('torch') or problem['mend'] == _REINSTALL
         pip = problem['mend'].replace('pip ', f'{shlex.quote(sys.executable)} -m pip ')
         problem['mend'] = f'make -C {shlex.quote(str(root))} setup' if clone and bare else pip
     return report
@@ -155,7 +164,8 @@ def run(args: Any) -> int:
     for p in sorted(report.problems, key=lambda p: not p['fatal']):
         kind = 'ERROR' if p['fatal'] else 'warning'
         lines.append(f'{kind}: {p["what"]}; mend it with: {p["mend"]}')
-    lines += ['no problems: every component is registered'] * (not report.problems)
+    complete = ': every component is registered' * ('torch' in report.versions)
+    lines += [f'no problems{complete}'] * (not report.problems)
     print(json.dumps(asdict(report), indent=2) if args.json else '\n'.join(lines))
     return int(not report.ok)
 

@@ -63,7 +63,8 @@ def test_python_and_commands(place, call_tool, monkeypatch, capsys):
     assert 'people' in capsys.readouterr().out and list(Path('out').rglob('one.*'))
     names: dict = {}
     exec(readme, names)
-    assert len(names['result']['predictions'][0][0]['keypoints']) == 17
+    (person,) = names['result']['predictions'][0]
+    assert len(person['keypoints']) == 17 and person['bbox_score'] < 1  # a box of the detector
     commands = [line for code in blocks('docs/inference.md', '') for line in code.splitlines()]
     written = ('results/people/predictions', 'infer_results/results', 'infer_bf16/results')
     for command, name in zip(commands, written, strict=True):
@@ -104,6 +105,7 @@ def test_labels_of_ones_own(tmp_path, monkeypatch, capsys):
         ['fish/config.py', 'fish/run/report.html', 'results/new_pictures/predictions.json']
         + ['fish/run', 'fish/run/report.html']
         + ['fish/run-detector', 'found/predictions.json', 'fish.onnx']
+        + ['fish-detector.onnx', 'light/predictions.json']
     )
     for command in commands:
         mspn, verb, *arguments = shlex.split(command)

@@ -1,7 +1,9 @@
 """The doctor in healthy, broken and empty environments."""
 
+import argparse
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -83,6 +85,20 @@ def test_it_runs_where_nothing_else_is_installed(clone, tmp_path):
         wanted = f'make -C {tmp_path} setup' if clone else mend.rpartition('pip ')[2]
         assert wanted in line
     assert 'unknown, because torch does not import' in run.stdout
+
+
+@pytest.mark.parametrize('broken', [False, True])
+def test_the_light_half_alone_is_enough(broken, report_of, monkeypatch, capsys):
+    real = importlib.util.find_spec
+    heavy = ('torch', 'mmengine', 'mmcv', 'mmpose')
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda m: None if m in heavy else real(m))
+    report = report_of(dict(onnxruntime='1.19.2') if broken else {})
+    assert report.ok is not broken and set(report.versions) & {*heavy, 'six'} == set()
+    monkeypatch.setattr(doctor, 'collect', lambda: report)
+    assert doctor.run(argparse.Namespace(json=False)) == broken
+    said = capsys.readouterr().out.splitlines()
+    assert 'no torch' in ' '.join(said)
+    assert ('onnxruntime is 1.19.2' in said[-1]) if broken else said[-1] == 'no problems'
 
 
 def test_a_package_that_pip_knows_and_python_does_not_find(tmp_path):
