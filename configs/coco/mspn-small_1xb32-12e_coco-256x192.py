@@ -1,6 +1,6 @@
 # A 1-stage MSPN on EfficientNet-Lite0: 2.5 million parameters, for CPUs. With --amp bf16 two cores
-# train it on some thousand photographs in hours. Two parts with smaller pictures come first:
-# docs/small-models.md has why, and `make small-models` does all three.
+# train it on some thousand photographs in hours. Two parts with smaller pictures come before this
+# one, and one after it: docs/small-models.md has why, and `make small-models` does all four.
 _base_ = './mspn50-1stg_8xb32-210e_coco-256x192.py'
 
 codec = dict(
