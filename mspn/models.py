@@ -51,7 +51,7 @@ SHIPPED = (
     Model(
         POSE,
         'pose',
-        'mspn-small_1xb32-38e_coco-256x192',
+        'mspn-small_1xb32-26e_coco-256x192',
         '',
         'AP 40.4 on 135 photographs',
         '2.5',

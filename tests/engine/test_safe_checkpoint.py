@@ -18,7 +18,7 @@ from mspn_plugin.commands.run_config import errors_end_the_run
 from mspn_plugin.engine.start import newest_whole_checkpoint
 
 AVERAGED = [
-    'mspn-small_1xb32-38e_coco-256x192',
+    'mspn-small_1xb32-26e_coco-256x192',
     'rtmdet-lite0_1xb16-60e_person-416x416',
 ]
 

@@ -26,7 +26,7 @@ train_pipeline = [
 ]
 model = dict(head=dict(decoder=codec))
 
-max_epochs = 38
+max_epochs = 26
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
