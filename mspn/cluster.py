@@ -143,7 +143,13 @@ def _model_files(args: argparse.Namespace, options: dict[str, Any]) -> dict[str,
     if not (detector or args.whole_image):
         detector = [str(default_detector(names_of(_predictor(files, options).meta)))]
     if detector:
-        files |= _with_weights('detector', detector)
+        others = _with_weights('detector', detector)
+        if same := [name for name in others if files.get(name, others[name]) != others[name]]:
+            raise InputError(
+                f'the pose model and the detector each have a file of their own named {same[0]}; '
+                'export one of them again with another name for --weights'
+            )
+        files |= others
     _predictor(files, options)  # here a sentence says what is wrong
     return files
 
@@ -214,7 +220,8 @@ class _Place:
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        return bool(self.files.get_file_info(self.path(name)).is_file)
+        found = self.files.get_file_info(self.path(name))
+        return bool(found.is_file and found.size)  # a power failure may leave an empty one
 
     def read(self, name: str) -> bytes:
         """A file's content."""

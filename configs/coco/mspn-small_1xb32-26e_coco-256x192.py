@@ -1,5 +1,5 @@
-# The last part of the training of mspn-small, whose weights ship: targets peak at the keypoint itself
-# instead of the middle of its cell, and people are turned and scaled less.
+# The last part of the training of mspn-small, whose weights ship: targets peak at the keypoint
+# itself instead of the middle of its cell, and people are turned and scaled less.
 _base_ = './mspn-small_1xb32-12e_coco-256x192.py'
 
 codec = dict(

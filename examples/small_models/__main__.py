@@ -79,7 +79,7 @@ def main() -> None:
     add('--train-images', default='train2017/', metavar='FOLDER')
     add('--val', default='annotations/person_keypoints_val2017.json', metavar='FILE')
     add('--val-images', default='val2017/', metavar='FOLDER')
-    what = 'annotations for the last part: pictures like those that it is meant for (those of --train)'
+    what = 'annotations for the last part: of pictures as it will be used on (those of --train)'
     add('--last', metavar='FILE', help=what)
     what = (
         'annotations for the detector: of pictures in which everybody has a box (those of --train)'

@@ -117,8 +117,11 @@ def upright_size(path: Path) -> tuple[tuple[int, int], bool] | None:
     """
     try:
         with PIL.Image.open(path) as picture:
-            orientation = picture.getexif().get(_ORIENTATION, 1)
             width, height = picture.size
+            try:
+                orientation = picture.getexif().get(_ORIENTATION, 1)
+            except Exception:  # whatever Pillow raises for damaged EXIF data, as struct.error
+                orientation = 1
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return None
     is_across = orientation in (5, 6, 7, 8)

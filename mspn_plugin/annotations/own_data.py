@@ -33,7 +33,6 @@ DEFAULT_SIGMA = 0.067  # the mean of COCO's seventeen
 _PART = 0.2  # of the pictures, for validation, if nobody has divided them
 _FEWEST = 2  # pictures
 _SIDES = ('width', 'height')
-_MADE_UP = re.compile(r'keypoint_\d+')
 _COPY = re.compile(r'\.rf\.[0-9A-Za-z]+(?=\.)')  # what Roboflow calls the copies of a picture
 _SAME_SHAPE = 0.02  # by which the scales of width and height may differ
 
@@ -205,7 +204,7 @@ def _names_of(
         said.append(f"{place}: 17 keypoints of people without names are taken for COCO's")
         return list(coco_sigmas())
     said.append(f'{place}: the keypoints have no names; metainfo.py calls them by numbers')
-    return [f'keypoint_{i}' for i in range(1, count + 1)]  # as `_MADE_UP`
+    return [f'keypoint_{i}' for i in range(1, count + 1)]
 
 
 def coco_sigmas() -> dict[str, float]:
@@ -409,19 +408,21 @@ def _skeleton(
     said: list[str],
 ) -> Skeleton:
     """Mirror partners, limbs and sigmas, as the labels have them, or as they can be found."""
-    mirrored = swaps is not None or not all(map(_MADE_UP.fullmatch, names))
-    if not mirrored:
-        said.append(
-            'nobody says which keypoints are left and which right, so pictures are not mirrored; '
-            'if you do (flip_idx of a data.yaml, names as left_... and right_...), start again'
-        )
+    mirrored = swaps is not None
     if swaps is None:
         alike = list(map(plain, names))
         partners = [mirror_of(name, alike) for name in alike]
         swaps = [alike.index(p) if p else i for i, p in enumerate(partners)]
         swaps = [j if swaps[j] == i else i for i, j in enumerate(swaps)]  # of two alike neither
         pairs = [f'{names[i]} / {names[j]}' for i, j in enumerate(swaps) if i < j]
-        said.append(f'mirror pairs, by the names: {listed(pairs) or "none"}; see metainfo.py')
+        mirrored = bool(pairs)
+        said.append(
+            f'mirror pairs, by the names: {listed(pairs)}; see metainfo.py'
+            if mirrored
+            else 'nobody says which keypoints are left and which right, so pictures are not '
+            'mirrored; if you do (flip_idx of a data.yaml, names as left_... and right_...), start '
+            'again'
+        )
     if not limbs or max(map(max, limbs)) >= len(names):
         limbs = nearest_limbs(train, len(names))
         said.append(

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
         begin_where_told(cfg, args)
         cfg.command = shlex.join(['mspn', *args.given])
         if args.stop_after:
-            stop = dict(type='EarlyStoppingHook', monitor='coco/AP', rule='greater', min_delta=0)
+            stop = dict(type='EarlyStoppingHook', monitor='coco/AP', rule='greater', min_delta=1e-9)
             stop['patience'] = args.stop_after
             cfg.custom_hooks = [*cfg.get('custom_hooks', []), stop]
         train(cfg, quiet=not args.log)

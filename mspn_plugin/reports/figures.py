@@ -75,7 +75,7 @@ def kinds_by_keypoint(rows: Sequence[Mapping[str, Any]]) -> str:
         parts = np.array([row[kind] / max(row['seen'], 1) for row in rows])
         axes.barh(range(len(rows)), parts, left=left, color=_KIND_COLOURS[kind], label=kind)
         left += parts
-    axes.set_yticks(range(len(rows)), [row['name'] for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [row['name'].replace('$', r'\$') for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel('part of the labelled keypoints', fontsize=8)
     axes.legend(fontsize=8, frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1))
@@ -114,7 +114,8 @@ def person_picture(
     if not part.size:
         return None
     scale = _SIZE / max(part.shape[:2])
-    part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    size = [max(round(scale * side), 1) for side in part.shape[1::-1]]
+    part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     sides = []
     for record in (truth, found):
         if record is None:

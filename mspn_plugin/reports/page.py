@@ -206,7 +206,8 @@ def _people(findings: Sequence[_Findings]) -> Iterator[str]:
             gone += 1
     yield '</div>'
     if gone:
-        yield f'<p class="note">{gone} pictures cannot be read in {found.run.images}.</p>'
+        images = html.escape(str(found.run.images))
+        yield f'<p class="note">{gone} pictures cannot be read in {images}.</p>'
 
 
 def _data(findings: Sequence[_Findings]) -> Iterator[str]:

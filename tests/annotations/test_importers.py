@@ -546,6 +546,12 @@ def test_left_and_right_that_nobody_knows_are_not_mirrored(drawn, tmp_path):
     assert not data.skeleton.mirrored and 'pictures are not mirrored' in str(data.said)
     yolo(parts(drawn[0]), drawn[1], tmp_path / 'b', flip_idx=FLIP)
     assert own_data(tmp_path / 'b').skeleton.mirrored
+    content = copied(drawn[0])
+    content['categories'][0]['keypoints'] = ['1', '2', '3', 'LEye', 'REye', 'ear1']  # no sides
+    (tmp_path / 'c').mkdir()
+    copy_pictures(content, drawn[1], tmp_path / 'c')
+    data = own_data(written(tmp_path / 'c', content))
+    assert not data.skeleton.mirrored and 'pictures are not mirrored' in str(data.said)
 
 
 def test_the_category_that_is_labelled_is_read(drawn, tmp_path):
