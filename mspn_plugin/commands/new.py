@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> None:
     if odd := set(str(out.absolute())) & set('\'"\\{}\n'):
         raise InputError(f'--out: a name with {odd.pop()!r} cannot stand in a config; give another')
     data = own_data(args.data, category=args.category, without=out, seed=args.seed)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.absolute().parent))
+    partial = None
     try:
+        partial = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.absolute().parent))
         lines = _write(data, partial)
         partial.chmod(0o755)
         if out.exists():
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f'--out: {out} cannot be written ({error.strerror})') from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
     for line in [*data.said, '', *lines]:
         print(printable(line))
     print(f'\nto be looked at: {out}/labels.jpg (the labels as they were read), {out}/metainfo.py')

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mspn.atomic_io import write_whole
 from mspn.errors import InputError
 
 from ..engine.start import check_weights_fit
@@ -19,6 +20,8 @@ def run(args: argparse.Namespace) -> None:
     """Checks what was given, then evaluates."""
     if args.out and not args.out.parent.is_dir():
         raise InputError(f'--out: the folder {args.out.parent} does not exist; create it first')
+    if args.out and args.out.is_dir():
+        raise InputError(f'--out: {args.out} is a folder; give the name of a file')
     args.config, checkpoint = with_weights(args.config, args.checkpoint)
     cfg = make_config(args)
     if not args.work_dir:  # the records of a training there stay as they are
@@ -29,4 +32,5 @@ def run(args: argparse.Namespace) -> None:
         check_weights_fit(checkpoint, cfg.model)
         metrics = Runner.from_cfg(cfg).test()
     if args.out and is_main_process():
-        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+        content = json.dumps(metrics, indent=2) + '\n'
+        write_whole(args.out, content.encode(), remedy='give another file with --out')

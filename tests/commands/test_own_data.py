@@ -126,6 +126,8 @@ def test_a_folder_that_is_there_and_one_that_fails_stay_as_they_are(
     assert 'is not empty; give a folder' in sentence(capsys, mspn, 'new', labels, '--out', fish)
     words = sentence(capsys, mspn, 'new', labels, '--out', tmp_path / 'no' / 'x')
     assert 'no does not exist; create it' in words
+    words = sentence(capsys, mspn, 'new', labels, '--out', tmp_path / ('x' * 250))
+    assert 'cannot be written' in words
     (tmp_path / 'empty').mkdir()
     words = sentence(capsys, mspn, 'new', tmp_path / 'empty', '--out', tmp_path / 'x')
     assert 'holds no pictures' in words

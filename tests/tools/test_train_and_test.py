@@ -97,6 +97,7 @@ def test_bad_input_ends_with_a_sentence_and_writes_nothing(call_tool, capsys, pe
         (['test', TINY, text, *good], 'text.pth cannot be read'),
         (['test', TINY, numbers, *good], 'holds no weights'),
         (['test', TINY, other, '--out', no / 'x.json'], f'{no} does not exist'),
+        (['test', TINY, other, '--out', tmp_path], f'{tmp_path} is a folder'),
         (['train', broken], 'cannot be read as an MMEngine config'),
     ]
     if not torch.cuda.is_available():
