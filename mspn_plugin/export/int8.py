@@ -86,8 +86,21 @@ def to_int8(
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                nodes_to_exclude=_delicate(ready),
             )
             return _compare(poses, PoseModel(partial), batches, path)
+
+
+def _delicate(path: Path) -> list[str]:
+    """The convolutions that stay in fp32: the one that sees the picture, and depthwise ones.
+
+    They are a few per cent of the work. With them in 8 bits mspn-small loses 0.06 AP, not 0.002.
+    """
+    import onnx
+
+    first, *others = [node for node in onnx.load(path).graph.node if node.op_type == 'Conv']
+    grouped = [n for n in others if any(a.name == 'group' and a.i > 1 for a in n.attribute)]
+    return [node.name for node in (first, *grouped)]
 
 
 class _Reader:
