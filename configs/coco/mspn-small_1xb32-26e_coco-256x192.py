@@ -2,14 +2,7 @@
 # itself instead of the middle of its cell, and people are turned and scaled less.
 _base_ = './mspn-small_1xb32-12e_coco-256x192.py'
 
-codec = dict(
-    type='MultiLevelHeatmap',
-    input_size=(192, 256),
-    heatmap_size=(48, 64),
-    kernel_sizes=(15, 13, 11, 9, 7),
-    refine='parabola',
-    exact=True,
-)
+codec = dict(_base_.codec, exact=True)
 augment = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='HalfBodyBox', upper_body_ids=[*range(11)], min_keypoints=8, prob=0.2),

@@ -56,7 +56,7 @@ def curve(
     for (name, values), colour in zip(runs, COLOURS, strict=False):
         if values:
             style = dict(marker='o', markersize=3) if len(values) < 40 else {}
-            label = name.replace('$', r'\$')
+            label = _literal(name)
             axes.plot([*values], [*values.values()], color=colour, label=label, lw=1.4, **style)
     axes.set_title(title, fontsize=9, loc='left')
     axes.set_xlabel(unit, fontsize=8)
@@ -67,6 +67,11 @@ def curve(
     return _svg(figure)
 
 
+def _literal(name: str) -> str:
+    """A name as Matplotlib shows it: between two dollars it would read mathematics."""
+    return name.replace('$', r'\$')
+
+
 def kinds_by_keypoint(rows: Sequence[Mapping[str, Any]]) -> str:
     """Bars: of each keypoint what part is wrong, and how."""
     figure, axes = _axes(8.5, max(2.0, 0.24 * len(rows) + 0.8))
@@ -75,7 +80,7 @@ def kinds_by_keypoint(rows: Sequence[Mapping[str, Any]]) -> str:
         parts = np.array([row[kind] / max(row['seen'], 1) for row in rows])
         axes.barh(range(len(rows)), parts, left=left, color=_KIND_COLOURS[kind], label=kind)
         left += parts
-    axes.set_yticks(range(len(rows)), [row['name'].replace('$', r'\$') for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [_literal(row['name']) for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel('part of the labelled keypoints', fontsize=8)
     axes.legend(fontsize=8, frameon=False, ncols=4, loc='lower left', bbox_to_anchor=(0, 1))
@@ -91,7 +96,7 @@ def confidence_plot(groups: Sequence[tuple[str, Sequence[tuple[float, float, int
             [v[1] for v in values],
             marker='o',
             color=colour,
-            label=name.replace('$', r'\$'),
+            label=_literal(name),
         )
     axes.set_xlabel('score of the keypoint', fontsize=8)
     axes.set_ylabel('median error, part of the box', fontsize=8)
