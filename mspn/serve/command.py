@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         import python_multipart  # noqa: F401
         import uvicorn
+        from PIL import Image
 
         from .app import make_app
         from .limits import Limits
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
             f'mspn serve needs what `pip install "mspn_plugin[web]"` installs ({error.name} is '
             'missing)'
         ) from error
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and is looked at before anything is decoded
     limits = Limits(
         args.max_mb, args.max_megapixels, args.max_pictures, args.max_people, args.max_seconds
     )

@@ -7,30 +7,29 @@ import collections
 import json
 import statistics
 from collections.abc import Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from ..drawing import skeleton_of
 from ..errors import InputError, listed
 from ..poses import People, names_of
-from ..runtime.shared import SharedPredictor
+from ..runtime.shared import Answer, SharedPredictor
 from .limits import Limits, Refused, Room
 from .sent import Sent, check_size, decoded, size_of
 
 _LATEST = 1000  # requests of which the latency is known
 
 
-class _Asked(list[Future[People]]):
+class _Asked(list[Answer]):
     """What a request waits for, until it is answered or nobody waits any more."""
 
     ended = False
 
     def end(self) -> None:
-        """What has not begun is not computed."""
+        """What has not begun is not computed, and what has goes no further."""
         self.ended = True
-        for future in self:
-            future.cancel()
+        for answer in self:
+            answer.cancel()
 
 
 class Service:
@@ -45,7 +44,6 @@ class Service:
     def __init__(self, models: Mapping[str, Path], limits: Limits, **options: Any) -> None:
         self.models = {name: SharedPredictor(pose=file, **options) for name, file in models.items()}
         self.limits, self.room = limits, Room(limits)
-        self._finding = set[asyncio.Task[Any]]()
         self._counts: collections.Counter[str] = collections.Counter()
         self._latencies: collections.deque[float] = collections.deque(maxlen=_LATEST)
 
@@ -71,18 +69,19 @@ class Service:
         name = sent.model or next(iter(self.models))
         if name not in self.models:
             raise Refused(404, f'there is no model {name!r}; expected {listed([*self.models])}')
-        shared, asked = self.models[name], _Asked()
-        # It is not cancelled: it gives the room back when nothing holds the pixels any more.
-        task = asyncio.create_task(self._people(sent, shared, asked))
-        self._finding.add(task)
-        task.add_done_callback(self._finding.discard)
-        try:
-            found = await asyncio.shield(task)
-        except InputError as error:
-            raise Refused(400, str(error)) from None
-        finally:
-            asked.end()
-            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        shared, pictures = self.models[name], list(enumerate(sent.pictures))
+        sizes = [await asyncio.to_thread(size_of, *numbered) for numbered in pictures]
+        async with self.room.pixels(check_size(sizes, self.limits)):
+            asked = _Asked()
+            task = asyncio.create_task(self._people(sent, sizes, shared, asked))
+            try:
+                found = await asyncio.shield(task)
+            except InputError as error:
+                raise Refused(400, str(error)) from None
+            finally:
+                asked.end()
+                await asyncio.wait([task])  # until nothing holds the pixels any more
+                task.cancelled() or task.exception()  # it has been raised, or nobody waits for it
         images = []
         for picture, (size, people) in zip(sent.pictures, found, strict=True):
             head = json.dumps(dict(name=picture.name, width=size[0], height=size[1]))
@@ -94,27 +93,24 @@ class Service:
         return f'{head[:-1]}, "images": [{", ".join(images)}]}}'
 
     async def _people(
-        self, sent: Sent, shared: SharedPredictor, asked: _Asked
+        self, sent: Sent, said: list[Any], shared: SharedPredictor, asked: _Asked
     ) -> list[tuple[Any, People]]:
         """Width and height of every picture as it is seen, and its people, unless it is ended."""
-        limits, pictures = self.limits, list(enumerate(sent.pictures))
-        said = [await asyncio.to_thread(size_of, *numbered) for numbered in pictures]
-        async with self.room.pixels(check_size(said, limits)):
-            sizes, answers = list[Any](), list[asyncio.Future[People]]()
-            try:
-                # The first is being answered while the next is decoded.
-                for numbered, size in zip(pictures, said, strict=True):
-                    if asked.ended:
-                        return []
-                    pixels, boxes = await asyncio.to_thread(decoded, *numbered, size, limits)
-                    options: Any = dict(box_thr=sent.box_thr, most=limits.people)
-                    asked.append(shared.submit(pixels, boxes, **options))
-                    answers.append(asyncio.wrap_future(asked[-1]))
-                    sizes.append(pixels.shape[1::-1])
-                    del pixels
-                return list(zip(sizes, await asyncio.gather(*answers), strict=True))
-            finally:
-                await asyncio.gather(*answers, return_exceptions=True)
+        sizes, answers = list[Any](), list[asyncio.Future[People]]()
+        try:
+            # The first is being answered while the next is decoded.
+            for index, (picture, size) in enumerate(zip(sent.pictures, said, strict=True)):
+                pixels, boxes = await asyncio.to_thread(decoded, index, picture, size, self.limits)
+                if asked.ended:
+                    return []
+                options: Any = dict(box_thr=sent.box_thr, most=self.limits.people)
+                asked.append(shared.submit(pixels, boxes, **options))
+                answers.append(asyncio.wrap_future(asked[-1]))
+                sizes.append(pixels.shape[1::-1])
+                del pixels
+            return list(zip(sizes, await asyncio.gather(*answers), strict=True))
+        finally:
+            await asyncio.gather(*answers, return_exceptions=True)
 
     def count(self, status: int, seconds: float) -> None:
         """Notes a request that has been answered."""

@@ -1,13 +1,16 @@
 """How much the service holds at the same time, and that it gives back what it took."""
 
 import asyncio
+import base64
+import contextlib
 import gc
 import http.client
+import json
 import threading
 import time
 
 import pytest
-from serving import PHOTOS, Running, ask, form
+from serving import PHOTOS, Running, ask, form, png_of
 
 from mspn.json_files import parse_json
 from mspn.serve.limits import BodyLimit, Limits, Refused, Room
@@ -144,3 +147,30 @@ def test_it_ends_although_requests_are_open():
     printed = running.end()
     assert time.monotonic() - start < 10 and 'Traceback' not in printed
     assert all(connection.sock for connection in connections)
+
+
+def test_a_request_of_very_many_people_ends_when_it_is_late():
+    running = Running('--max-seconds', '2', '--max-megapixels', '400')
+    photo = (PHOTOS / 'astronaut.jpg').read_bytes()
+    image = dict(data=base64.b64encode(photo).decode(), boxes=[[0, 0, 300, 500]] * 200)
+    crowd = json.dumps(dict(images=[image] * 16)), 'application/json'
+    start = time.perf_counter()
+    status, answer = ask(running, *crowd)
+    assert (status, time.perf_counter() - start < 15) == (503, True), answer
+    assert ask(running, photo)[0] == 200  # within 2 s, although the crowd would take half a minute
+    assert ask(running, method='GET', path='/stats')[1]['being_answered'] == 0
+    # More than Pillow opens by itself: the limit that was asked for is the one that holds.
+    assert ask(running, png_of(19_000, 19_000), 'image/png')[0] == 415
+    assert ask(running, png_of(21_000, 21_000), 'image/png')[0] == 413
+    other = threading.Thread(target=ended_early, args=(running, *crowd))
+    other.start()
+    time.sleep(0.5)
+    start = time.perf_counter()
+    assert 'Traceback' not in running.end()
+    assert time.perf_counter() - start < 15
+    other.join()
+
+
+def ended_early(running, *crowd):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        ask(running, *crowd)

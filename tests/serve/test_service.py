@@ -13,6 +13,9 @@ import socket
 import struct
 import subprocess
 import threading
+import time
+import weakref
+from concurrent.futures import CancelledError
 
 import cv2
 import numpy as np
@@ -326,6 +329,44 @@ def test_a_predictor_that_threads_share():
     assert len(shared.submit(pixels).result(30)) == counts[0]
     shared.close()
     assert not any(thread.name == 'batches' for thread in threading.enumerate())
+
+
+def test_a_crowd_takes_turns_with_others_and_can_be_given_up():
+    shared = SharedPredictor()
+    pixels = read_image(PHOTOS / 'astronaut.jpg')
+    boxes = np.array([[i, i, 300 + i, 500] for i in range(80)], np.float32)
+    expected = shared.predictor.pose.predict(pixels, boxes)
+    crowds = [shared.submit(pixels, boxes) for _ in range(6)]
+    assert len(shared.submit(pixels, boxes[:1]).result(30)) == 1
+    assert sum(crowd.done() for crowd in crowds) <= 2  # the latest was answered before the rest
+    begun, waiting = crowds[-2:]
+    for crowd in (begun, waiting):
+        crowd.cancel()
+    for crowd in (begun, waiting):
+        with pytest.raises(CancelledError):
+            crowd.result(30)
+    for crowd in crowds[:-2]:
+        for found, one in zip(crowd.result(60), expected, strict=True):
+            np.testing.assert_allclose(found.keypoints, one.keypoints, atol=0.1)
+    shared.close()
+
+
+def test_pixels_of_what_is_given_up_are_free_at_once():
+    shared = SharedPredictor()
+    stream, go_on = shared.predictor.pose.stream, threading.Event()
+    shared.predictor.pose.stream = lambda items: go_on.wait(30) and stream(items)
+    busy = shared.submit(np.zeros((64, 64, 3), np.uint8), 'whole_image')
+    while not busy.running():
+        time.sleep(0.01)
+    pixels = np.zeros((512, 512, 3), np.uint8)
+    gone = weakref.ref(pixels)
+    waiting = shared.submit(pixels, 'whole_image')
+    del pixels
+    assert waiting.cancel()
+    assert gone() is None
+    go_on.set()
+    assert len(busy.result(30)) == 1
+    shared.close()
 
 
 def test_what_cannot_be_served(tmp_path, capsys, photo):
