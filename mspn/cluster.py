@@ -52,7 +52,7 @@ _OPTIONS += 'whole_image workers batch_size command given module settle'
 def run(args: argparse.Namespace) -> None:
     """Divides the source into shards, and has those done that are missing."""
     try:
-        import pyarrow  # noqa: F401
+        import pyarrow
         import ray
     except ImportError as error:
         raise MissingPackage(
@@ -68,8 +68,13 @@ def run(args: argparse.Namespace) -> None:
     options = dict(device=device, threads=1, batch_size=args.batch_size, oks_thr=args.oks_thr)
     options |= dict(score_thr=args.score_thr, box_thr=args.bbox_thr, nms_thr=args.nms_thr)
     files = _model_files(args, options)
-    plan = _Plan(args.input, args.out, args.shard_size, _settings(args, files))
-    missing = plan.missing()
+    try:
+        plan = _Plan(args.input, args.out, args.shard_size, _settings(args, files))
+        missing = plan.missing()
+    except (OSError, pyarrow.ArrowException) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f'{args.out} cannot be used: {error}; give another --out') from error
     done = len(plan.shards) - len(missing)
     print(f'{len(plan.shards)} shards, of which {done} are done', flush=True)
     if not missing:

@@ -219,3 +219,14 @@ def test_what_cannot_be_done(tmp_path, capsys, options, expected):
     ray.shutdown()
     assert ended.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_used(tmp_path, capsys):
+    (tmp_path / 'a file').write_text('x')
+    (tmp_path / 'damaged').mkdir()
+    (tmp_path / 'damaged' / '_plan.parquet').write_text('x')
+    for name in ('a file', 'damaged'):
+        with pytest.raises(SystemExit) as ended:
+            main(['predict', str(PHOTOS), '--engine', 'ray', '--out', str(tmp_path / name)])
+        assert ended.value.code == 2
+        assert re.search(f'{name} cannot be used: .*give another --out', capsys.readouterr().err)
