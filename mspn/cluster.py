@@ -72,8 +72,6 @@ def run(args: argparse.Namespace) -> None:
         plan = _Plan(args.input, args.out, args.shard_size, _settings(args, files))
         missing = plan.missing()
     except (OSError, pyarrow.ArrowException) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f'{args.out} cannot be used: {error}; give another --out') from error
     done = len(plan.shards) - len(missing)
     print(f'{len(plan.shards)} shards, of which {done} are done', flush=True)

@@ -69,8 +69,8 @@ class Service:
         name = sent.model or next(iter(self.models))
         if name not in self.models:
             raise Refused(404, f'there is no model {name!r}; expected {listed([*self.models])}')
-        shared, pictures = self.models[name], list(enumerate(sent.pictures))
-        sizes = [await asyncio.to_thread(size_of, *numbered) for numbered in pictures]
+        shared = self.models[name]
+        sizes = [await asyncio.to_thread(size_of, i, each) for i, each in enumerate(sent.pictures)]
         async with self.room.pixels(check_size(sizes, self.limits)):
             asked = _Asked()
             task = asyncio.create_task(self._people(sent, sizes, shared, asked))
