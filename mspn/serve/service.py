@@ -71,7 +71,7 @@ class Service:
             raise Refused(404, f'there is no model {name!r}; expected {listed([*self.models])}')
         shared = self.models[name]
         sizes = [await asyncio.to_thread(size_of, i, each) for i, each in enumerate(sent.pictures)]
-        async with self.room.pixels(check_size(sizes, self.limits)):
+        async with self.room.pixels(check_size(sent.pictures, sizes, self.limits)):
             asked = _Asked()
             task = asyncio.create_task(self._people(sent, sizes, shared, asked))
             try:
