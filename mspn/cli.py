@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import exit_with_sentence
+from .errors import InputError, exit_with_sentence
 from .version import __version__
 
 _CONFIG = 'path of a config, or the name of one of this package'
@@ -50,6 +50,14 @@ positive = _number(int, 1, math.inf, 'a whole number from 1 on')
 def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], ...]:
     """What adds an argument with a value, and what adds one without."""
     return parser.add_argument, functools.partial(parser.add_argument, action='store_true')
+
+
+def refuse_others(args: argparse.Namespace, meant: str, mode: str) -> None:
+    """Raises an `InputError` if an option was given that is not one of those meant in a mode."""
+    always = 'command given module settle'
+    for name, value in vars(args).items():
+        if name not in f'{meant} {always}'.split() and value != args.command.get_default(name):
+            raise InputError(f'--{name.replace("_", "-")} is not for {mode}')
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:

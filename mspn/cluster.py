@@ -28,7 +28,8 @@ import cv2
 import numpy as np
 
 from .batches import Item, ahead, check_item
-from .errors import InputError, MissingPackage, listed
+from .cli import refuse_others
+from .errors import InputError, MissingPackage, listed, printable
 from .media import IMAGE_SUFFIXES, decode_content
 from .models import POSE, default_detector, light_file
 from .poses import People, names_of
@@ -40,13 +41,14 @@ _PLAN = '_plan.parquet'  # in the output: which pictures make which shard, and t
 _PART = re.compile(r'part-\d{6,}\.parquet')
 _READERS = 4  # threads of a worker that fetch and decode pictures
 _PAUSES = (1, 5, 20)  # seconds before a file system that has failed is asked again
-_MOST_PIXELS = 2**27  # of one picture, 0.4 GB; a worker that runs out of memory helps nobody
+_MOST_PIXELS = 2**27  # of one picture, and about of all that a worker looks at; 0.4 GB
+_LARGE = 2**20  # bytes of a picture's file; one that has more is decoded in its turn, not before
 _MOST_BLOCKS = 10_000  # tasks that Ray has to know of; each may hold many shards
 _MOST_DEATHS = 3  # of workers, after which their shard is left for another run
 _ABSENT = (FileNotFoundError, IsADirectoryError, PermissionError)  # nothing to wait for
 # Of `mspn predict`: what has a meaning here.
 _OPTIONS = 'bbox_thr detector device engine input model nms_thr oks_thr out score_thr shard_size '
-_OPTIONS += 'whole_image workers batch_size command given module settle'
+_OPTIONS += 'whole_image workers batch_size'
 
 
 def run(args: argparse.Namespace) -> None:
@@ -59,9 +61,7 @@ def run(args: argparse.Namespace) -> None:
             '--engine ray needs what `pip install "mspn_plugin[cluster]"` installs '
             f'({error.name} is missing)'
         ) from error
-    for name, value in vars(args).items():
-        if name not in _OPTIONS.split() and value != args.command.get_default(name):
-            raise InputError(f'--{name.replace("_", "-")} is not for --engine ray')
+    refuse_others(args, _OPTIONS, '--engine ray')
     if not args.out:
         raise InputError('--engine ray needs --out, a folder or an address for the Parquet files')
     device = (args.device or 'cpu').partition(':')[0]  # Ray gives each worker a GPU of its own
@@ -104,7 +104,8 @@ def run(args: argparse.Namespace) -> None:
             problems += [result['problem']] * bool(result['problem'])
             pictures += len(result['people'])
     if failed:
-        print(f'{len(failed)} could not be used, and their rows say why: {listed(failed)}')
+        names = printable(listed(failed))
+        print(f'{len(failed)} could not be used, and their rows say why: {names}')
     if missing := plan.missing():
         why = problems[0] if problems else 'their workers have died'
         raise InputError(
@@ -373,17 +374,29 @@ class _Worker:
 
     def _rows(self, paths: list[str]) -> list[dict[str, Any]]:
         rows, expected = list[dict[str, Any]](), deque[dict[str, Any]]()
+        read = ahead(_read, self._contents(paths), _READERS)
+        ended = False
 
-        def good() -> Iterator[np.ndarray]:
-            for path, pixels, problem in ahead(_decode, self._contents(paths), _READERS):
-                height, width = (None, None) if pixels is None else pixels.shape[:2]
-                rows.append(dict(path=path, width=width, height=height, error=problem, people=[]))
-                if pixels is not None:
-                    expected.append(rows[-1])
-                    yield pixels
+        def some() -> Iterator[np.ndarray]:
+            nonlocal ended
+            held = 0
+            while held < _MOST_PIXELS:
+                if (found := next(read, None)) is None:
+                    ended = True
+                    return
+                path, pixels = found[0], _decoded(found[1])
+                rows.append(dict(path=path, width=None, height=None, error=None, people=[]))
+                if isinstance(pixels, Exception):
+                    rows[-1]['error'] = str(pixels)
+                    continue
+                rows[-1]['height'], rows[-1]['width'] = pixels.shape[:2]
+                expected.append(rows[-1])
+                held += pixels.size // 3
+                yield pixels
 
-        for people in self._predictor.predict_many(good(), self._boxes):
-            expected.popleft()['people'] = _plain(people)
+        while not ended:
+            for people in self._predictor.predict_many(some(), self._boxes):
+                expected.popleft()['people'] = _plain(people)
         return rows
 
     def _contents(self, paths: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -435,20 +448,31 @@ class _Worker:
         return pa.Table.from_pylist(rows, _schema({'mspn': json.dumps(about)}))
 
 
-def _decode(path: str, read: Any) -> tuple[str, np.ndarray | None, str | None]:
-    """Path, pixels ``(h, w, 3)`` uint8 BGR, and what is wrong with a picture."""
+def _read(path: str, read: Any) -> tuple[str, Any]:
+    """Path and content of a picture, decoded unless it is large; or what is wrong with it."""
     try:
         if isinstance(read, Exception):
             raise read
-        if (pixels := decode_content(read())) is None:
-            raise InputError('it cannot be read as an image: it is damaged, or something else')
-        return path, check_item(0, Item(pixels)).pixels, None
+        content = read()
     except (*_ABSENT, ValueError) as error:
-        return path, None, str(error)
+        return path, error
     except OSError as error:  # of the network: the shard is not done
         if isinstance(read, Exception):
-            return path, None, str(error)
+            return path, error
         raise
+    return path, content if len(content) > _LARGE else _decoded(content)
+
+
+def _decoded(content: Any) -> np.ndarray | Exception:
+    """Pixels ``(h, w, 3)`` uint8 BGR of a picture's content, or what is wrong with it."""
+    if not isinstance(content, bytes):
+        return cast(Any, content)
+    if (pixels := decode_content(content)) is None:
+        return InputError('it cannot be read as an image: it is damaged, or something else')
+    try:
+        return check_item(0, Item(pixels)).pixels
+    except InputError as error:
+        return error
 
 
 def _plain(people: People) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mspn.media import read_image
+from mspn.media import decode
 from mspn.runtime import DetectorModel
 from mspn_plugin.checkpoints.files import read_state_dict
 
@@ -35,7 +35,8 @@ def shift_of(detector: Path, annotations: Path, images: Path) -> float:
         truth = COCO(str(annotations))
         (person,) = truth.getCatIds(['person'])
         for number, image in truth.imgs.items():
-            ((boxes, scores),) = model.detect([read_image(images / image['file_name'])])
+            file = images / image['file_name']
+            ((boxes, scores),) = model.detect([decode(file, str(file))])
             boxes[:, 2:] -= boxes[:, :2]
             for box, score in zip(boxes.tolist(), scores.tolist(), strict=True):
                 entry = dict(image_id=number, category_id=person, bbox=box, score=score)

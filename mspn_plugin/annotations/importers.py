@@ -8,6 +8,7 @@ that was given, whatever a file says about where they are.
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import os
 import re
@@ -79,16 +80,17 @@ class Pictures:
         """
         if not isinstance(name, str):
             return None
-        parts = _parts(name)
-        alternatives = [parts, [*parts[:-1], _UPLOAD.sub('', parts[-1])]] if parts else []
+        alternatives = list[list[str]]()
+        for parts in filter(None, (_folders(name), _parts(name))):
+            alternatives += [parts, [*parts[:-1], _UPLOAD.sub('', parts[-1])]]
         for wanted in alternatives:
             found = self._by_name.get(wanted[-1].lower(), [])
-            if whole := [path for path in found if _parts(path) == wanted]:
+            if whole := [path for path in found if path.split(os.sep) == wanted]:
                 return whole[0]
-            found = [path for path in found if _parts(path)[-1] == wanted[-1]] or found
-            for folders in (wanted[:-1], _parts(near)):
+            found = [path for path in found if os.path.basename(path) == wanted[-1]] or found
+            for folders in (wanted[:-1], _folders(near)):
                 if len(found) > 1:
-                    marks = [_agreement(_parts(path)[:-1], folders) for path in found]
+                    marks = [_agreement(path.split(os.sep)[:-1], folders) for path in found]
                     found = [p for p, m in zip(found, marks, strict=True) if m == max(marks)]
             if len(found) == 1:
                 return found[0]
@@ -144,12 +146,11 @@ def _known(path: Path, content: Any, pictures: Pictures) -> LabelSet | None:
     if isinstance(content, dict):
         if not all(isinstance(content.get(part), list) for part in ('images', 'annotations')):
             return None
-        people = [a for a in content['annotations'] if isinstance(a, dict)]
-        named = [c for c in content.get('categories') or [] if isinstance(c, dict)]
-        if not any('keypoints' in record for record in [*named, *people]):
-            return None
         categories = content.get('categories')
         content = {**content, 'categories': categories if isinstance(categories, list) else []}
+        records = [*content['categories'], *content['annotations']]
+        if not any(isinstance(record, dict) and 'keypoints' in record for record in records):
+            return None
         return LabelSet(split_of(where), path, content)
     if isinstance(content, list) and content and all(isinstance(task, dict) for task in content):
         if any(True for task in content for _ in _regions(task)):
@@ -182,14 +183,19 @@ def _files(root: Path, suffix: str, without: Path | None) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
+def _folders(name: str) -> list[str]:
+    """The folders and the name in a path, of some system, letter by letter."""
+    return [part for part in name.replace('\\', '/').split('/') if part not in ('', '.', '..')]
+
+
 def _parts(name: str) -> list[str]:
     """The folders and the name in a path or an address that some tool wrote, on some system."""
     text = name.replace('\\', '/')
     if '://' in text or text.startswith('/data/'):  # Label Studio: an address, or a file by query
-        split = urllib.parse.urlsplit(text)
-        text = dict(urllib.parse.parse_qsl(split.query)).get('d', split.path)
-    text = urllib.parse.unquote(text) if re.search('%[0-9a-fA-F]{2}', text) else text
-    return [part for part in text.split('/') if part not in ('', '.', '..')]
+        with contextlib.suppress(ValueError):  # it only looks like an address
+            split = urllib.parse.urlsplit(text)
+            text = dict(urllib.parse.parse_qsl(split.query)).get('d', split.path)
+    return _folders(urllib.parse.unquote(text) if re.search('%[0-9a-fA-F]{2}', text) else text)
 
 
 def _agreement(folders: Sequence[str], wanted: Sequence[str]) -> int:
@@ -249,8 +255,11 @@ def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterat
     names = {int(key): str(name) for key, name in classes if str(key).isdecimal()}
     if not names:
         raise InputError(f'{path} has the names {_brief(given)}; expected the names of the classes')
-    points = settings.get('kpt_names')
-    points = next(iter(points.values()), None) if isinstance(points, dict) else points
+    points = settings.get('kpt_names')  # of all classes, or a dictionary with those of each
+    if isinstance(points, dict):
+        points = {str(key): value for key, value in points.items()}
+    else:
+        points = dict.fromkeys(map(str, names), points)
     swaps = settings.get('flip_idx')
     if swaps is not None and (
         not isinstance(swaps, list) or sorted(map(str, swaps)) != sorted(map(str, range(shape[0])))
@@ -258,13 +267,14 @@ def _yolo(path: Path, settings: Mapping[str, Any], pictures: Pictures) -> Iterat
         raise InputError(
             f'{path} has the flip_idx {_brief(swaps)}; expected all from 0 to {shape[0] - 1}'
         )
-    categories = [
-        dict(id=i + 1, name=name, **({'keypoints': points} if isinstance(points, list) else {}))
-        for i, name in sorted(names.items())
-    ]
+    categories = [dict(id=i + 1, name=name) for i, name in sorted(names.items())]
+    for i, category in zip(sorted(names), categories, strict=True):
+        if isinstance(its := points.get(str(i)), list):
+            category['keypoints'] = its
     sets, absent, folder = list[LabelSet](), list[str](), path.parent
-    if isinstance(base := settings.get('path'), str) and folder.joinpath(*_parts(base)).is_dir():
-        folder = folder.joinpath(*_parts(base))
+    if isinstance(base := settings.get('path'), str):
+        inner = folder.joinpath(*_folders(base))
+        folder = inner if os.path.isdir(inner) else folder
     for key, split in (('train', 'train'), ('val', 'val'), ('test', 'test')):
         entries = settings.get(key)
         content = dict(images=[], annotations=[], categories=categories)
@@ -295,18 +305,18 @@ def _yolo_pictures(folder: Path, entry: str, pictures: Pictures, lost: list[str]
 
     An absolute path may be that of another machine: then its last parts, two at least, count.
     """
-    wanted = _parts(entry)
+    wanted = _folders(entry)
     most = len(wanted) - 1 if entry.replace('\\', '/').startswith('/') or ':' in entry else 1
     for start in range(max(most, 1)):
         inner = folder.joinpath(*wanted[start:])
-        if inner.is_file() and inner.suffix == '.txt':
+        if os.path.isfile(inner) and inner.suffix == '.txt':  # the path may be too long for one
             for line in _lines(inner):
                 if name := pictures.find(line):
                     yield name
                 else:
                     lost.append(line)
             return
-        if inner.is_dir():
+        if os.path.isdir(inner):
             for place, deeper, names in os.walk(inner):
                 deeper.sort()
                 for name in sorted(names):

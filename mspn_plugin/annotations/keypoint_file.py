@@ -38,20 +38,19 @@ def category_of(content: Mapping[str, Any], name: str | None = None) -> Any:
 
     Args:
         content: Of a COCO keypoint file.
-        name: Of the category; otherwise it is the first that lists keypoints and that an
-            annotation with keypoints names, or else one for which one of the two is so, or the
-            first.
+        name: Of the category. Of several of that name, or without one of all, it is the first
+            that lists keypoints and that an annotation with keypoints names, or else one for which
+            one of the two is so, or the first.
 
     Raises:
         InputError: There is none of that name.
     """
     categories = {rules.id_of(c): c for c in content['categories'] if rules.id_of(c) is not None}
     if name is not None:
-        for number, category in categories.items():
-            if category.get('name') == name:
-                return number
         names = listed([shown(category.get('name')) for category in categories.values()])
-        raise InputError(f'--category: there is no {shown(name)}; there are {names or "none"}')
+        categories = {n: c for n, c in categories.items() if c.get('name') == name}
+        if not categories:
+            raise InputError(f'--category: there is no {shown(name)}; there are {names or "none"}')
     with_names = [n for n, c in categories.items() if has_points(c)]
     labelled = (rules.id_of(a, 'category_id') for a in content['annotations'] if has_points(a))
     known = [number for number in dict.fromkeys(labelled) if number in categories]

@@ -197,6 +197,8 @@ def _names_of(
         names = [str(name).strip() for name in given]
         if len(set(names)) != len(names) or not all(names):
             raise InputError(f'{place} names keypoints twice or not at all: {listed(names, 20)}')
+        if odd := [name for name in names if name.encode(errors='replace').decode() != name]:
+            raise InputError(f'{place} names a keypoint {ascii(odd[0])}, which is no text')
         return names
     name = category.get('name')
     count = count_keypoints(content, name if isinstance(name, str) else None)

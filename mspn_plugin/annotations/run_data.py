@@ -340,12 +340,14 @@ class _RunDataset:
             )
         if left:
             self.said.append(f'{place}: {len(kept):,} boxes; left out: {left}')
-            new['bbox_file'] = self._write(place, kept, options)
+            new['bbox_file'] = self._write(place, kept, options, 'boxes_')
 
-    def _write(self, source: Path, content: Any, options: DataOptions) -> Path:
+    def _write(
+        self, source: Path, content: Any, options: DataOptions, kind: str = 'people_'
+    ) -> Path:
         """Writes what takes the place of a file, into the work folder."""
         number = f'_{self.index}' if self.index else ''
-        path = options.folder.absolute() / f'{self.split}{number}_{source.name}'
+        path = options.folder.absolute() / f'{self.split}{number}_{kind}{source.name}'
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content).encode(), remedy='give another --work-dir')
         self.said.append(f'written, for the {self.split}_dataloader: {path}')

@@ -76,7 +76,8 @@ def write_data_set(data: OwnData, folder: Path) -> None:
             if not link.is_symlink() and not link.exists():  # a picture may be of both sets
                 _link((data.root / image['file_name']).absolute(), link)
     (folder / 'metainfo.py').write_text(metainfo_text(data), encoding='utf-8')
-    (folder / NOTES).write_text(''.join(f'{line}\n' for line in data.said), encoding='utf-8')
+    notes = ''.join(f'{printable(line)}\n' for line in data.said)
+    (folder / NOTES).write_text(notes, encoding='utf-8')
     cv2.imwrite(str(folder / 'labels.jpg'), contact_sheet(data))
 
 

@@ -28,5 +28,7 @@ def run(args: argparse.Namespace) -> None:
     out: Path = args.out or runs[0].folder / 'report.html'
     if not out.absolute().parent.is_dir():
         raise InputError(f'--out: the folder {out.parent} does not exist; create it')
-    write_whole(out, page(runs).encode(), remedy='give another file with --out')
+    write_whole(
+        out, page(runs).encode(errors='backslashreplace'), remedy='give another file with --out'
+    )
     print(f'written: {out} ({out.stat().st_size / 1e6:.1f} MB)')

@@ -14,9 +14,11 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mspn.atomic_io import write_whole
+from mspn.cli import refuse_others
 from mspn.errors import InputError, printable
 from mspn.models import known, weights_of
 
+from ..annotations.run_data import check_data
 from ..engine.bf16 import cpu_has_bf16
 from ..engine.progress_line import ProgressLine, quiet_terminal, warnings_to
 from ..engine.start import check_weights_fit, newest_whole_checkpoint
@@ -26,7 +28,10 @@ from .run_config import (
     errors_end_the_run,
     make_config,
     override,
+    read_config,
 )
+
+_OF_DETECTORS = 'config detector work_dir resume amp log report cfg_options local_rank'
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -91,8 +96,10 @@ def train_detector(args: argparse.Namespace) -> None:
     folder = Path(args.config)
     if not (folder / 'detector.py').is_file():
         raise InputError(f'--detector: {folder} is no folder that `mspn new` has written')
+    refuse_others(args, _OF_DETECTORS, '--detector')
     from ..apis.detector import read_detector_config
 
+    check_data(read_config(args.config), ('train', 'val'))  # the same labels
     cfg = read_detector_config(folder / 'detector.py')
     override(cfg, args.cfg_options, f'{folder}/detector.py')
     if args.work_dir:
@@ -154,7 +161,9 @@ def write_report(cfg: Config) -> None:
     try:
         with quiet_terminal():
             text = page([load_run(cfg.work_dir)])
-        write_whole(place, text.encode(), remedy='make room, then: mspn report')
+        write_whole(
+            place, text.encode(errors='backslashreplace'), remedy='make room, then: mspn report'
+        )
     except Exception as error:  # whatever it is, the training has ended well
         print(printable(f'no report: {type(error).__name__}: {error}'))
     else:

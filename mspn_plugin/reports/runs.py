@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mspn.errors import InputError, MissingPackage
 from mspn.json_files import read_json
 from mspn.models import newest_weights, own_model
+from mspn.version import __version__
 
 from ..annotations.run_data import (
     annotation_file,
@@ -163,10 +164,10 @@ def load_run(given: str, checkpoint: str | None = None) -> Run:
     judge: Any = next(iter(evaluators_of(cfg, 'test')), {})
     truth = judge.get('ann_file') or annotation_file(run.dataset)
     run.truth = read_json(Path(truth), 'the label file', expected='a COCO keypoint file')
-    stamps = [Path(path).stat().st_mtime_ns for path in (weights, truth)]
-    boxes = run.dataset.get('bbox_file')
-    stamps += [Path(boxes).stat().st_mtime_ns] if boxes and Path(boxes).is_file() else []
-    known = f'{stamps}{cfg.test_dataloader}{cfg.test_evaluator}{cfg.model}'
+    files = [weights, truth, run.dataset.get('bbox_file')]
+    files += [(run.dataset.get('metainfo') or {}).get('from_file')]
+    stamps = [Path(path).stat().st_mtime_ns for path in files if path and Path(path).is_file()]
+    known = f'{__version__}{stamps}{cfg.test_dataloader}{cfg.test_evaluator}{cfg.model}'
     stem = f'{Path(weights).stem}-{hashlib.sha256(known.encode()).hexdigest()[:12]}'
     file = folder / 'predictions' / f'{stem}.json'
     if not file.is_file():

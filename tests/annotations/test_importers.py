@@ -1,6 +1,7 @@
 """Labels of other tools, in the layouts of real exports, become the same data set."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -107,11 +108,12 @@ def test_a_single_file_and_other_places_of_pictures(drawn, tmp_path):
 
 
 def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    for name in ('train/a.jpg', 'val/a.jpg', 'x/b.JPG', 'x/é ü.png', '.a.jpg', 'notes.txt'):
+    names = ['train/a.jpg', 'val/a.jpg', 'x/b.JPG', 'x/é ü.png', 'x/50%20 #1?.jpg']
+    for name in (*names, '.a.jpg', 'notes.txt'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     pictures = Pictures(tmp_path)
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for name, near, found in (
         ('train/a.jpg', '', 'train/a.jpg'),
         ('/home/me/val/a.jpg', '', 'val/a.jpg'),
@@ -121,6 +123,10 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
         ('..\\..\\media\\B.jpg', '', 'x/b.JPG'),
         ('%C3%A9%20%C3%BC.png', '', 'x/é ü.png'),
         ('/data/local-files/?d=some/b.jpg', '', 'x/b.JPG'),
+        ('x/50%20 #1?.jpg', '', 'x/50%20 #1?.jpg'),
+        ('50%20 #1?.jpg', '', 'x/50%20 #1?.jpg'),
+        ('/data/upload/1/50%2520%20%231%3F.jpg', '', 'x/50%20 #1?.jpg'),
+        ('http://[x/b.jpg', '', 'x/b.JPG'),
         ('../../etc/passwd', '', None),
         (None, '', None),
         ('', '', None),
@@ -249,6 +255,19 @@ BAD = [
         'names no folder below',
     ),
     (lambda f, d: (yolo(parts(d[0]), d[1], f), (f / 'data.yaml').write_text('a: [')), 'as YAML'),
+    (
+        lambda f, d: (
+            copy_pictures(d[0], d[1], f),
+            (f / 'x.json').write_text(json.dumps({**d[0], 'categories': 5})),
+        ),
+        'holds no labelled keypoints',
+    ),
+    (
+        lambda f, d: cvat(
+            {**d[0], 'categories': [dict(id=1, name='a', keypoints=[*'abcde', '\ud800'])]}, d[1], f
+        ),
+        r"names a keypoint '\\ud800', which is no text",
+    ),
 ]
 
 
@@ -570,6 +589,8 @@ def test_the_category_that_is_labelled_is_read(drawn, tmp_path):
         other = dict(content, annotations=[*content['annotations'], odd])
         with pytest.raises(InputError, match='annotation .*; correct the file'):
             own_data(written(tmp_path, other))
+    content['categories'][0] = dict(id=0, name='fish')  # two of one name, as Roboflow has them
+    assert len(own_data(written(tmp_path, content)).skeleton.names) == 6
     for person in content['annotations']:
         person.pop('category_id')
     with pytest.raises(InputError, match='no annotation is of a category'):
@@ -619,3 +640,18 @@ def test_names_of_yolos_classes(drawn, tmp_path, names, category):
         (tmp_path / 'data.yaml').write_text(text.replace(f'names: {names}', f'names: {bad}'))
         with pytest.raises(InputError, match='expected the names of the classes'):
             own_data(tmp_path)
+
+
+def test_keypoints_of_yolos_classes(drawn, tmp_path):
+    yolo(parts(drawn[0]), drawn[1], tmp_path, kpt_names={0: list('abcdef'), 1: NAMES})
+    text = (tmp_path / 'data.yaml').read_text()
+    assert own_data(tmp_path).skeleton.names == list('abcdef')
+    text = text.replace('  0: fish', '  0: crab\n  1: fish')
+    (tmp_path / 'data.yaml').write_text(text)
+    for labels in (tmp_path / 'labels').rglob('*.txt'):
+        labels.write_text(re.sub('(?m)^0', '1', labels.read_text()))
+    data = own_data(tmp_path)
+    assert (data.category, data.skeleton.names) == ('fish', NAMES)
+    (tmp_path / 'data.yaml').write_text(text.replace('images/train', 'images/' + 'train' * 99))
+    with pytest.raises(InputError, match='only for val'):
+        own_data(tmp_path)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -330,6 +331,12 @@ def test_detected_boxes_and_a_category_of_another_number(data, tmp_path):
         content['categories'] = [dict(id=7, name='person')]
         every(category_id=7)(content)
 
+    (tmp_path / 'boxes').mkdir()
+    named_alike = tmp_path / 'boxes' / 'people.json'
+    named_alike.write_text(json.dumps([good, dict(good, image_id=7)]))
+    cfg = data(seven, bbox_file=str(named_alike))
+    run(cfg, tmp_path)
+    assert read_json(Path(cfg.val_dataloader.dataset.bbox_file), 'x', expected='x') == [good]
     said, content, _ = run(data(seven, bbox_file=str(boxes)), tmp_path)
     assert 'category 7 is called 1, as in files of boxes' in said
     assert {a['category_id'] for a in content['annotations']} == {1}

@@ -202,6 +202,11 @@ def test_two_runs_are_compared(trained, tmp_path, capsys):
     text = (tmp_path / 'both.html').read_text()
     assert 'difference' in text and '+0.000' in text and 'other &lt;b&gt;' in text
     assert '<b>' not in text
+    kept = list((other / 'run' / 'predictions').glob('*.json'))
+    metainfo = other / 'metainfo.py'  # an evaluation uses its sigmas
+    metainfo.write_text(metainfo.read_text().replace('0.067', '0.15'))
+    mspn('report', folder, other, '--out', tmp_path / 'both.html')
+    assert len(list((other / 'run' / 'predictions').glob('*.json'))) == len(kept) + 1
     labels = other / 'annotations' / 'val.json'
     content = json.loads(labels.read_text())
     content['annotations'][0]['area'] += 1
@@ -249,6 +254,10 @@ def test_a_detector_of_its_own(trained, labels, tmp_path, capsys):
     assert (tmp_path / 'found' / 'predictions.json').is_file()
     words = sentence(capsys, mspn, 'train', labels, '--detector')
     assert 'is no folder that `mspn new` has written' in words
+    words = sentence(capsys, mspn, 'train', folder, '--detector', '--stop-after', 3)
+    assert '--stop-after is not for --detector' in words
+    shutil.rmtree(folder / 'images')
+    assert 'does not exist' in sentence(capsys, mspn, 'train', folder, '--detector')
 
 
 def test_a_folder_before_its_training(fish, tmp_path, capsys):

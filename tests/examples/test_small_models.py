@@ -43,7 +43,7 @@ def test_scores_mean_the_same_after_a_shift(tmp_path, monkeypatch):
             return [(boxes[order], scores[order].astype(np.float32))]
 
     monkeypatch.setattr(calibrate, 'DetectorModel', Detector)
-    monkeypatch.setattr(calibrate, 'read_image', lambda path: int(path.name))
+    monkeypatch.setattr(calibrate, 'decode', lambda path, name: int(path.name))
 
     def precision(shift):
         passed = 1 / (1 + np.exp(-logits - shift)) >= 0.3 - 1e-6

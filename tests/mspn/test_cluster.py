@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -187,6 +188,27 @@ def test_a_network_that_fails_is_no_bad_picture(tmp_path, monkeypatch):
     (tmp_path / 'out' / '_plan.parquet').unlink()  # as on another machine
     assert 'does not see' in worker(shard)['problem'] and plan.missing() == [0]
     assert not [file for file in (tmp_path / 'out').iterdir() if 'partial' in file.name]
+
+
+def test_large_pictures_are_not_in_memory_together(tmp_path, monkeypatch):
+    (source := tmp_path / 'source').mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), np.uint8)
+    for number in range(24):
+        cv2.imwrite(str(source / f'{number:02d}.jpg'), noise)
+    (source / '12.jpg').write_bytes(bytes(2**21))  # no picture
+    plan = cluster._Plan(str(source), str(tmp_path / 'out'), 30, {})
+    monkeypatch.setattr('ray.get', lambda files: files)
+    monkeypatch.setattr(cluster, '_MOST_PIXELS', 2 * noise.size // 3)
+    args = make_parser().parse_args(['predict', 'x'])
+    worker = cluster._Worker(plan.place, cluster._model_files(args, {}), {}, True)
+    tracemalloc.start()
+    try:
+        found = worker(dict(shard=0, paths=plan.shards[0]))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found['failed'] == ['12.jpg'] and found['people'] == [1] * 12 + [0] + [1] * 11
+    assert most < 5 * noise.nbytes + 13 * (source / '00.jpg').stat().st_size
 
 
 def test_addresses_stay_as_they_are():
