@@ -109,9 +109,10 @@ def train_detector(args: argparse.Namespace) -> None:
         use_mixed_precision(cfg.optim_wrapper, amp)
     if known(cfg.load_from, 'detector'):
         cfg.load_from = weights_of(cfg.load_from, 'detector')[1]
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume and args.resume != 'auto':
+        cfg.resume, cfg.load_from = True, args.resume
+    elif args.resume and (found := newest_whole_checkpoint(Path(cfg.work_dir))):
+        cfg.resume, cfg.load_from = True, str(found[0])
     init_default_scope('mmdet')
     with errors_end_the_run(cfg.work_dir):
         train(cfg, quiet=not args.log)

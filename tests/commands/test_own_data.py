@@ -20,7 +20,7 @@ from own_labels import cvat, yolo
 from runs import NO_WORKERS, Line, sentence, train_on
 
 from mspn import cli
-from mspn.models import POSE, weights_of
+from mspn.models import DETECTOR, POSE, weights_of
 from mspn_plugin import InputError
 from mspn_plugin.annotations.own_data import coco_sigmas
 from mspn_plugin.checkpoints.files import read_state_dict
@@ -247,8 +247,13 @@ def test_a_detector_of_its_own(trained, labels, tmp_path, capsys):
     shutil.copytree(trained[0], folder, symlinks=True)
     options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'randomness.seed=0']
     options += NO_WORKERS[:4]
-    mspn('train', folder, '--detector', '--amp', 'none', '--cfg-options', *options)
+    command = ['train', folder, '--detector', '--resume', '--amp', 'none', '--cfg-options']
+    mspn(*command, *options)
     assert list((folder / 'run-detector').glob('*.pth'))
+    mspn(*command, *options, 'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1')
+    first, again = (path.read_text() for path in sorted((folder / 'run-detector').rglob('*.log')))
+    assert re.search(f'Load checkpoint from .*{DETECTOR}', first) and 'resumed epoch' not in first
+    assert 'resumed epoch: 1' in again
     one = next((labels / 'images' / 'default').iterdir())
     mspn('predict', one, '--model', folder, '--bbox-thr', 0, '--out', tmp_path / 'found')
     assert (tmp_path / 'found' / 'predictions.json').is_file()
