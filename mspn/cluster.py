@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -39,10 +40,10 @@ from .version import __version__
 
 _PLAN = '_plan.parquet'  # in the output: which pictures make which shard, and the settings
 _PART = re.compile(r'part-\d{6,}\.parquet')
-_READERS = 4  # threads of a worker that fetch and decode pictures
+_READERS = 4  # threads of a worker that fetch pictures
 _PAUSES = (1, 5, 20)  # seconds before a file system that has failed is asked again
 _MOST_PIXELS = 2**27  # of one picture, and about of all that a worker looks at; 0.4 GB
-_LARGE = 2**20  # bytes of a picture's file; one that has more is decoded in its turn, not before
+_PART_BYTES, _MOST_PARTS = 2**23, 32  # of the file of a picture
 _MOST_BLOCKS = 10_000  # tasks that Ray has to know of; each may hold many shards
 _MOST_DEATHS = 3  # of workers, after which their shard is left for another run
 _ABSENT = (FileNotFoundError, IsADirectoryError, PermissionError)  # nothing to wait for
@@ -230,7 +231,10 @@ class _Place:
     def read(self, name: str) -> bytes:
         """A file's content."""
         with self.files.open_input_stream(self.path(name)) as stream:
-            return bytes(stream.read())
+            parts = [*itertools.islice(iter(lambda: stream.read(_PART_BYTES), b''), _MOST_PARTS)]
+            if stream.read(1):
+                raise InputError(f'it has more than {_MOST_PARTS * _PART_BYTES / 1e6:.0f} MB')
+        return b''.join(parts)
 
     def write(self, name: str, table: Any) -> None:
         """Writes a Parquet file that is complete as soon as it is there."""
@@ -384,7 +388,8 @@ class _Worker:
                 if (found := next(read, None)) is None:
                     ended = True
                     return
-                path, pixels = found[0], _decoded(found[1])
+                path, content = found  # decoded in its turn: many large ones would fill the memory
+                pixels = _decoded(content)
                 rows.append(dict(path=path, width=None, height=None, error=None, people=[]))
                 if isinstance(pixels, Exception):
                     rows[-1]['error'] = str(pixels)
@@ -448,25 +453,24 @@ class _Worker:
         return pa.Table.from_pylist(rows, _schema({'mspn': json.dumps(about)}))
 
 
-def _read(path: str, read: Any) -> tuple[str, Any]:
-    """Path and content of a picture, decoded unless it is large; or what is wrong with it."""
+def _read(path: str, read: Any) -> tuple[str, bytes | Exception]:
+    """The path of a picture, and its content or what is wrong with it."""
     try:
         if isinstance(read, Exception):
             raise read
-        content = read()
+        return path, read()
     except (*_ABSENT, ValueError) as error:
         return path, error
     except OSError as error:  # of the network: the shard is not done
         if isinstance(read, Exception):
             return path, error
         raise
-    return path, content if len(content) > _LARGE else _decoded(content)
 
 
-def _decoded(content: Any) -> np.ndarray | Exception:
+def _decoded(content: bytes | Exception) -> np.ndarray | Exception:
     """Pixels ``(h, w, 3)`` uint8 BGR of a picture's content, or what is wrong with it."""
-    if not isinstance(content, bytes):
-        return cast(Any, content)
+    if isinstance(content, Exception):
+        return content
     if (pixels := decode_content(content)) is None:
         return InputError('it cannot be read as an image: it is damaged, or something else')
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -33,8 +34,8 @@ def exit_with_sentence(main: Callable[[], int | None]) -> Callable[[], None]:
     """Decorates a script's ``main``: what ends it is a status, and one line on stderr.
 
     Args:
-        main: It may give an exit status. For an `InputError`, or what the training half lacks, the
-            status is 2.
+        main: It may give an exit status. For an `InputError`, what the training half lacks, or a
+            name that is too long for a file, the status is 2.
     """
 
     @functools.wraps(main)
@@ -44,7 +45,9 @@ def exit_with_sentence(main: Callable[[], int | None]) -> Callable[[], None]:
         except KeyboardInterrupt:
             print('stopped by the keyboard', file=sys.stderr)
             raise SystemExit(130) from None
-        except (InputError, MissingPackage) as error:
+        except (InputError, MissingPackage, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
             text = str(error)
             if 'DataLoader worker process' in text.partition('\n')[0]:  # with its traceback
                 text = text.rpartition('InputError: ')[2].strip()

@@ -115,6 +115,8 @@ def upright_size(path: Path) -> tuple[tuple[int, int], bool] | None:
 
     ``None`` if its header cannot be read.
     """
+    if not os.path.isfile(path):  # a device or a pipe may have no end
+        return None
     try:
         with PIL.Image.open(path) as picture:
             width, height = picture.size
@@ -132,9 +134,10 @@ def renamed(path: Path) -> Path | None:
     """The file that a name may mean which has another case, back-slashes, or %-codes."""
     plain = urllib.parse.unquote(path.name.replace('\\', '/'))
     for name in dict.fromkeys((plain, plain.rpartition('/')[2])):
-        if (other := path.parent / name) != path and '..' not in other.parts and other.is_file():
-            return other
-    if path.parent.is_dir():
+        if (other := path.parent / name) != path and '..' not in other.parts:
+            if os.path.isfile(other):  # its name may be too long for one
+                return other
+    if os.path.isdir(path.parent):
         alike = (p for p in path.parent.iterdir() if p.name.lower() == path.name.lower())
         return next(alike, None)
     return None

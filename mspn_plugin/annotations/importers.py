@@ -87,6 +87,8 @@ class Pictures:
             found = self._by_name.get(wanted[-1].lower(), [])
             if whole := [path for path in found if path.split(os.sep) == wanted]:
                 return whole[0]
+        for wanted in alternatives:
+            found = self._by_name.get(wanted[-1].lower(), [])
             found = [path for path in found if os.path.basename(path) == wanted[-1]] or found
             for folders in (wanted[:-1], _folders(near)):
                 if len(found) > 1:
@@ -159,6 +161,11 @@ def _known(path: Path, content: Any, pictures: Pictures) -> LabelSet | None:
     return None
 
 
+def near_of(place: Path, root: Path) -> str:
+    """Where the pictures of a label file may be: in folders named as its own, or as it is."""
+    return f'{place.relative_to(root).parent}/{re.sub("[_-]", "/", place.stem)}'
+
+
 def split_of(path: Path) -> str | None:
     """What of training, validation and test the words in a path say; the last one counts."""
     words = re.findall('[a-z]+', str(path.with_suffix('')).lower().replace('_', ' '))
@@ -220,6 +227,8 @@ class _Loader(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
+        if not path.is_file():  # nor a device or a pipe, which may have no end
+            raise InputError(f'{path} is no file; expected a data.yaml')
         if path.stat().st_size > _MOST_YAML:
             raise InputError(f'{path} has more than {_MOST_YAML:,} bytes; expected a data.yaml')
         loader = _Loader(path.read_text(encoding='utf-8-sig'))
@@ -320,14 +329,17 @@ def _yolo_pictures(folder: Path, entry: str, pictures: Pictures, lost: list[str]
             for place, deeper, names in os.walk(inner):
                 deeper.sort()
                 for name in sorted(names):
-                    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != '.':
                         yield os.path.relpath(os.path.join(place, name), pictures.root)
             return
 
 
 def _brief(value: Any) -> str:
     """A value of a YAML file for a message: it may be anything."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = f'a {type(value).__name__} of very many digits'
     return text if len(text) <= 60 else f'{text[:57]}...'
 
 
@@ -417,7 +429,8 @@ def _label_studio(
             nameless += 1
             continue
         regions = list(_regions(task))
-        image = dict(id=len(images) + 1, file_name=file, **_size_of(regions, file, pictures))
+        found = pictures.find(file, near_of(path, pictures.root))
+        image = dict(id=len(images) + 1, file_name=file, **_size_of(regions, found, pictures))
         boxes = [region for region in regions if region['labels_of'] == 'rectangle']
         points = [region for region in regions if region['labels_of'] == 'keypoint']
         for name in (point['label'] for point in points):
@@ -466,13 +479,14 @@ def _label_studio(
     return content, '; '.join(said)
 
 
-def _size_of(regions: Sequence[dict[str, Any]], file: str, pictures: Pictures) -> dict[str, Any]:
+def _size_of(
+    regions: Sequence[dict[str, Any]], found: str | None, pictures: Pictures
+) -> dict[str, Any]:
     """Width and height of a picture as its regions say, or else as it is."""
     for region in regions:
         width, height = region.get('original_width'), region.get('original_height')
         if all(is_number(side) and float(side or 0) > 0 for side in (width, height)):
             return dict(width=width, height=height)
-    found = pictures.find(file)
     header = upright_size(pictures.root / found) if found else None
     return dict(width=header[0][0], height=header[0][1]) if header else {}
 

@@ -75,6 +75,8 @@ def with_pictures(content: Mapping[str, Any], tally: Tally, images: Path) -> dic
     """
     new = list(content['images'])
     for problem in tally.of(*OF_PICTURES):
+        if rules.file_name_problem(new[problem.record].get('file_name')):
+            continue
         image = new[problem.record] = dict(new[problem.record])
         path = images / image['file_name']
         if problem.kind == 'missing-image' and (other := renamed(path)):

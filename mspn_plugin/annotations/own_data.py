@@ -22,7 +22,7 @@ from mspn.errors import InputError, listed
 
 from . import records as rules
 from .image_files import header_problems, upright_size
-from .importers import Pictures, read_labels
+from .importers import Pictures, near_of, read_labels
 from .keypoint_file import category_of, count_keypoints, image_files, record_problems, refuse
 from .mend import mended, with_pictures, without_images
 from .problems import Tally
@@ -221,12 +221,11 @@ def _with_found_pictures(
 ) -> dict[str, Any]:
     """With file names that lead to pictures; images without one are left out."""
     images, missing, taken = [], list[str](), dict[str, Any]()
-    near = str(place.relative_to(pictures.root).parent)
-    words = place.stem.replace('_', '/').replace('-', '/')
+    near = near_of(place, pictures.root)
     elsewhere = list[str]()
     for image in content['images']:
         name = image.get('file_name') if isinstance(image, dict) else None
-        if (found := pictures.find(name, f'{near}/{words}')) is None:
+        if (found := pictures.find(name, near)) is None:
             missing.append(str(name))
         elif found in taken:
             raise InputError(
@@ -281,8 +280,10 @@ def _checked(
         content = with_pictures(content, Tally(sizes), root)
         tally = Tally(record_problems(content, len(names), category=category))
     content = mended(content, tally, number, by_option=True)
+    left = Tally(record_problems(content, len(names), category=category))
+    content = mended(content, left, number)
     done = Tally([*pictures.of('exif-turned', 'unreadable-image'), *sizes, *tally])
-    said += [f'{place}: {line}' for line in done.said(by_option=True)]
+    said += [f'{place}: {line}' for line in (*done.said(by_option=True), *left.said_of_lost())]
     refuse(Tally(record_problems(content, len(names))), place, len(names))
     return content
 
@@ -294,7 +295,7 @@ def _scaled(
 
     An `InputError` says if a picture has another shape than recorded: its labels may lie anywhere.
     """
-    scales = dict[Any, float]()
+    scales = dict[Any, list[float]]()
     images = list(content['images'])
     for problem in tally.of('image-size'):
         image = images[problem.record]
@@ -306,7 +307,7 @@ def _scaled(
                 f'{place}: {problem}; if the labels are right on the picture as it is shown, '
                 'upright, `mspn check --mend FILE` writes the right sizes for you'
             )
-        scales[image['id']] = across
+        scales[image['id']] = [across, down]
         images[problem.record] = {**image, 'width': size[0], 'height': size[1]}
     if not scales:
         return content
@@ -315,12 +316,12 @@ def _scaled(
     for person in content['annotations']:
         if scale := scales.get(rules.id_of(person, 'image_id')):
             person = dict(person)
-            for key, factors in (('bbox', [scale]), ('keypoints', [scale, scale, 1])):
-                with contextlib.suppress(KeyError, TypeError):  # what is wrong comes later
+            for key, factors in (('bbox', scale), ('keypoints', [*scale, 1])):
+                with contextlib.suppress(KeyError, TypeError, OverflowError):  # said later
                     pairs = zip(person[key], itertools.cycle(factors), strict=False)
                     person[key] = [value * factor for value, factor in pairs]
-            with contextlib.suppress(KeyError, TypeError):
-                person['area'] = person['area'] * scale**2
+            with contextlib.suppress(KeyError, TypeError, OverflowError):
+                person['area'] = person['area'] * scale[0] * scale[1]
         people.append(person)
     return {**content, 'images': images, 'annotations': people}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from mspn.errors import listed
+
 STOPS = 'stops a run'
 LEFT_OUT = 'is left out, and a run says so'
 MENDED = 'is mended, and a run says so'
@@ -173,6 +175,15 @@ class Tally(list[Problem]):
                 if is_mended:
                     effect, ending = ', mended', ''
                 yield f'{len(found):,} {kind.meaning}{effect} ({found[0]}{more}){ending}'
+
+    def said_of_lost(self) -> Iterator[str]:
+        """What is said of people who are lost although ``--mend`` was given."""
+        if lost := self.of('lost-person'):
+            names = listed([problem.name for problem in lost], 3)
+            yield (
+                f'{len(lost):,} of them left out all the same, as no keypoint of theirs is in the '
+                f'picture ({names})'
+            )
 
     def lines(self, count: int = 5) -> Iterator[str]:
         """A summary: each kind that occurs, with the first `count` problems of it."""

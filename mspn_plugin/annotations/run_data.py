@@ -251,10 +251,10 @@ class _RunDataset:
             sorted(names, key=os.path.dirname), os.path.dirname
         ):
             folder = images / inner
-            if not folder.is_dir():
+            if not os.path.isdir(folder):  # its name may be too long for one
                 raise InputError(f'the image folder {folder} does not exist; {self._remedy}')
             path = images / first
-            if not path.is_file() and not oddity(path):
+            if not os.path.isfile(path) and not oddity(path):
                 text = f'the image {path}, the first one that {place} lists, does not exist'
                 expected = f'expected its {1 + len(others)} images in {folder}'
                 raise InputError(f'{text}; {expected}; {self._remedy}')
@@ -297,6 +297,8 @@ class _RunDataset:
         refuse(left, place, self.num_keypoints, options.allow)
         self.image_ids = {image['id'] for image in content['images']}
         self.said += [f'{place}: {line}' for line in tally.said(by_option=options.mend)]
+        if left is not tally:
+            self.said += [f'{place}: {line}' for line in left.said_of_lost()]
         is_new = left is not tally
         if left.count_of({'other-category'} if self.split == 'train' else _CHANGING):
             content, is_new = mended(content, left, category), True

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'--out: {out} is not empty; give a folder that is not there yet')
     if not out.absolute().parent.is_dir():
         raise InputError(f'--out: the folder {out.absolute().parent} does not exist; create it')
-    if odd := set(str(out.absolute())) & set('\'"\\{}\n'):
-        raise InputError(f'--out: a name with {odd.pop()!r} cannot stand in a config; give another')
+    if odd := [c for c in str(out.absolute()) if c in '\'"\\{}' or not c.isprintable()]:
+        raise InputError(f'--out: a name with {odd[0]!r} cannot stand in a config; give another')
     data = own_data(args.data, category=args.category, without=out, seed=args.seed)
     partial = None
     try:

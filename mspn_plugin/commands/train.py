@@ -18,7 +18,7 @@ from mspn.cli import refuse_others
 from mspn.errors import InputError, printable
 from mspn.models import known, weights_of
 
-from ..annotations.run_data import check_data
+from ..annotations.run_data import annotation_file
 from ..engine.bf16 import cpu_has_bf16
 from ..engine.progress_line import ProgressLine, quiet_terminal, warnings_to
 from ..engine.start import check_weights_fit, newest_whole_checkpoint
@@ -99,11 +99,16 @@ def train_detector(args: argparse.Namespace) -> None:
     refuse_others(args, _OF_DETECTORS, '--detector')
     from ..apis.detector import read_detector_config
 
-    check_data(read_config(args.config), ('train', 'val'))  # the same labels
     cfg = read_detector_config(folder / 'detector.py')
+    cfg.work_dir = args.work_dir or cfg.work_dir
+    pose = read_config(args.config)  # of the same labels
+    pose.work_dir = cfg.work_dir
+    check_labels(pose, args, ('train', 'val'))
+    for split in ('train', 'val'):
+        place = annotation_file(pose[f'{split}_dataloader'].dataset).absolute()
+        cfg[f'{split}_dataloader'].dataset.ann_file = str(place)
+    cfg.val_evaluator.ann_file = str(place)
     override(cfg, args.cfg_options, f'{folder}/detector.py')
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
     check_settings(cfg)
     if amp := args.amp or default_precision(args.config):
         use_mixed_precision(cfg.optim_wrapper, amp)

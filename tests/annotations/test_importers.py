@@ -1,6 +1,7 @@
 """Labels of other tools, in the layouts of real exports, become the same data set."""
 
 import json
+import os
 import re
 import shutil
 
@@ -127,6 +128,7 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
         ('50%20 #1?.jpg', '', 'x/50%20 #1?.jpg'),
         ('/data/upload/1/50%2520%20%231%3F.jpg', '', 'x/50%20 #1?.jpg'),
         ('http://[x/b.jpg', '', 'x/b.JPG'),
+        ('/data/local-files/?d=train/a.jpg', './export/train/val', 'train/a.jpg'),
         ('../../etc/passwd', '', None),
         (None, '', None),
         ('', '', None),
@@ -232,6 +234,10 @@ BAD = [
     ),
     (_two_boxes_needed, 'all 1 pictures have several keypoints of one name.*draw one around each'),
     (lambda f, d: yolo(parts(d[0]), d[1], f, kpt_shape='[6, 4]'), r'kpt_shape \[6, 4\]; expected'),
+    (
+        lambda f, d: yolo(parts(d[0]), d[1], f, kpt_shape=f'[0x{"f" * 5000}, 3]'),
+        'kpt_shape a list of very many digits; expected',
+    ),
     (lambda f, d: yolo(parts(d[0]), d[1], f, flip_idx=[0, 1]), r'flip_idx \[0, 1\]; expected all'),
     (
         lambda f, d: (
@@ -344,6 +350,15 @@ def test_labels_of_pictures_that_were_scaled(drawn, tmp_path):
         sorted(points), rows(drawn[0])[:, 4:][np.lexsort(rows(drawn[0])[:, 4:].T[::-1])], atol=1e-6
     )
     assert '10 pictures have another size than recorded, labels scaled' in '\n'.join(data.said)
+    for image in content['images']:  # taller pictures: one scale across, another one down
+        image.update(height=708)
+    for person in content['annotations']:
+        person['bbox'][1::2] = [v * 708 / 720 for v in person['bbox'][1::2]]
+        points = person['keypoints']
+        points[:] = [v * 708 / 720 if i % 3 == 1 else v for i, v in enumerate(points)]
+    same(own_data(written(tmp_path, content)), drawn[0], 1e-6)
+    content['annotations'][0].update(area=10**400)
+    assert 'areas that are no positive number' in str(own_data(written(tmp_path, content)).said)
     content['images'][0].update(width=360, height=480)
     with pytest.raises(InputError, match='has 480x360 .* says 360x480.*mspn check --mend FILE'):
         own_data(written(tmp_path, content))
@@ -426,6 +441,46 @@ def test_label_studio_as_people_use_it(drawn, tmp_path):
     first = [p['bbox'] for s in own_data(tmp_path).sets.values() for p in s['annotations']]
     before = [p['bbox'] for s in data.sets.values() for p in s['annotations']]
     np.testing.assert_allclose(sorted(first), sorted(before), atol=0.02)
+
+
+def test_label_studio_with_pictures_of_one_name(tmp_path):
+    for split, size in (('train', (200, 100)), ('val', (400, 300))):
+        (folder := tmp_path / split).mkdir()
+        tasks = []
+        for name in ('0.jpg', '1.jpg'):
+            PIL.Image.new('RGB', size).save(folder / name)
+            value = dict(x=40, y=30, width=1, keypointlabels=['nose'])
+            result = [dict(type='keypointlabels', value=value)]  # without a size
+            tasks.append(dict(data=dict(img=name), annotations=[dict(result=result)]))
+        (folder / 'labels.json').write_text(json.dumps(tasks))
+    sets = own_data(tmp_path).sets
+    points = [a['keypoints'] for s in ('train', 'val') for a in sets[s]['annotations']]
+    assert points == [[80, 30, 2]] * 2 + [[160, 90, 2]] * 2
+
+
+def test_people_outside_their_pictures(drawn, tmp_path):
+    content = copied(drawn[0])
+    copy_pictures(content, drawn[1], tmp_path)
+    lost = content['annotations'][0]
+    lost['bbox'] = [9000, 9000, 50, 50]
+    lost['keypoints'] = [9010, 9010, 2] * 6
+    data = own_data(written(tmp_path, content))
+    people = [p for part in data.sets.values() for p in part['annotations']]
+    assert len(people) == len(content['annotations']) - 1 and all(p['bbox'][2] for p in people)
+    assert '1 of them left out all the same' in str(data.said)
+
+
+def test_what_has_no_end_is_not_read(drawn, tmp_path):
+    yolo(parts(drawn[0]), drawn[1], tmp_path / 'a')
+    shutil.copy(tmp_path / 'a' / 'images' / 'train' / 'fish0001.jpg', tmp_path / 'x.jpg')
+    (tmp_path / 'a' / 'images' / 'train' / '._fish0001.jpg').write_bytes(b'of macOS')
+    same(own_data(tmp_path / 'a'), drawn[0], 0.011)
+    os.mkfifo(tmp_path / 'a' / 'images' / 'train' / 'pipe.jpg')
+    with pytest.raises(InputError, match='pipe.jpg cannot be read; take it out'):
+        own_data(tmp_path / 'a')
+    os.mkfifo(tmp_path / 'data.yaml')
+    with pytest.raises(InputError, match='data.yaml is no file'):
+        own_data(tmp_path)
 
 
 def test_yolo_as_people_use_it(drawn, tmp_path):

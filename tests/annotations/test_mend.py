@@ -12,8 +12,8 @@ from mmpose.registry import DATASETS
 
 from mspn.json_files import read_json
 from mspn_plugin import InputError
-from mspn_plugin.annotations.keypoint_file import category_of, record_problems
-from mspn_plugin.annotations.mend import box_of_keypoints, mended
+from mspn_plugin.annotations.keypoint_file import category_of, check_dataset, record_problems
+from mspn_plugin.annotations.mend import box_of_keypoints, mended, write_mended
 from mspn_plugin.annotations.problems import ALLOWED, BY_OPTION, Tally
 from mspn_plugin.annotations.run_data import DataOptions, check_data
 
@@ -320,6 +320,26 @@ def test_files_of_boxes_follow_the_rules_of_predict(data, tmp_path):
             InputError, match='boxes.json has no box of the people: it .*--gt-boxes'
         ):
             check(*entries)
+
+
+def test_image_records_that_are_odd_stay_so_in_a_copy(data, tmp_path):
+    outside = tmp_path.parent / f'{tmp_path.name}.jpg'
+    PIL.Image.new('RGB', (50, 40)).save(outside)
+    odd = [
+        dict(id=8),
+        dict(id=9, file_name=5),
+        dict(id=7, file_name=f'../../{outside.name}'),
+        dict(id=6, file_name='x' * 300 + '/a.jpg', width=9, height=9),
+        dict(id=5, file_name='a\\' + 'x' * 300 + '.jpg', width=9, height=9),
+    ]
+    data(lambda content: content['images'].extend(odd))
+    people, images = tmp_path / 'people.json', tmp_path / 'images'
+    tally, _ = check_dataset(people, images)
+    assert len(tally.of('missing-image')) == 2
+    write_mended(people, images, tally, None, tmp_path / 'mended.json')
+    assert json.loads((tmp_path / 'mended.json').read_text())['images'][2:] == odd
+    with pytest.raises(InputError, match='image-record|image 8'):
+        check_data(data(lambda content: content['images'].extend(odd[:3])), ('val',))
 
 
 def test_detected_boxes_and_a_category_of_another_number(data, tmp_path):

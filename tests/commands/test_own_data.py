@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -129,6 +130,15 @@ def test_a_folder_that_is_there_and_one_that_fails_stay_as_they_are(
     assert 'no does not exist; create it' in words
     words = sentence(capsys, mspn, 'new', labels, '--out', tmp_path / ('x' * 250))
     assert 'cannot be written' in words
+    for odd in ('a\rb', 'P4\udce9'):
+        words = sentence(capsys, mspn, 'new', labels, '--out', tmp_path / odd)
+        assert 'cannot stand in a config' in words
+    for command in (
+        ['new', 'x' * 300, '--out', 'y'],
+        ['check', 'x' * 300, '.'],
+        ['report', 'x' * 300],
+    ):
+        assert 'xxx' in sentence(capsys, mspn, *command)
     (tmp_path / 'empty').mkdir()
     words = sentence(capsys, mspn, 'new', tmp_path / 'empty', '--out', tmp_path / 'x')
     assert 'holds no pictures' in words
@@ -247,10 +257,18 @@ def test_a_detector_of_its_own(trained, labels, tmp_path, capsys):
     shutil.copytree(trained[0], folder, symlinks=True)
     options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'randomness.seed=0']
     options += NO_WORKERS[:4]
+    place = folder / 'annotations' / 'val.json'
+    content = json.loads(place.read_text())
+    content['annotations'][0]['bbox'] = [0, 0, 0, 0]
+    place.write_text(json.dumps(content))
     command = ['train', folder, '--detector', '--resume', '--amp', 'none', '--cfg-options']
     mspn(*command, *options)
     assert list((folder / 'run-detector').glob('*.pth'))
     mspn(*command, *options, 'train_cfg.max_epochs=2', 'default_hooks.checkpoint.interval=1')
+    assert 'outside the image, left out' in capsys.readouterr().out
+    used = Config.fromfile(folder / 'run-detector' / 'detector.py').val_evaluator
+    people = json.loads(Path(used.ann_file).read_text())['annotations']
+    assert len(people) == len(content['annotations']) - 1
     first, again = (path.read_text() for path in sorted((folder / 'run-detector').rglob('*.log')))
     assert re.search(f'Load checkpoint from .*{DETECTOR}', first) and 'resumed epoch' not in first
     assert 'resumed epoch: 1' in again

@@ -190,9 +190,10 @@ def test_a_network_that_fails_is_no_bad_picture(tmp_path, monkeypatch):
     assert not [file for file in (tmp_path / 'out').iterdir() if 'partial' in file.name]
 
 
-def test_large_pictures_are_not_in_memory_together(tmp_path, monkeypatch):
+@pytest.mark.parametrize('highest', [1, 255])  # a few bytes, and as many as can be
+def test_large_pictures_are_not_in_memory_together(tmp_path, monkeypatch, highest):
     (source := tmp_path / 'source').mkdir()
-    noise = np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, highest, (2000, 2000, 3), np.uint8)
     for number in range(24):
         cv2.imwrite(str(source / f'{number:02d}.jpg'), noise)
     (source / '12.jpg').write_bytes(bytes(2**21))  # no picture
