@@ -90,6 +90,13 @@ def own_data(
                 'none of that name; give labels of one kind'
             ) from error
         if not any(_is_of(person, number) for person in content['annotations']):
+            labelled = filter(rules.is_labelled, content['annotations'])
+            strange = {rules.id_of(person, 'category_id') for person in labelled}
+            if strange := strange - set(map(rules.id_of, content['categories'])):
+                raise InputError(
+                    f'{place}: annotations are of the category {strange.pop()}, which the file '
+                    'does not list; correct its categories'
+                )
             said.append(f'{place}: nothing is labelled in {len(content["images"])} pictures')
             continue
         if number is None:

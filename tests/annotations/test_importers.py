@@ -266,7 +266,7 @@ BAD = [
             copy_pictures(d[0], d[1], f),
             (f / 'x.json').write_text(json.dumps({**d[0], 'categories': 5})),
         ),
-        'holds no labelled keypoints',
+        'annotations are of the category 1, which the file does not list',
     ),
     (
         lambda f, d: cvat(
