@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from .errors import InputError
 
 _REMEDY = 'make room, or write elsewhere'
+_LONGEST_NAME = 255  # bytes
 PARTIAL = '.partial'  # what the name of a file that is being written ends in, after a dot
 
 
@@ -38,6 +40,8 @@ def whole_file(path: str | Path, *, remedy: str = _REMEDY, sync: bool = True) ->
     """
     path = Path(path)
     partial = path.with_name(f'.{path.name}{PARTIAL}')
+    if len(os.fsencode(partial.name)) > _LONGEST_NAME:
+        partial = path.with_name(f'.{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{PARTIAL}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from .errors import InputError
-from .media import Image, decode
+from .media import LARGEST, Image, decode
 from .poses import check_boxes
 
 Crop = TypeVar('Crop')
 Person = TypeVar('Person')
 
 WHOLE_IMAGE = 'whole_image'  # in place of boxes: the image is one person
-_LARGEST = 32_766  # pixels
 _IN_STOCK = 8  # images whose crops may wait for their turn
+_MOST_PIXELS = 2**27  # of images that wait for a full batch; they take 0.4 GB
 
 
 class Item(NamedTuple):
@@ -52,9 +52,9 @@ def check_item(index: int, item: Item) -> Checked:
     name = called(index, item.image)
     pixels = decode(item.image, name)
     height, width = pixels.shape[:2]
-    if max(height, width) > _LARGEST:
+    if max(height, width) > LARGEST:
         raise InputError(
-            f'{name} has {width}x{height} pixels; OpenCV cuts crops out of at most {_LARGEST} in a '
+            f'{name} has {width}x{height} pixels; OpenCV cuts crops out of at most {LARGEST} in a '
             'row or column, so divide the image'
         )
     boxes = item.boxes
@@ -93,26 +93,34 @@ def in_batches(
     waiting = deque[tuple[Item, int]]()  # with how many people
     crops, done = list[Crop](), deque[Person]()
     prepared = ahead(lambda i, item: (item, crop(i, item)), enumerate(items), threads)
-    failure, ended = None, False
+    failure, ended, held = None, False, 0
     while not ended:
         try:
             item, found = next(prepared)
             waiting.append((item, len(found)))
+            held += _pixels(item)
             crops += found
             del item, found  # nothing here may hold an image that is done
         except StopIteration:
             ended = True
         except Exception as error:  # what came before it is not lost
             failure, ended = error, True
-        # Most images may have nobody: the few people there are do not wait for a full batch.
-        while len(crops) >= batch_size or (crops and (ended or len(waiting) > batch_size)):
+        # Most images may have nobody, or be large: few people do not wait for a full batch.
+        while len(crops) >= batch_size or (
+            crops and (ended or len(waiting) > batch_size or held > _MOST_PIXELS)
+        ):
             done += run(crops[:batch_size])
             del crops[:batch_size]
         while waiting and waiting[0][1] <= len(done):
             people = [done.popleft() for _ in range(waiting[0][1])]
+            held -= _pixels(waiting[0][0])
             yield waiting.popleft()[0], people
     if failure is not None:
         raise failure
+
+
+def _pixels(item: Item) -> int:
+    return item.image.size // 3 if isinstance(item.image, np.ndarray) else 0
 
 
 def ahead(work: Any, items: Iterable[tuple[Any, ...]], threads: int) -> Iterator[Any]:

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import functools
 import importlib
-import math
 import os
 import sys
 import warnings
@@ -44,7 +43,7 @@ def _number(kind: type, low: float, high: float, what: str) -> Callable[[str], f
 
 fraction = _number(float, 0, 1, 'a number from 0 to 1')
 score = _number(float, 0, 1e9, 'a number from 0 on')  # a perfect heatmap's keypoint has 1.5
-positive = _number(int, 1, math.inf, 'a whole number from 1 on')
+positive = _number(int, 1, 2**31 - 1, 'a whole number from 1 on')
 
 
 def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], ...]:

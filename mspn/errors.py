@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -35,20 +35,26 @@ def exit_with_sentence(main: Callable[[], int | None]) -> Callable[[], None]:
 
     Args:
         main: It may give an exit status. For an `InputError`, what the training half lacks, or a
-            name that is too long for a file, the status is 2.
+            file or folder that the system refuses, the status is 2.
     """
 
     @functools.wraps(main)
     def run() -> None:
         try:
             status = main()
+            sys.stdout.flush()
         except KeyboardInterrupt:
             print('stopped by the keyboard', file=sys.stderr)
             raise SystemExit(130) from None
+        except BrokenPipeError:  # whoever read it, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(141) from None
         except (InputError, MissingPackage, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
-                raise
             text = str(error)
+            if isinstance(error, OSError) and error.filename is not None:
+                text = f'{error.filename} cannot be used: {error.strerror}'
+            elif isinstance(error, OSError):
+                raise
             if 'DataLoader worker process' in text.partition('\n')[0]:  # with its traceback
                 text = text.rpartition('InputError: ')[2].strip()
             print(f'error: {printable(text)}', file=sys.stderr)

@@ -26,14 +26,16 @@ IMAGE_SUFFIXES = frozenset(
 )
 """What the name of an image in a folder ends in, in small letters."""
 
+LARGEST = 32_766  # pixels in a row or column, of which OpenCV cuts crops out
 _USUAL_RATE = 25.0  # frames per second of a source that does not say
-_HIGHEST_RATE = 1000.0
+_NO_RATE = 1000.0  # what OpenCV says of a film whose frames have times in milliseconds, and no rate
+_TIMED = 30  # frames
 
 
 def read_image(path: Path) -> np.ndarray | None:
     """Pixels as MMPose's LoadImage decodes them; ``None`` if they cannot be read."""
     try:
-        return decode_content(Path(path).read_bytes())
+        return decode_content(Path(path).read_bytes()) if Path(path).is_file() else None
     except (OSError, ValueError):
         return None
 
@@ -64,6 +66,12 @@ def decode(image: Any, name: str) -> np.ndarray:
             'uint8, blue green red'
         )
     return image
+
+
+def check_text(path: Path) -> None:
+    """Raises an `InputError` for a name that is no text, which OpenCV does not survive."""
+    if any('\ud800' <= letter <= '\udfff' for letter in str(path)):
+        raise InputError(f'the name {path} is not UTF-8; rename it')
 
 
 def number_at_end(path: Path) -> int | None:
@@ -125,7 +133,8 @@ class Media:
     def _images(self) -> Iterator[Frame]:
         self.unreadable = []
         for id, path in self.numbered():
-            if (pixels := read_image(path)) is not None:
+            pixels = read_image(path)
+            if pixels is not None and max(pixels.shape) <= LARGEST:
                 yield Frame(path.name, id, pixels)
             else:
                 self.unreadable.append(path.name)
@@ -144,11 +153,12 @@ def open_media(source: str | Path) -> Media:
     """
     text, path = str(source), Path(source)
     if camera := re.fullmatch(r'webcam:(.*)', text, re.DOTALL):
-        if not re.fullmatch(r'[0-9]+', camera[1]):
+        if not re.fullmatch(r'[0-9]{1,9}', camera[1]):
             raise InputError(f'{source} names no camera; expected webcam:0, webcam:1, ...')
         return _film(int(camera[1]))
     if re.match(r'[a-z]+://', text, re.IGNORECASE):
         raise InputError(f'{source} is an address, and nothing is fetched; save it as a file first')
+    check_text(path)
     kinds = 'an image, a folder of images, a video, or webcam:0'
     if not path.exists():
         raise InputError(f'{path} does not exist; expected {kinds}')
@@ -190,9 +200,20 @@ def _film(source: Path | int) -> Media:
         media.num_announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     media.size = (first.shape[1], first.shape[0])
     rate = float(capture.get(cv2.CAP_PROP_FPS))
-    media.frame_rate = rate if 0 < rate <= _HIGHEST_RATE else _USUAL_RATE
+    if isinstance(source, Path) and not 0 < rate < _NO_RATE:  # and no number of frames
+        rate, media.num_announced = _measured_rate(source), 0
+    media.frame_rate = rate if 0 < rate < _NO_RATE else _USUAL_RATE
     media._film = _film_frames(capture, first, media.name)
     return media
+
+
+def _measured_rate(path: Path) -> float:
+    """Frames per second of the beginning of a film, by the times of its frames; 0 if unknown."""
+    capture, times = open_capture(str(path)), list[float]()
+    while len(times) < _TIMED and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    span = times[-1] - times[0] if times else 0.0
+    return 1000 * (len(times) - 1) / span if span > 0 else 0.0
 
 
 def _film_frames(capture: Any, pixels: Any, name: str) -> Iterator[Frame]:

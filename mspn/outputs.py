@@ -18,7 +18,7 @@ import numpy as np
 
 from .atomic_io import write_whole
 from .errors import InputError
-from .media import Frame, Media, open_capture
+from .media import Frame, Media, check_text, open_capture
 from .poses import Pose, coco_results
 
 _WRITTEN_AS_THEY_ARE = frozenset('.bmp .jpeg .jpg .png .tif .tiff .webp'.split())
@@ -30,8 +30,14 @@ def picture_name(name: str) -> str:
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Writes a picture whole, or raises an `InputError`; see `picture_name` for its name."""
+    """Writes a picture whole, or raises an `InputError`; see `picture_name` for its name.
+
+    One that is too large for its format becomes a ``.png`` too.
+    """
     encoded, content = cv2.imencode(path.suffix.lower(), pixels)
+    if not encoded:  # some formats hold fewer pixels
+        path = path.with_name(f'{path.name}.png')
+        encoded, content = cv2.imencode('.png', pixels)
     if not encoded:
         height, width = pixels.shape[:2]
         raise InputError(f'{path} cannot be written: the format holds no {width}x{height} pixels')
@@ -120,7 +126,8 @@ class CsvFile(_GrowingFile):
             numbers = [person.score, *np.asarray(person.box).tolist(), *points.tolist()]
             row = [frame.id, frame.name, index, track, *(f'{number:.6g}' for number in numbers)]
             rows.append(row)
-        with self.partial.open('a', encoding='utf-8', newline='') as file:
+        options: Any = dict(encoding='utf-8', errors='backslashreplace', newline='')
+        with self.partial.open('a', **options) as file:
             file.write(self._lines(rows))  # in one piece: an end in between leaves whole lines
         self.count += len(rows)
 
@@ -142,7 +149,10 @@ class VideoFile(_GrowingFile):
 
     def __init__(self, path: str | Path, *, frame_rate: float, size: tuple[int, int]) -> None:
         super().__init__(path)
-        self._rate, self._size, self._pixels = frame_rate, size, f'{size[0]}x{size[1]}'
+        # MPEG-4 writes a rate as a fraction of numbers below 65536.
+        digits = next((n for n in (3, 2, 1) if frame_rate * 10**n < 65_000), 0)
+        self._rate = max(round(frame_rate, digits), 0.01)
+        self._size, self._pixels = size, f'{size[0]}x{size[1]}'
 
     def __enter__(self) -> VideoFile:
         self.count, code = 0, cv2.VideoWriter.fourcc(*'mp4v')
@@ -209,6 +219,7 @@ class Outputs:
         table: str | None = None,
         overwrite: bool = False,
     ) -> None:
+        check_text(folder)
         self.folder, self._written, self._images = folder, 0, source.size is None
         self.keypoints: Sequence[str] = ()
         self._json = ResultsFile(folder / results) if results else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,7 @@ from ..errors import InputError, MissingPackage
 METADATA = 'mspn'  # the key under which a file's facts stand, as JSON
 FORMAT = 1  # of those facts
 
-# What a file of each kind must say of itself, and what its network takes.
-_NEEDED: dict[str, dict[str, type]] = dict(
-    pose=dict(keypoints=list, meta=dict, input_size=list, box_padding=list),
-    detector=dict(input_size=list),
-)
+# What the network of a file of each kind takes.
 _INPUTS = dict(pose=['crops'], detector=['images'])
 
 Providers = str | Sequence[Any]
@@ -44,6 +40,37 @@ def _providers(device: Providers, available: Sequence[str]) -> list[Any]:
 def _reason(error: Exception) -> str:
     """The first line of what ONNX Runtime says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _damaged(facts: dict[str, Any], kind: str) -> Iterator[str]:
+    """What a file should say of itself, and does not as it can be used."""
+
+    def numbers(value: Any, count: int, kinds: Any = (int, float)) -> bool:
+        good = isinstance(value, list) and len(value) == count
+        return good and all(type(v) in kinds and 0 < v < 1e6 for v in value)
+
+    if not numbers(facts.get('input_size'), 2, (int,)):
+        yield 'input_size'
+    if kind != 'pose':
+        return
+    if not numbers(facts.get('box_padding'), 2):
+        yield 'box_padding'
+    names, meta = facts.get('keypoints'), facts.get('meta')
+    if not isinstance(names, list) or not names or not all(type(name) is str for name in names):
+        yield 'keypoints'
+    elif not isinstance(meta, dict) or not numbers(meta.get('sigmas'), len(names)):
+        yield 'sigmas'
+    else:
+        links = meta.get('skeleton_links')
+        pairs = [link for link in links if isinstance(link, list)] if type(links) is list else [[]]
+        ends = [end for pair in pairs for end in pair]
+        if len(pairs) != len(links or ()) or {len(pair) for pair in pairs} - {2}:
+            yield 'skeleton_links'
+        elif any(type(end) is not int or not 0 <= end < len(names) for end in ends):
+            yield 'skeleton_links'
+        for key, count in (('skeleton_link_colors', len(pairs)), ('keypoint_colors', len(names))):
+            if np.size(meta.get(key, [])) not in (0, 3 * count):
+                yield key
 
 
 class ModelFile:
@@ -124,10 +151,7 @@ class ModelFile:
                 f'{self.path} takes whole pictures, for programs of other languages; export it '
                 'without --input image'
             )
-        lacking = [k for k, kind_of in _NEEDED[kind].items() if type(facts.get(k)) is not kind_of]
-        if kind == 'pose' and not lacking:
-            meta = facts['meta']
-            lacking = [key for key in ('sigmas', 'skeleton_links') if key not in meta]
+        lacking = list(_damaged(facts, kind))
         inputs = [value.name for value in self._session.get_inputs()]
         if lacking or inputs != _INPUTS[kind]:
             what = ', '.join(lacking) or f'the inputs {inputs}'

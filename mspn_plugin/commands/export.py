@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f'{option} is for a pose model, not for a --detector')
     if args.weights and (out.suffix == '.pt2' or args.int8):
         raise InputError('--weights is for an .onnx file that computes with 32 bits')
+    if args.weights and args.weights.suffix != '.safetensors':
+        raise InputError(f'the weights, {args.weights}, need a name that ends in .safetensors')
     if args.weights and args.weights.resolve().parent != out.resolve().parent:
         raise InputError(f'the weights, {args.weights}, have to be in the folder of {out}')
     if args.weights:

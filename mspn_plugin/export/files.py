@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import math
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +99,8 @@ def to_onnx(
         sizes = {axis: torch.export.Dim(f'size{axis}', min=2, max=1 << 16) for axis in (0, 1)}
         names, dynamic = ['image', 'boxes'], {'image': sizes, 'boxes': {0: batch}}
     outputs = ['keypoints', 'scores']
-    with whole_file(path) as partial:
-        store = _Store(model.state_dict(), half=half, weights=Path(weights) if weights else None)
+    with _together(path, weights) as (partial, beside):
+        store = _Store(model.state_dict(), half=half, weights=beside)
         _write(graph, arguments, partial, path.suffix, names, outputs, dynamic, facts, store)
         wanted = _run_torch(graph, arguments)
         found = _run_file(partial, path.suffix, dict(zip(names, arguments, strict=True)))
@@ -150,11 +151,26 @@ def detector_to_onnx(
     images = torch.from_numpy(_noise(2, height, width))
     dynamic = {'images': {0: torch.export.Dim('batch', min=1, max=_MOST_IMAGES)}}
     outputs = ['boxes', 'scores', 'numbers']
-    with whole_file(path) as partial:
-        store = _Store(model.state_dict(), half=half, weights=Path(weights) if weights else None)
+    with _together(path, weights) as (partial, beside):
+        store = _Store(model.state_dict(), half=half, weights=beside)
         _write(graph, (images,), partial, '.onnx', ['images'], outputs, dynamic, facts, store)
         found = _run_file(partial, '.onnx', dict(images=images))
         return _compare_boxes(model, graph, images, found, path, half=half)
+
+
+@contextlib.contextmanager
+def _together(path: Path, weights: str | Path | None) -> Iterator[tuple[Path, Path | None]]:
+    """Where to write a file and that of its weights; both take their places when all is well."""
+    with whole_file(path) as partial:
+        if not weights:
+            yield partial, None
+            return
+        with tempfile.TemporaryDirectory(prefix=f'.{path.stem}-', dir=path.parent) as folder:
+            graph, beside = Path(folder, path.name), Path(folder, Path(weights).name)
+            yield graph, beside  # the graph refers to its weights by their name
+            with whole_file(weights) as place:
+                beside.replace(place)
+            graph.replace(partial)
 
 
 def pose_facts(model: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Exported files against torch: keypoints, scores and boxes; what they say; what is refused."""
 
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -139,7 +140,9 @@ def test_half_the_bits_eight_bits_and_torch_s_own_format(
     np.testing.assert_allclose(scores.numpy(), wanted, atol=1e-4)
 
 
-def test_weights_apart_are_the_same_model_twice(calibrated_tiny, untrained_models, tmp_path):
+def test_weights_apart_are_the_same_model_twice(
+    calibrated_tiny, untrained_models, tmp_path, monkeypatch
+):
     """An ONNX file that takes its weights from the file that training starts from."""
     model = tiny(calibrated_tiny, 'gradient_sign', False)
     weights = tmp_path / 'pose.safetensors'
@@ -149,6 +152,13 @@ def test_weights_apart_are_the_same_model_twice(calibrated_tiny, untrained_model
     again = init_model(get_config(TINY), str(weights), device='cpu')
     for name, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    before = [path.read_bytes() for path in (tmp_path / 'pose.onnx', weights)]
+    with monkeypatch.context() as patch:  # a comparison that fails leaves both as they were
+        patch.setattr('mspn_plugin.export.files._compare', Mock(side_effect=InputError('apart')))
+        with pytest.raises(InputError, match='apart'):
+            to_onnx(calibrated_tiny(), tmp_path / 'pose.onnx', weights=weights, half=True)
+    assert before == [path.read_bytes() for path in (tmp_path / 'pose.onnx', weights)]
+    assert {path.name for path in tmp_path.iterdir()} == {'pose.onnx', 'pose.safetensors'}
     # With half the bits the file's numbers are those of the rounded weights.
     again.load_state_dict({n: narrowed(v).to(v.dtype) for n, v in model.state_dict().items()})
     again.test_cfg['flip_test'] = False
@@ -211,6 +221,7 @@ def test_the_command(calibrated_tiny, people, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert 'difference   keypoints' in printed and f'written      {out}' in printed
     assert json.loads(onnx.load(out).metadata_props[0].value)['flip_test'] is False
+    (there := tmp_path / 'there.safetensors').touch()
     for options, words in (
         (['-o', out], 'exists; give another name'),
         (['-o', tmp_path / 'pose.txt'], 'ends in .onnx or .pt2'),
@@ -219,7 +230,8 @@ def test_the_command(calibrated_tiny, people, tmp_path, capsys, monkeypatch):
         (['-o', tmp_path / 'a.onnx', '--half', '--int8', people], 'not with --half'),
         (['-o', tmp_path / 'a.onnx', '--int8', tmp_path / 'none'], 'does not exist'),
         (['-o', tmp_path / 'a.onnx', '--weights', 'b.safetensors'], 'have to be in the folder of'),
-        (['-o', tmp_path / 'a.onnx', '--weights', weights], 'exists; give another name'),
+        (['-o', tmp_path / 'a.onnx', '--weights', there], 'exists; give another name'),
+        (['-o', tmp_path / 'a.onnx', '--weights', tmp_path / 'a.onnx'], 'ends in .safetensors'),
         (['-o', tmp_path / 'a.pt2', '--weights', tmp_path / 'b.safetensors'], 'for an .onnx file'),
         (
             ['-o', tmp_path / 'a.onnx', '--detector', '--flip-test'],

@@ -1,5 +1,7 @@
 """Sources of frames."""
 
+import os
+import re
 import struct
 
 import cv2
@@ -93,7 +95,7 @@ def test_a_video_and_a_camera(tmp_path, monkeypatch):
         ('zero.mp4', 'is an empty file'),
         *((f'{n}.mp4', 'cannot be read as an image or a video') for n in ('text', 'none', 'cut')),
         ('broken.jpg', 'cannot be read as an image; it may be damaged'),
-        *((name, 'names no camera; expected webcam:0') for name in ('webcam:', 'webcam:front')),
+        *((f'webcam:{n}', 'names no camera; expected webcam:0') for n in ('', 'front', '9' * 20)),
         ('webcam:97', 'the camera webcam:97 cannot be opened; connect it'),
         *((f'{kind}://host/a.mp4', 'is an address, and nothing is') for kind in ('http', 'rtsp')),
     ],
@@ -107,6 +109,38 @@ def test_what_cannot_be_opened(tmp_path, name, expected):
     with pytest.raises(InputError, match=expected) as caught:
         open_media(name if ':' in name else tmp_path / name)
     assert '\n' not in str(caught.value) and name in str(caught.value)
+
+
+def test_a_film_that_a_browser_has_recorded(tmp_path):
+    """Its frames have times in whole milliseconds, and no rate stands anywhere."""
+    film = cv2.VideoWriter(
+        str(path := tmp_path / 'walk.webm'), cv2.VideoWriter.fourcc(*'VP80'), 30, (64, 48)
+    )
+    for index in range(60):
+        film.write(grey(4 * index))
+    film.release()
+    content = bytearray(path.read_bytes())
+    rate = content.index(b'\x23\xe3\x83\x84')
+    content[rate : rate + 8] = b'\xec\x86' + bytes(6)  # nothing
+    pattern = rb'\xa3(?:[\x81-\xfe]|[\x40-\x7f].)\x81(..)[\x00\x80]'
+    blocks = list(re.finditer(pattern, content, re.DOTALL))
+    assert len(blocks) == 60
+    for number, block in enumerate(blocks):
+        late = int.from_bytes(block[1], 'big') + number * 5 % 13
+        content[block.start(1) : block.end(1)] = late.to_bytes(2, 'big')
+    path.write_bytes(content)
+    media = open_media(path)
+    assert media.frame_rate == pytest.approx(30, rel=0.05) and media.num_frames is None
+    assert len(list(media)) == 60
+
+
+def test_what_has_no_end_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / 'a.jpg')
+    cv2.imwrite(str(tmp_path / 'b.png'), np.zeros((2, 33_000, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / 'c.png'), grey(7))
+    media = open_media(tmp_path)
+    assert [frame.name for frame in media] == ['c.png']
+    assert media.unreadable == ['a.jpg', 'b.png']
 
 
 def test_a_film_of_a_phone_that_was_held_upright_is_upright(tmp_path):

@@ -2,13 +2,14 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from films import grey, names, read
 
 from mspn.errors import InputError
 from mspn.media import open_media
-from mspn.outputs import ResultsFile, VideoFile, picture_name, write_picture
+from mspn.outputs import CsvFile, Outputs, ResultsFile, VideoFile, picture_name, write_picture
 from mspn.poses import Pose, coco_results
 
 
@@ -74,8 +75,33 @@ def test_pictures_are_written_whole_and_keep_their_names(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match=r'file/a\.png cannot be written'):
         write_picture(tmp_path / 'file' / 'a.png', grey(7))
-    with pytest.raises(InputError, match=r'a\.jpg cannot be written'):
-        write_picture(folder / 'a.jpg', np.zeros((1, 70_000, 3), np.uint8))
+    long = 'x' * 250 + '.png'
+    write_picture(folder / long, grey(7))
+    for name in ('a.jpg', 'a.webp'):  # whose formats hold fewer pixels
+        write_picture(folder / name, np.zeros((1, 70_000, 3), np.uint8))
+    assert {*names(folder)} == {'a.png', 'b.JPG', 'b.ppm.png', long, 'a.jpg.png', 'a.webp.png'}
+
+
+@pytest.mark.parametrize('rate', [0.02, 29.97, 66.6667, 119.997, 239.847, 999.9])
+def test_films_of_every_rate(tmp_path, rate):
+    with VideoFile(tmp_path / 'out.mp4', frame_rate=rate, size=(64, 48)) as video:
+        video.write(grey(7))
+        video.write(grey(9))
+    assert open_media(tmp_path / 'out.mp4').frame_rate == pytest.approx(rate, rel=1e-3, abs=1e-3)
+
+
+def test_names_that_are_no_text(tmp_path):
+    path = tmp_path / 'a\udcff.png'
+    cv2.imwrite(str(tmp_path / 'a.png'), grey(7))
+    (tmp_path / 'a.png').rename(path)
+    (frame,) = open_media(tmp_path)
+    with CsvFile(tmp_path / 'a.csv') as table:
+        table.write(frame, [make_person([[1, 2]], [0.5])])
+    assert '\\udcff.png' in (tmp_path / 'a.csv').read_text()
+    with pytest.raises(InputError, match='is not UTF-8; rename it'):
+        open_media(path)
+    with pytest.raises(InputError, match='is not UTF-8; rename it'):
+        Outputs(open_media(tmp_path), path)
 
 
 @pytest.mark.parametrize('size', [(64, 48), (65, 49)])  # odd ones lose a row and a column

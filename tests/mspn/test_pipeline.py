@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmpose.apis import init_model
 
-from mspn.batches import WHOLE_IMAGE, Item
+from mspn.batches import WHOLE_IMAGE, Item, in_batches
 from mspn.errors import InputError
 from mspn.media import Frame
 from mspn.pipeline import distinct, follow, people_in_frames
@@ -61,6 +61,20 @@ def test_batches_change_nothing(model, batch_size, find_batch):
             np.testing.assert_allclose(person.box, other.box)
             np.testing.assert_allclose(person.box_score, other.box_score)
     assert sum(find.batches) == 7 and max(find.batches) == min(find_batch, 7)
+
+
+def test_large_images_do_not_wait_for_a_full_batch(monkeypatch):
+    monkeypatch.setattr('mspn.batches._MOST_PIXELS', 250)
+    images = [np.zeros((10, 10, 3), np.uint8)] * 7
+    sizes = list[int]()
+
+    def run(crops):
+        sizes.append(len(crops))
+        return crops
+
+    found = in_batches(map(Item, images), lambda index, item: [index], run, batch_size=64)
+    assert [people for _, people in found] == [[index] for index in range(7)]
+    assert sizes == [3, 3, 1]
 
 
 def test_a_camera_no_frames_and_low_scores(model, predictor):

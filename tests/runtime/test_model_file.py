@@ -49,12 +49,32 @@ def test_what_is_no_model_of_this_package(tmp_path, light_models):
     refuses(identity(path, facts=json.dumps(dict(format=1, kind='cat'))), 'holds a cat model')
     refuses(identity(path, opset=99), 'newer than this ONNX Runtime')
     refuses(
-        identity(path, facts=json.dumps(dict(format=1, kind='pose'))), r'damaged metadata \(key'
+        identity(path, facts=json.dumps(dict(format=1, kind='pose'))),
+        r'metadata \(input_size',
     )
     facts = dict(format=1, kind='detector', input_size=[64, 64])
     refuses(identity(path, facts=json.dumps(facts)), "the inputs \\['a'\\]", 'detector')
     facts = dict(format=1, kind='pose', input='image')
     refuses(identity(path, facts=json.dumps(facts)), 'takes whole pictures, for programs of other')
+    model = onnx.load(str(light_models[0]))
+    (entry,) = (p for p in model.metadata_props if p.key == METADATA)
+    facts = json.loads(entry.value)
+    count = len(facts['keypoints'])
+    for place, key, value in (
+        (facts, 'input_size', ['x', 'y']),
+        (facts, 'box_padding', []),
+        (facts, 'keypoints', facts['keypoints'][:5]),
+        (facts, 'keypoints', list(range(count))),
+        (facts['meta'], 'sigmas', [0.1, 0.1]),
+        (facts['meta'], 'skeleton_links', [[0, 99]]),
+        (facts['meta'], 'skeleton_links', [0, 1]),
+        (facts['meta'], 'keypoint_colors', [[1, 2, 3]]),
+    ):
+        before, place[key] = place[key], value
+        entry.value = json.dumps(facts)
+        onnx.save(model, str(path))
+        refuses(path, 'has damaged metadata')
+        place[key] = before
     good = ModelFile(light_models[0], 'pose')
     with pytest.raises(InputError, match='cannot be run: '):
         good(crops=np.zeros((1, 5, 5, 3), np.uint8))

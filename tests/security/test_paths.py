@@ -3,6 +3,8 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from unittest.mock import Mock
 
 import pytest
@@ -108,3 +110,16 @@ def test_messages_stay_on_one_line_and_have_no_control_codes(capsys):
         exit_with_sentence(Mock(side_effect=odd, __name__='main'))()
     assert capsys.readouterr().err == 'error: the file "a\\nb\\x1b[31m\\ud800ä" is odd\n'
     assert printable('plain text, ä ö') == 'plain text, ä ö'
+
+
+def test_what_the_system_refuses_is_a_sentence(capsys, monkeypatch):
+    refused = PermissionError(13, 'Permission denied', 'locked/a.jpg')
+    with pytest.raises(SystemExit) as caught:
+        exit_with_sentence(Mock(side_effect=refused, __name__='main'))()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == 'error: locked/a.jpg cannot be used: Permission denied\n'
+    with pytest.raises(OSError, match='no file'):  # nobody could mend it
+        exit_with_sentence(Mock(side_effect=OSError('no file'), __name__='main'))()
+    command = f'{sys.executable} -u -m mspn models | head -1'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)  # noqa: S602
+    assert done.stdout.count('\n') == 1 and not done.stderr
