@@ -53,9 +53,9 @@ def _adders(parser: argparse._ActionsContainer) -> tuple[Callable[..., object], 
 
 def refuse_others(args: argparse.Namespace, meant: str, mode: str) -> None:
     """Raises an `InputError` if an option was given that is not one of those meant in a mode."""
-    always = 'command given module settle'
+    known = f'{meant} command given module settle'.split()
     for name, value in vars(args).items():
-        if name not in f'{meant} {always}'.split() and value != args.command.get_default(name):
+        if name not in known and value != args.command.get_default(name):
             raise InputError(f'--{name.replace("_", "-")} is not for {mode}')
 
 

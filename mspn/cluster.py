@@ -30,7 +30,7 @@ import numpy as np
 
 from .batches import Item, ahead, check_item
 from .cli import refuse_others
-from .errors import InputError, MissingPackage, listed, printable
+from .errors import InputError, MissingPackage, is_text, listed, printable
 from .media import IMAGE_SUFFIXES, decode_content
 from .models import POSE, default_detector, light_file
 from .poses import People, names_of
@@ -263,7 +263,7 @@ def _walked(root: str) -> Iterator[tuple[str, list[str]]]:
             continue
         seen.add(real)
         for name in files:
-            if any('\ud800' <= letter <= '\udfff' for letter in name):
+            if not is_text(name):
                 raise InputError(f'{folder} holds {ascii(name)}, which is not UTF-8; rename it')
         yield folder, files
 

@@ -25,6 +25,11 @@ def listed(things: Sequence[object], count: int = 10) -> str:
     return ', '.join(map(str, things[:count])) + more
 
 
+def is_text(name: str) -> bool:
+    """Whether a name is Unicode text: the system and JSON give others, which nothing can write."""
+    return not any('\ud800' <= letter <= '\udfff' for letter in name)
+
+
 def printable(text: str) -> str:
     """A text on one line, for a terminal: control codes in strangers' names are escaped."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, is_text
 
 Image = str | Path | np.ndarray
 
@@ -70,7 +70,7 @@ def decode(image: Any, name: str) -> np.ndarray:
 
 def check_text(path: Path) -> None:
     """Raises an `InputError` for a name that is no text, which OpenCV does not survive."""
-    if any('\ud800' <= letter <= '\udfff' for letter in str(path)):
+    if not is_text(str(path)):
         raise InputError(f'the name {path} is not UTF-8; rename it')
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mspn.drawing import LEFT, MIDDLE, RIGHT
-from mspn.errors import InputError, listed
+from mspn.errors import InputError, is_text, listed
 
 from . import records as rules
 from .image_files import header_problems, upright_size
@@ -204,7 +204,7 @@ def _names_of(
         names = [str(name).strip() for name in given]
         if len(set(names)) != len(names) or not all(names):
             raise InputError(f'{place} names keypoints twice or not at all: {listed(names, 20)}')
-        if odd := [name for name in names if name.encode(errors='replace').decode() != name]:
+        if odd := [name for name in names if not is_text(name)]:
             raise InputError(f'{place} names a keypoint {ascii(odd[0])}, which is no text')
         return names
     name = category.get('name')

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
+from mspn.errors import is_text
 from mspn.json_files import is_number, shown
 from mspn.poses import BODY, LARGEST
 
@@ -66,7 +67,7 @@ def file_name_problem(name: Any) -> str | None:
     found = f'has the file name {shown(name)}'
     if not isinstance(name, str) or not name or '\0' in name:
         return f'{found}; expected the name of an image'
-    if any('\ud800' <= character <= '\udfff' for character in name):
+    if not is_text(name):
         return f'{found}, which is no Unicode text'
     paths = PurePosixPath(name), PureWindowsPath(name)
     if any(path.is_absolute() or '..' in path.parts for path in paths):

@@ -297,9 +297,8 @@ class _RunDataset:
         refuse(left, place, self.num_keypoints, options.allow)
         self.image_ids = {image['id'] for image in content['images']}
         self.said += [f'{place}: {line}' for line in tally.said(by_option=options.mend)]
-        if left is not tally:
+        if is_new := left is not tally:
             self.said += [f'{place}: {line}' for line in left.said_of_lost()]
-        is_new = left is not tally
         if left.count_of({'other-category'} if self.split == 'train' else _CHANGING):
             content, is_new = mended(content, left, category), True
         if self.dataset.get('bbox_file') and category != 1:
